@@ -1,0 +1,277 @@
+//! The configuration of a site as it is written and sent.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::duration;
+
+/// How a site is served. The defaults are what an absent field means.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SiteConfig {
+    /// Host names: exact, `*.example.com` for one more label, or `*` for every
+    /// host no other site names. At least one.
+    pub hosts: Vec<String>,
+    /// Where everything the release does not hold comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<OriginConfig>,
+    /// What makes two requests the same.
+    pub key: KeyPolicy,
+    /// How responses of the origin are cached.
+    pub cache: CachePolicy,
+    /// What browsers are told.
+    pub browser: BrowserPolicy,
+    /// What an edge does without a lease.
+    pub fenced: FencedPolicy,
+    /// How pages of the release are served.
+    pub pages: PagesConfig,
+    /// What browsers may hear.
+    pub events: EventsConfig,
+}
+
+/// What browsers are told about reuse.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrowserPolicy {
+    /// `Cache-Control` of pages and of tagged responses.
+    pub cache_control: String,
+}
+
+impl Default for BrowserPolicy {
+    fn default() -> Self {
+        Self {
+            cache_control: "no-cache".into(),
+        }
+    }
+}
+
+/// The origin of a site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OriginConfig {
+    /// Servers with the same content. 1 to 16.
+    pub upstreams: Vec<Upstream>,
+    /// Time to establish a connection. 1 ms to 60 s.
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// Time from the end of the request to the headers. 1 ms to 600 s.
+    #[serde(with = "duration")]
+    pub first_byte_timeout: Duration,
+    /// Longest silence inside a body. 1 ms to 600 s.
+    #[serde(with = "duration")]
+    pub between_bytes_timeout: Duration,
+    /// Requests in flight from one edge. 1 to 65,536.
+    pub max_in_flight: u32,
+    /// What `Host` the origin sees: empty for the client's, or a fixed name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host_header: String,
+}
+
+impl Default for OriginConfig {
+    fn default() -> Self {
+        Self {
+            upstreams: Vec::new(),
+            connect_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_secs(30),
+            between_bytes_timeout: Duration::from_secs(30),
+            max_in_flight: 1024,
+            host_header: String::new(),
+        }
+    }
+}
+
+/// One server of the origin.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// `http://host[:port]` or `https://host[:port]`, without a path.
+    pub url: String,
+    /// PEM certificates trusted in place of the public roots.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ca_pem: String,
+    /// Name to ask for in the TLS handshake in place of the host of `url`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sni: String,
+}
+
+/// What makes two requests the same, besides host and path.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyPolicy {
+    /// Which parameters of the query count.
+    pub query_mode: QueryMode,
+    /// The parameters that are kept or dropped.
+    pub query_params: Vec<String>,
+    /// Sorts the parameters by name, keeping the order of equal names.
+    pub query_sort: bool,
+    /// Request fields that are part of the key.
+    pub headers: Vec<String>,
+    /// Cookies that are part of the key.
+    pub cookies: Vec<String>,
+}
+
+/// Which parameters of the query count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueryMode {
+    /// All of them.
+    #[default]
+    All,
+    /// Only the named ones.
+    Allow,
+    /// All but the named ones.
+    Drop,
+}
+
+/// How responses of the origin are cached, where they do not say themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CachePolicy {
+    /// Freshness of a cacheable response that states none.
+    #[serde(with = "duration")]
+    pub default_ttl: Duration,
+    /// How long a stale copy may be used while it is refreshed (RFC 5861).
+    #[serde(with = "duration")]
+    pub stale_while_revalidate: Duration,
+    /// How long a stale copy may be used when the origin fails (RFC 5861).
+    #[serde(with = "duration")]
+    pub stale_if_error: Duration,
+    /// The largest body that is stored, in bytes. At most 1 GiB.
+    pub max_object_bytes: u64,
+    /// Responses kept for one key by `Vary`. 1 to 256.
+    pub max_variants: u32,
+    /// Response fields that carry tags.
+    pub tag_headers: Vec<String>,
+}
+
+impl Default for CachePolicy {
+    fn default() -> Self {
+        Self {
+            default_ttl: Duration::ZERO,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            max_object_bytes: 16 << 20,
+            max_variants: 16,
+            tag_headers: ["cache-tag", "surrogate-key", "xkey"]
+                .map(String::from)
+                .to_vec(),
+        }
+    }
+}
+
+/// What an edge does with its copies while it has no lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FencedPolicy {
+    /// What it does.
+    pub mode: FencedMode,
+    /// With `serve-stale`: how long after the lease ended. At most one day.
+    #[serde(with = "duration")]
+    pub serve_stale_for: Duration,
+}
+
+/// What an edge does with its copies while it has no lease.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FencedMode {
+    /// Ask the origin before every reuse.
+    #[default]
+    Revalidate,
+    /// Serve copies as they are for a bounded time, marked.
+    ServeStale,
+    /// Answer 503.
+    Fail,
+}
+
+/// How pages of the release are served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PagesConfig {
+    /// Path at the origin that answers with a page's state; `{path}` stands for
+    /// the page's path, percent-encoded.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub state_path: String,
+    /// Request field that marks a service worker's precache.
+    pub precache_header: String,
+    /// Path patterns whose names hold a fingerprint: sent as `immutable`.
+    pub immutable: Vec<String>,
+    /// Page served, with 404, for a path that is neither in the release nor at
+    /// an origin.
+    pub not_found: String,
+    /// Redirects; the first match wins. At most 10,000.
+    pub redirects: Vec<Redirect>,
+    /// Fields added by path pattern. At most 1,000.
+    pub headers: Vec<HeaderRule>,
+}
+
+impl Default for PagesConfig {
+    fn default() -> Self {
+        Self {
+            state_path: String::new(),
+            precache_header: "tidegate-precache".into(),
+            immutable: Vec::new(),
+            not_found: "/404.html".into(),
+            redirects: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+}
+
+/// Sends a path somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// Path, exact.
+    pub from: String,
+    /// Path or absolute URL.
+    pub to: String,
+    /// 301, 302, 303, 307 or 308.
+    #[serde(default = "permanent_redirect")]
+    pub status: u16,
+}
+
+fn permanent_redirect() -> u16 {
+    308
+}
+
+/// A field for paths.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderRule {
+    /// Path pattern; `*` stands for any run of characters.
+    pub path: String,
+    /// Field name.
+    pub name: String,
+    /// Field value.
+    pub value: String,
+}
+
+/// What browsers may hear.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsConfig {
+    /// Tag patterns that anyone may hear of.
+    pub public_tags: Vec<String>,
+    /// Origins that may read across origins, or `*`.
+    pub allowed_origins: Vec<String>,
+    /// Time between heartbeats. 1 s to 300 s.
+    #[serde(with = "duration")]
+    pub heartbeat: Duration,
+    /// Open connections of the site on one edge.
+    pub max_connections: u32,
+    /// Open connections from one address.
+    pub max_connections_per_address: u32,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        Self {
+            public_tags: Vec::new(),
+            allowed_origins: Vec::new(),
+            heartbeat: Duration::from_secs(15),
+            max_connections: 50_000,
+            max_connections_per_address: 100,
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! One normalisation of URLs, used for cache keys, for the implicit `url:` tags
+//! and for selectors alike, so that an invalidation names what a request fetched.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::tag::MAX_TAG_BYTES;
+use crate::{FieldError, Tag};
+
+/// The longest path and query that is accepted, in bytes.
+pub const MAX_URL_BYTES: usize = 8 * 1024;
+
+/// Separates the beginning of a URL from its hash in a tag that was too long.
+/// It cannot occur in a normalised URL.
+pub(crate) const CUT_MARK: char = '|';
+
+/// How much of a long URL its tag keeps, so that patterns still find it.
+const KEPT_BYTES: usize = 200;
+
+/// A normalised path with an optional query (RFC 3986, section 6.2.2): percent-encoded
+/// triplets in upper case, unreserved characters decoded, everything else that is
+/// not allowed encoded, dot segments removed.
+///
+/// An encoded slash or dot-segment stays what it is: `%2F` is never decoded, so a
+/// normalised path has the same segments as the one that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathAndQuery {
+    text: Arc<str>,
+    path_len: usize,
+}
+
+impl PathAndQuery {
+    /// Reads a path with an optional query. A fragment is not allowed.
+    ///
+    /// # Errors
+    /// It does not begin with `/`, is too long, holds a fragment, a control
+    /// character or a broken percent-encoding.
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        let wrong = |allowed: &str| FieldError::new("", text, allowed);
+        if !text.starts_with('/') {
+            return Err(wrong(
+                "a path that begins with \"/\", with an optional query",
+            ));
+        }
+        if text.len() > MAX_URL_BYTES {
+            return Err(wrong("at most 8192 bytes"));
+        }
+        if text.contains('#') {
+            return Err(wrong("a path and query without a fragment"));
+        }
+        if text.bytes().any(|b| b.is_ascii_control()) {
+            return Err(wrong("no control characters"));
+        }
+        let (path, query) = match text.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (text, None),
+        };
+        let broken = || wrong("percent-encoding as \"%\" and two hex digits");
+        let path = remove_dot_segments(&encode(path, is_path_byte).ok_or_else(broken)?);
+        let path_len = path.len();
+        let text = match query {
+            Some(query) => format!(
+                "{path}?{}",
+                encode(query, is_query_byte).ok_or_else(broken)?
+            ),
+            None => path,
+        };
+        if text.len() > 3 * MAX_URL_BYTES {
+            return Err(wrong("at most 8192 bytes"));
+        }
+        Ok(Self {
+            text: text.into(),
+            path_len,
+        })
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.text[..self.path_len]
+    }
+
+    /// The query, without its `?`.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.text.get(self.path_len + 1..)
+    }
+
+    /// Path and query.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The same path with another query, which is normalised already.
+    #[must_use]
+    pub(crate) fn with_query(&self, query: Option<&str>) -> Self {
+        let path = self.path();
+        let text = match query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        };
+        Self {
+            text: text.into(),
+            path_len: self.path_len,
+        }
+    }
+}
+
+impl fmt::Display for PathAndQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The implicit tag of a URL. A long one keeps its beginning, then a hash.
+#[must_use]
+pub fn url_tag(url: &PathAndQuery) -> Tag {
+    let whole = format!("url:{url}");
+    if whole.len() <= MAX_TAG_BYTES {
+        return Tag::implicit(&whole);
+    }
+    let hash = Digest::of(whole.as_bytes()).to_base64();
+    // Normalised URLs are ASCII, so every index is a character boundary.
+    Tag::implicit(&format!("{}{CUT_MARK}{hash}", &whole[..KEPT_BYTES]))
+}
+
+/// The implicit tag of a host that [`normalize_host`] returned.
+#[must_use]
+pub fn host_tag(host: &str) -> Tag {
+    Tag::implicit(&format!("host:{host}"))
+}
+
+/// A host in lower case, without port and final dot.
+///
+/// # Errors
+/// It is empty, too long, or holds what no host name and no IP address holds.
+pub fn normalize_host(host: &str) -> Result<String, FieldError> {
+    let wrong = || {
+        FieldError::new(
+            "host",
+            host,
+            "a host name or an IP address, with an optional port",
+        )
+    };
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => {
+            let (inside, after) = rest.split_once(']').ok_or_else(wrong)?;
+            inside.parse::<std::net::Ipv6Addr>().map_err(|_| wrong())?;
+            (
+                &host[..inside.len() + 2],
+                after.strip_prefix(':').or((after.is_empty()).then_some("")),
+            )
+        }
+        None => match host.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (host, Some("")),
+        },
+    };
+    let port = port.ok_or_else(wrong)?;
+    if !port.bytes().all(|b| b.is_ascii_digit()) || port.len() > 5 {
+        return Err(wrong());
+    }
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    let is_name = name.bytes().all(allowed) && !name.split('.').any(str::is_empty);
+    if name.is_empty() || name.len() > 250 || !(is_name || name.starts_with('[')) {
+        return Err(wrong());
+    }
+    Ok(name)
+}
+
+/// Normalises percent-encoding; `None` if a `%` is not followed by two hex digits.
+fn encode(text: &str, allowed: fn(u8) -> bool) -> Option<String> {
+    let bytes = text.as_bytes();
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let (byte, was_encoded) = if bytes[at] == b'%' {
+            let high = hex_value(*bytes.get(at + 1)?)?;
+            let low = hex_value(*bytes.get(at + 2)?)?;
+            at += 3;
+            (high << 4 | low, true)
+        } else {
+            at += 1;
+            (bytes[at - 1], false)
+        };
+        let plain = if was_encoded {
+            is_unreserved(byte)
+        } else {
+            allowed(byte)
+        };
+        if plain {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(hex_digit(byte >> 4));
+            out.push(hex_digit(byte & 15));
+        }
+    }
+    Some(out)
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn hex_digit(value: u8) -> char {
+    char::from(b"0123456789ABCDEF"[usize::from(value & 15)])
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+/// What may stand in a path as it is: `pchar` and `/` (RFC 3986), less the two
+/// characters that mean something in a list of tag patterns.
+fn is_path_byte(byte: u8) -> bool {
+    is_unreserved(byte) || b"!$&'()+;=:@/".contains(&byte)
+}
+
+fn is_query_byte(byte: u8) -> bool {
+    is_path_byte(byte) || byte == b'?'
+}
+
+/// RFC 3986, section 5.2.4, for a path that begins with `/`.
+fn remove_dot_segments(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path[1..].split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                if is_last {
+                    kept.push("");
+                }
+            }
+            _ => kept.push(segment),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn normalized(text: &str) -> String {
+        PathAndQuery::parse(text).unwrap().as_str().to_owned()
+    }
+
+    #[test]
+    fn equivalent_urls_become_one() {
+        for (text, expected) in [
+            ("/", "/"),
+            ("/a/./b/../c", "/a/c"),
+            ("/a/..", "/"),
+            ("/../a", "/a"),
+            ("/a/.", "/a/"),
+            ("/%7euser", "/~user"),
+            ("/%2e%2e/etc", "/etc"),
+            ("/a%2fb", "/a%2Fb"),
+            ("/caf\u{e9}", "/caf%C3%A9"),
+            ("/a b", "/a%20b"),
+            ("/a*b,c|d", "/a%2Ab%2Cc%7Cd"),
+            ("/a?b=%2a&c=d/e?f", "/a?b=%2A&c=d/e?f"),
+            ("/a?", "/a?"),
+            ("//a", "//a"),
+            ("/a%3fb", "/a%3Fb"),
+        ] {
+            assert_eq!(normalized(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused() {
+        for bad in ["", "a", "/%", "/%4", "/%zz", "/a#b", "/a\r\nb", "http://h/"] {
+            assert!(PathAndQuery::parse(bad).is_err(), "{bad:?}");
+        }
+        assert!(PathAndQuery::parse(&format!("/{}", "a".repeat(9000))).is_err());
+    }
+
+    #[test]
+    fn path_and_query_are_told_apart() {
+        let url = PathAndQuery::parse("/a?b=c").unwrap();
+        assert_eq!((url.path(), url.query()), ("/a", Some("b=c")));
+        let url = PathAndQuery::parse("/a").unwrap();
+        assert_eq!((url.path(), url.query()), ("/a", None));
+    }
+
+    #[test]
+    fn long_urls_have_distinct_tags() {
+        let tag = |end: char| {
+            let url = PathAndQuery::parse(&format!("/{}{end}", "x".repeat(400))).unwrap();
+            url_tag(&url)
+        };
+        assert_ne!(tag('a'), tag('b'));
+        assert_eq!(tag('a'), tag('a'));
+    }
+
+    #[test]
+    fn hosts_lose_case_port_and_final_dot() {
+        for (text, expected) in [
+            ("Example.COM", "example.com"),
+            ("example.com.:8080", "example.com"),
+            ("[::1]:80", "[::1]"),
+            ("127.0.0.1", "127.0.0.1"),
+        ] {
+            assert_eq!(normalize_host(text).unwrap(), expected);
+        }
+        for bad in [
+            "", "a b", "a/b", "a:b", "[::1", "[x]", "a..b", "a:123456", "[::1]x",
+        ] {
+            assert!(normalize_host(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn normalising_twice_changes_nothing(text in "/[a-z%/.?A-F0-9é *,|&=-]{0,40}") {
+            if let Ok(once) = PathAndQuery::parse(&text) {
+                let twice = PathAndQuery::parse(once.as_str()).unwrap();
+                prop_assert_eq!(&twice, &once);
+                let _ = url_tag(&once);
+            }
+        }
+
+        #[test]
+        fn nothing_from_outside_panics(text in "\\PC{0,60}") {
+            let _ = PathAndQuery::parse(&text);
+            let _ = normalize_host(&text);
+        }
+    }
+}
