@@ -490,7 +490,8 @@ mod tests {
 
     #[test]
     fn an_error_names_the_field() {
-        let broken: [(fn(&mut SiteConfig), &str); 8] = [
+        type Break = fn(&mut SiteConfig);
+        let broken: [(Break, &str); 8] = [
             (|s| s.hosts.clear(), "hosts"),
             (|s| s.hosts.push("a b".into()), "hosts[1]"),
             (

@@ -1,0 +1,244 @@
+//! What can be asked of the state, and what comes of it.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tidegate_domain::site::CheckedSite;
+use tidegate_domain::{
+    Cursor, Digest, EventType, Mode, PathAndQuery, Revision, SiteName, Tag, TagPattern,
+};
+use tidegate_proto::v1;
+
+/// A command with what is known of its caller.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// What is asked.
+    pub command: Command,
+    /// When, by the wall clock of who proposed it: the state reads no clock.
+    pub time: SystemTime,
+    /// Who asks, as the audit trail names them.
+    pub caller: String,
+    /// W3C trace context of the call, or empty.
+    pub traceparent: String,
+    /// W3C trace state that goes with it, or empty.
+    pub tracestate: String,
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Creates a site or replaces its configuration.
+    PutSite {
+        /// Name.
+        site: SiteName,
+        /// Configuration.
+        config: Box<CheckedSite>,
+    },
+    /// Deletes a site with its releases and entries.
+    DeleteSite {
+        /// Name.
+        site: SiteName,
+    },
+    /// Adds a release whose content has been checked.
+    PublishRelease {
+        /// Name.
+        site: SiteName,
+        /// Its digest, which is the release's id.
+        manifest: Digest,
+        /// What its publisher calls it.
+        label: String,
+        /// Number of pages.
+        pages: u32,
+        /// Number of assets.
+        assets: u32,
+        /// Bytes before encoding.
+        bytes: u64,
+    },
+    /// Switches to a release. The proposer has computed the difference from the
+    /// release that was active at `from`; if another activation came between, the
+    /// command does nothing and says so.
+    ActivateRelease {
+        /// Name.
+        site: SiteName,
+        /// The release.
+        release: Digest,
+        /// Revision of the activation the difference was computed from; zero for
+        /// none.
+        from: Revision,
+        /// The table that says since when each URL has its bytes.
+        since: Digest,
+        /// `url:` tags of what differs.
+        patterns: Vec<TagPattern>,
+        /// Why.
+        reason: String,
+    },
+    /// Removes all but the active release and the newest `keep` others.
+    PruneReleases {
+        /// Name.
+        site: SiteName,
+        /// How many others stay.
+        keep: u32,
+    },
+    /// Invalidates what carries a matching tag.
+    Invalidate {
+        /// Name.
+        site: SiteName,
+        /// Patterns, sorted, without repeats.
+        patterns: Vec<TagPattern>,
+        /// How strict.
+        mode: Mode,
+        /// Browsers spread their refetches over this time.
+        spread: Duration,
+        /// Why.
+        reason: String,
+        /// One effect for each key of a caller on a site; none if empty.
+        idempotency_key: String,
+    },
+    /// Says what will likely be wanted next.
+    PreloadHint {
+        /// Name.
+        site: SiteName,
+        /// Normalised.
+        urls: Vec<PathAndQuery>,
+        /// Who may hear it.
+        audience: Vec<TagPattern>,
+    },
+    /// Sends an event to browsers.
+    PublishEvent {
+        /// Name.
+        site: SiteName,
+        /// Its type.
+        event_type: EventType,
+        /// Its text.
+        data: String,
+        /// Who may hear it.
+        audience: Vec<TagPattern>,
+    },
+    /// Stores a response and invalidates its URL.
+    PutEntry {
+        /// Name.
+        site: SiteName,
+        /// The response.
+        entry: Box<PushedEntry>,
+        /// As of when the data was read.
+        read_as_of: Cursor,
+    },
+    /// Deletes every variant of an entry and invalidates its URL.
+    DeleteEntry {
+        /// Name.
+        site: SiteName,
+        /// Normalised.
+        url: PathAndQuery,
+    },
+}
+
+/// A response that a backend pushed, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedEntry {
+    /// Normalised.
+    pub url: PathAndQuery,
+    /// Status, 200 to 599.
+    pub status: u16,
+    /// Header fields, names in lower case.
+    pub headers: Vec<(String, Bytes)>,
+    /// Request fields it was made for, names in lower case, sorted.
+    pub vary: Vec<(String, Bytes)>,
+    /// The body.
+    pub body: EntryBody,
+    /// Tags besides the implicit ones.
+    pub tags: Vec<Tag>,
+    /// How long it is fresh.
+    pub ttl: Duration,
+}
+
+/// Where the body of an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryBody {
+    /// Here: at most 4 KiB.
+    Inline(Bytes),
+    /// In the blob store.
+    Blob {
+        /// Its name.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+/// What came of a command.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It has this revision, and this is what others see of it.
+    Applied {
+        /// Its position.
+        revision: Revision,
+        /// What happened; `None` where nobody needs to hear of it.
+        detail: Detail,
+    },
+    /// It would change nothing, so it is not in the log. The revision is that of
+    /// the command that made things so.
+    Unchanged {
+        /// Position of the command that made things so.
+        revision: Revision,
+    },
+    /// It was refused and is not in the log.
+    Refused(Refusal),
+}
+
+/// What came of a command besides its revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detail {
+    /// Nothing more to say.
+    None,
+    /// Ids of the releases that went.
+    Pruned(Vec<String>),
+    /// Entries that went.
+    Removed(u32),
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such site.
+    NoSuchSite,
+    /// A host belongs to another site.
+    HostTaken {
+        /// The host.
+        host: String,
+        /// The other site.
+        by: String,
+    },
+    /// No such release on the site.
+    NoSuchRelease,
+    /// Another activation came between: compute the difference again.
+    ActivationMoved,
+    /// The idempotency key was used for other content.
+    KeyReused,
+    /// An invalidation after `read_as_of` matches the entry.
+    InvalidatedSince(Revision),
+    /// The history since `read_as_of` is gone, or is another one.
+    HistoryGone,
+    /// A quota of the site is used up; says which and how much there is.
+    OverQuota(String),
+}
+
+/// What others see of a command: the event, encoded once.
+#[derive(Debug, Clone)]
+pub struct LogEntry {
+    /// Its position.
+    pub revision: Revision,
+    /// The site it is about; empty for none.
+    pub site: String,
+    /// An encoded [`v1::Event`].
+    pub event: Bytes,
+}
+
+impl LogEntry {
+    /// The event, decoded.
+    ///
+    /// # Errors
+    /// The bytes are no event.
+    pub fn decode(&self) -> Result<v1::Event, prost::DecodeError> {
+        prost::Message::decode(self.event.clone())
+    }
+}

@@ -1,0 +1,394 @@
+//! A site's configuration. An absent message or a zero number means the default.
+
+use std::time::Duration;
+
+use tidegate_domain::FieldError;
+use tidegate_domain::site::{
+    BrowserPolicy, CachePolicy, CheckedSite, EventsConfig, FencedMode, FencedPolicy, HeaderRule,
+    KeyPolicy, OriginConfig, PagesConfig, QueryMode, Redirect, SiteConfig, Upstream,
+};
+
+use super::time::{duration_from_wire, duration_to_wire};
+use crate::v1;
+
+/// Reads and checks a configuration.
+///
+/// # Errors
+/// The first field that breaks a rule, as `config.…`.
+pub fn site_from_wire(wire: v1::SiteConfig) -> Result<CheckedSite, FieldError> {
+    read(wire)
+        .and_then(SiteConfig::check)
+        .map_err(|e| e.within("config"))
+}
+
+fn read(wire: v1::SiteConfig) -> Result<SiteConfig, FieldError> {
+    Ok(SiteConfig {
+        hosts: wire.hosts,
+        origin: wire
+            .origin
+            .map(origin)
+            .transpose()
+            .map_err(|e| e.within("origin"))?,
+        key: key(wire.key.unwrap_or_default())?,
+        cache: cache(wire.cache.unwrap_or_default()).map_err(|e| e.within("cache"))?,
+        browser: BrowserPolicy {
+            cache_control: text_or(
+                wire.browser_cache_control,
+                BrowserPolicy::default().cache_control,
+            ),
+        },
+        fenced: fenced(wire.fenced.unwrap_or_default()).map_err(|e| e.within("fenced"))?,
+        pages: pages(wire.pages.unwrap_or_default()).map_err(|e| e.within("pages"))?,
+        events: events(wire.events.unwrap_or_default()).map_err(|e| e.within("events"))?,
+    })
+}
+
+fn origin(wire: v1::OriginConfig) -> Result<OriginConfig, FieldError> {
+    let default = OriginConfig::default();
+    Ok(OriginConfig {
+        upstreams: wire
+            .upstreams
+            .into_iter()
+            .map(|u| Upstream {
+                url: u.url,
+                ca_pem: u.ca_pem,
+                sni: u.sni,
+            })
+            .collect(),
+        connect_timeout: duration_from_wire(
+            "connect_timeout",
+            wire.connect_timeout.as_ref(),
+            default.connect_timeout,
+        )?,
+        first_byte_timeout: duration_from_wire(
+            "first_byte_timeout",
+            wire.first_byte_timeout.as_ref(),
+            default.first_byte_timeout,
+        )?,
+        between_bytes_timeout: duration_from_wire(
+            "between_bytes_timeout",
+            wire.between_bytes_timeout.as_ref(),
+            default.between_bytes_timeout,
+        )?,
+        max_in_flight: number_or(wire.max_in_flight, default.max_in_flight),
+        host_header: wire.host_header,
+    })
+}
+
+fn key(wire: v1::KeyPolicy) -> Result<KeyPolicy, FieldError> {
+    let query_mode = match v1::QueryMode::try_from(wire.query_mode) {
+        Ok(v1::QueryMode::Unspecified | v1::QueryMode::All) => QueryMode::All,
+        Ok(v1::QueryMode::Allow) => QueryMode::Allow,
+        Ok(v1::QueryMode::Drop) => QueryMode::Drop,
+        Err(_) => {
+            return Err(FieldError::new(
+                "key.query_mode",
+                wire.query_mode,
+                "ALL, ALLOW or DROP",
+            ));
+        }
+    };
+    Ok(KeyPolicy {
+        query_mode,
+        query_params: wire.query_params,
+        query_sort: wire.query_sort,
+        headers: wire.headers,
+        cookies: wire.cookies,
+    })
+}
+
+fn cache(wire: v1::CachePolicy) -> Result<CachePolicy, FieldError> {
+    let default = CachePolicy::default();
+    let duration =
+        |field: &str, wire: &Option<_>| duration_from_wire(field, wire.as_ref(), Duration::ZERO);
+    Ok(CachePolicy {
+        default_ttl: duration("default_ttl", &wire.default_ttl)?,
+        stale_while_revalidate: duration("stale_while_revalidate", &wire.stale_while_revalidate)?,
+        stale_if_error: duration("stale_if_error", &wire.stale_if_error)?,
+        max_object_bytes: match wire.max_object_bytes {
+            0 => default.max_object_bytes,
+            bytes => bytes,
+        },
+        max_variants: number_or(wire.max_variants, default.max_variants),
+        tag_headers: list_or(wire.tag_headers, default.tag_headers),
+    })
+}
+
+fn fenced(wire: v1::FencedPolicy) -> Result<FencedPolicy, FieldError> {
+    let mode = match v1::FencedMode::try_from(wire.mode) {
+        Ok(v1::FencedMode::Unspecified | v1::FencedMode::Revalidate) => FencedMode::Revalidate,
+        Ok(v1::FencedMode::ServeStale) => FencedMode::ServeStale,
+        Ok(v1::FencedMode::Fail) => FencedMode::Fail,
+        Err(_) => {
+            return Err(FieldError::new(
+                "mode",
+                wire.mode,
+                "REVALIDATE, SERVE_STALE or FAIL",
+            ));
+        }
+    };
+    Ok(FencedPolicy {
+        mode,
+        serve_stale_for: duration_from_wire(
+            "serve_stale_for",
+            wire.serve_stale_for.as_ref(),
+            Duration::ZERO,
+        )?,
+    })
+}
+
+fn pages(wire: v1::PagesConfig) -> Result<PagesConfig, FieldError> {
+    let default = PagesConfig::default();
+    let redirects = wire.redirects.into_iter().enumerate().map(|(index, r)| {
+        let status = match r.status {
+            0 => 308,
+            status => u16::try_from(status).map_err(|_| {
+                FieldError::new(
+                    format!("redirects[{index}].status"),
+                    status,
+                    "301, 302, 303, 307 or 308",
+                )
+            })?,
+        };
+        Ok(Redirect {
+            from: r.from,
+            to: r.to,
+            status,
+        })
+    });
+    Ok(PagesConfig {
+        state_path: wire.state_path,
+        precache_header: text_or(wire.precache_header, default.precache_header),
+        immutable: wire.immutable,
+        not_found: text_or(wire.not_found, default.not_found),
+        redirects: redirects.collect::<Result<_, FieldError>>()?,
+        headers: wire
+            .headers
+            .into_iter()
+            .map(|h| HeaderRule {
+                path: h.path,
+                name: h.name,
+                value: h.value,
+            })
+            .collect(),
+    })
+}
+
+fn events(wire: v1::EventsConfig) -> Result<EventsConfig, FieldError> {
+    let default = EventsConfig::default();
+    Ok(EventsConfig {
+        public_tags: wire.public_tags,
+        allowed_origins: wire.allowed_origins,
+        heartbeat: duration_from_wire("heartbeat", wire.heartbeat.as_ref(), default.heartbeat)?,
+        max_connections: number_or(wire.max_connections, default.max_connections),
+        max_connections_per_address: number_or(
+            wire.max_connections_per_address,
+            default.max_connections_per_address,
+        ),
+    })
+}
+
+fn text_or(text: String, default: String) -> String {
+    if text.is_empty() { default } else { text }
+}
+
+fn number_or(number: u32, default: u32) -> u32 {
+    if number == 0 { default } else { number }
+}
+
+fn list_or(list: Vec<String>, default: Vec<String>) -> Vec<String> {
+    if list.is_empty() { default } else { list }
+}
+
+/// Writes a configuration with its defaults filled in.
+#[must_use]
+pub fn site_to_wire(config: &SiteConfig) -> v1::SiteConfig {
+    v1::SiteConfig {
+        hosts: config.hosts.clone(),
+        origin: config.origin.as_ref().map(origin_to_wire),
+        key: Some(v1::KeyPolicy {
+            query_mode: match config.key.query_mode {
+                QueryMode::All => v1::QueryMode::All,
+                QueryMode::Allow => v1::QueryMode::Allow,
+                QueryMode::Drop => v1::QueryMode::Drop,
+            }
+            .into(),
+            query_params: config.key.query_params.clone(),
+            query_sort: config.key.query_sort,
+            headers: config.key.headers.clone(),
+            cookies: config.key.cookies.clone(),
+        }),
+        cache: Some(v1::CachePolicy {
+            default_ttl: Some(duration_to_wire(config.cache.default_ttl)),
+            stale_while_revalidate: Some(duration_to_wire(config.cache.stale_while_revalidate)),
+            stale_if_error: Some(duration_to_wire(config.cache.stale_if_error)),
+            max_object_bytes: config.cache.max_object_bytes,
+            max_variants: config.cache.max_variants,
+            tag_headers: config.cache.tag_headers.clone(),
+        }),
+        browser_cache_control: config.browser.cache_control.clone(),
+        fenced: Some(v1::FencedPolicy {
+            mode: match config.fenced.mode {
+                FencedMode::Revalidate => v1::FencedMode::Revalidate,
+                FencedMode::ServeStale => v1::FencedMode::ServeStale,
+                FencedMode::Fail => v1::FencedMode::Fail,
+            }
+            .into(),
+            serve_stale_for: Some(duration_to_wire(config.fenced.serve_stale_for)),
+        }),
+        pages: Some(pages_to_wire(&config.pages)),
+        events: Some(v1::EventsConfig {
+            public_tags: config.events.public_tags.clone(),
+            allowed_origins: config.events.allowed_origins.clone(),
+            heartbeat: Some(duration_to_wire(config.events.heartbeat)),
+            max_connections: config.events.max_connections,
+            max_connections_per_address: config.events.max_connections_per_address,
+        }),
+    }
+}
+
+fn origin_to_wire(origin: &OriginConfig) -> v1::OriginConfig {
+    v1::OriginConfig {
+        upstreams: origin
+            .upstreams
+            .iter()
+            .map(|u| v1::Upstream {
+                url: u.url.clone(),
+                ca_pem: u.ca_pem.clone(),
+                sni: u.sni.clone(),
+            })
+            .collect(),
+        connect_timeout: Some(duration_to_wire(origin.connect_timeout)),
+        first_byte_timeout: Some(duration_to_wire(origin.first_byte_timeout)),
+        between_bytes_timeout: Some(duration_to_wire(origin.between_bytes_timeout)),
+        max_in_flight: origin.max_in_flight,
+        host_header: origin.host_header.clone(),
+    }
+}
+
+fn pages_to_wire(pages: &PagesConfig) -> v1::PagesConfig {
+    v1::PagesConfig {
+        state_path: pages.state_path.clone(),
+        precache_header: pages.precache_header.clone(),
+        immutable: pages.immutable.clone(),
+        not_found: pages.not_found.clone(),
+        redirects: pages
+            .redirects
+            .iter()
+            .map(|r| v1::Redirect {
+                from: r.from.clone(),
+                to: r.to.clone(),
+                status: r.status.into(),
+            })
+            .collect(),
+        headers: pages
+            .headers
+            .iter()
+            .map(|h| v1::HeaderRule {
+                path: h.path.clone(),
+                name: h.name.clone(),
+                value: h.value.clone(),
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_survives_the_wire() {
+        let config = SiteConfig {
+            hosts: vec!["a.example".into()],
+            origin: Some(OriginConfig {
+                upstreams: vec![Upstream {
+                    url: "https://o.example".into(),
+                    ca_pem: "pem".into(),
+                    sni: "s.example".into(),
+                }],
+                connect_timeout: Duration::from_millis(7),
+                first_byte_timeout: Duration::from_millis(8),
+                between_bytes_timeout: Duration::from_millis(9),
+                max_in_flight: 3,
+                host_header: "h.example".into(),
+            }),
+            key: KeyPolicy {
+                query_mode: QueryMode::Allow,
+                query_params: vec!["q".into()],
+                query_sort: true,
+                headers: vec!["x-a".into()],
+                cookies: vec!["c".into()],
+            },
+            cache: CachePolicy {
+                default_ttl: Duration::from_secs(1),
+                stale_while_revalidate: Duration::from_secs(2),
+                stale_if_error: Duration::from_secs(3),
+                max_object_bytes: 4,
+                max_variants: 5,
+                tag_headers: vec!["x-tag".into()],
+            },
+            browser: BrowserPolicy {
+                cache_control: "max-age=1".into(),
+            },
+            fenced: FencedPolicy {
+                mode: FencedMode::ServeStale,
+                serve_stale_for: Duration::from_secs(6),
+            },
+            pages: PagesConfig {
+                state_path: "/s{path}".into(),
+                precache_header: "x-pre".into(),
+                immutable: vec!["/f/*".into()],
+                not_found: "/nf".into(),
+                redirects: vec![Redirect {
+                    from: "/a".into(),
+                    to: "/b".into(),
+                    status: 302,
+                }],
+                headers: vec![HeaderRule {
+                    path: "/*".into(),
+                    name: "x".into(),
+                    value: "y".into(),
+                }],
+            },
+            events: EventsConfig {
+                public_tags: vec!["t*".into()],
+                allowed_origins: vec!["*".into()],
+                heartbeat: Duration::from_secs(7),
+                max_connections: 8,
+                max_connections_per_address: 9,
+            },
+        };
+        let read = site_from_wire(site_to_wire(&config)).unwrap();
+        assert_eq!(read.config(), &config);
+    }
+
+    #[test]
+    fn absent_messages_mean_the_defaults() {
+        let wire = v1::SiteConfig {
+            hosts: vec!["*".into()],
+            ..v1::SiteConfig::default()
+        };
+        let expected = SiteConfig {
+            hosts: vec!["*".into()],
+            ..SiteConfig::default()
+        };
+        assert_eq!(site_from_wire(wire).unwrap().config(), &expected);
+    }
+
+    #[test]
+    fn errors_name_the_path_of_the_field() {
+        let wire = v1::SiteConfig {
+            hosts: vec!["*".into()],
+            fenced: Some(v1::FencedPolicy {
+                mode: 77,
+                serve_stale_for: None,
+            }),
+            ..v1::SiteConfig::default()
+        };
+        assert_eq!(
+            site_from_wire(wire).unwrap_err().field,
+            "config.fenced.mode"
+        );
+    }
+}
