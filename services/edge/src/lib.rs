@@ -1,1 +1,15 @@
+//! The edge: serves the pages and cached responses of sites, hears every change
+//! from the control plane, and tells the browsers.
+//!
+//! Rooms, in the order of dependence; no arrow points back:
+//!
+//! - [`standing`]: what this edge has applied and whether it may use its cache.
+//! - `cache`: stored responses, judged by freshness, tags, era and lease.
+//! - `origin`: requests to a site's origin.
+//! - `proxy`: cached and uncached responses of the origin.
+//! - `pages`: pages and assets of the active release.
+//! - `events`: what browsers are told.
+//! - `link`: the connection to the control plane; applies what it says.
+//! - `http`: from a request to the room that answers it.
 
+pub mod standing;
