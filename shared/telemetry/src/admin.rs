@@ -61,3 +61,61 @@ fn text(status: StatusCode, body: String) -> Response {
     ];
     (status, headers, body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(app: &Router, path: &str) -> (StatusCode, String, String) {
+        let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+        let (head, body) = app.clone().oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (
+            head.status,
+            head.headers[CONTENT_TYPE].to_str().unwrap().to_owned(),
+            String::from_utf8(body.to_vec()).unwrap(),
+        )
+    }
+
+    #[tokio::test]
+    async fn readyz_says_what_is_missing_and_livez_does_not_care() {
+        let health = Health::new(&["listener", "snapshot"]);
+        let app = router(health.clone(), Registry::new());
+        health.set_ready("listener", Ok(()));
+        health.set_ready("snapshot", Err("none received yet".to_owned()));
+
+        let (status, _, body) = ask(&app, "/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(body, "not ready\nsnapshot: none received yet\n");
+        assert_eq!(ask(&app, "/livez").await.0, StatusCode::OK);
+
+        health.set_ready("snapshot", Ok(()));
+        let (status, _, body) = ask(&app, "/readyz").await;
+        assert_eq!((status, &*body), (StatusCode::OK, "ready\n"));
+
+        health.drain();
+        assert_eq!(
+            ask(&app, "/readyz").await.0,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        assert_eq!(ask(&app, "/livez").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn metrics_are_served_as_prometheus_text() {
+        let registry = Registry::new();
+        registry
+            .counter("tidegate_events_total", "Events.")
+            .unwrap()
+            .inc();
+        let app = router(Health::new(&[]), registry);
+        let (status, content_type, body) = ask(&app, "/metrics").await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(content_type, "text/plain; version=0.0.4");
+        assert!(body.contains("tidegate_events_total 1\n"), "{body}");
+    }
+}

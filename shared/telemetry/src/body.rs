@@ -106,3 +106,66 @@ impl<B, F: FnOnce(&Outcome)> Drop for Watched<B, F> {
         self.end(false);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http_body_util::{BodyExt, Empty, Full, StreamBody};
+
+    use super::*;
+
+    type Seen = Arc<Mutex<Vec<(u64, bool, bool)>>>;
+
+    fn watched<B: Body<Data = Bytes>>(
+        body: B,
+    ) -> (Watched<B, impl FnOnce(&Outcome) + Unpin>, Seen) {
+        let seen = Seen::default();
+        let seen_here = Arc::clone(&seen);
+        let done = move |outcome: &Outcome| {
+            let trailers = outcome.trailers.is_some();
+            seen_here
+                .lock()
+                .unwrap()
+                .push((outcome.bytes, trailers, outcome.complete));
+        };
+        (Watched::new(body, Span::none(), done), seen)
+    }
+
+    #[tokio::test]
+    async fn a_body_read_to_its_end_is_told_of_once() {
+        let (body, seen) = watched(Full::from("12345"));
+        body.collect().await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), [(5, false, true)]);
+    }
+
+    #[tokio::test]
+    async fn trailers_are_seen() {
+        let frames: [Result<_, std::convert::Infallible>; 2] = [
+            Ok(Frame::data(Bytes::from_static(b"123"))),
+            Ok(Frame::trailers(HeaderMap::new())),
+        ];
+        let (body, seen) = watched(StreamBody::new(tokio_stream::iter(frames)));
+        body.collect().await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), [(3, true, true)]);
+    }
+
+    #[tokio::test]
+    async fn a_body_whose_reader_left_is_told_of_as_incomplete() {
+        let frames = [Ok::<_, std::convert::Infallible>(Frame::data(
+            Bytes::from_static(b"123"),
+        ))];
+        let endless =
+            tokio_stream::StreamExt::chain(tokio_stream::iter(frames), tokio_stream::pending());
+        let (mut body, seen) = watched(StreamBody::new(endless));
+        body.frame().await.unwrap().unwrap();
+        drop(body);
+        assert_eq!(*seen.lock().unwrap(), [(3, false, false)]);
+    }
+
+    #[test]
+    fn an_empty_body_has_ended_before_it_is_read() {
+        let (_body, seen) = watched(Empty::<Bytes>::new());
+        assert_eq!(*seen.lock().unwrap(), [(0, false, true)]);
+    }
+}

@@ -263,3 +263,51 @@ impl<B: Body<Data = Bytes> + Unpin> Body for TracedBody<B> {
         self.watched.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_of_a_methods_form_become_names() {
+        assert!(is_method("tidegate.v1.CacheService/Invalidate"));
+        assert!(is_method("EchoService/Echo_2"));
+        let long = format!("tidegate.v1.CacheService/{}", "x".repeat(METHOD_MAX_LEN));
+        for path in [
+            "",
+            "Invalidate",
+            "tidegate.v1.CacheService/",
+            "/Invalidate",
+            "a/b/c",
+            "a/b.c",
+            "a b/c",
+            "a/b%20c",
+            "a/\u{e9}",
+            &long,
+        ] {
+            assert!(!is_method(path), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn machines_that_ask_all_day_are_quiet() {
+        const HEARTBEAT: &str = "tidegate.v1.EdgeService/Heartbeat";
+        let layer = ServerLayer::new(Component::CONTROL_PLANE);
+        assert!(layer.is_quiet("grpc.health.v1.Health/Watch"));
+        assert!(layer.is_quiet("grpc.reflection.v1.ServerReflection/ServerReflectionInfo"));
+        assert!(!layer.is_quiet(HEARTBEAT));
+        assert!(layer.quiet(&[HEARTBEAT]).is_quiet(HEARTBEAT));
+    }
+
+    #[test]
+    fn a_call_without_a_status_was_left_by_its_caller() {
+        let mut outcome = Outcome::default();
+        assert_eq!(final_code(&outcome), Code::Cancelled);
+        outcome.complete = true;
+        assert_eq!(final_code(&outcome), Code::Unknown);
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", http::HeaderValue::from_static("7"));
+        outcome.trailers = Some(trailers);
+        assert_eq!(final_code(&outcome), Code::PermissionDenied);
+    }
+}

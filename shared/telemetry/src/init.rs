@@ -227,3 +227,210 @@ impl Guard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::access::{AccessRecord, access_log};
+    use crate::component::Component;
+    use crate::context::TraceContext;
+
+    const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+    const SPAN_ID: &str = "b7ad6b7169203331";
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+
+        fn json(&self) -> Vec<serde_json::Value> {
+            let text = self.text();
+            let lines = text.lines();
+            lines
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
+        }
+    }
+
+    fn options(log_filter: &str, log_format: LogFormat) -> Options {
+        Options {
+            service_name: "test".to_owned(),
+            service_version: "0".to_owned(),
+            instance_id: "one".to_owned(),
+            log_filter: log_filter.to_owned(),
+            log_format,
+            otlp_endpoint: None,
+        }
+    }
+
+    /// What `work` logs, in a process that exports no spans.
+    fn logged(log_filter: &str, log_format: LogFormat, work: impl FnOnce(&Guard)) -> Lines {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let options = options(log_filter, log_format);
+        let (dispatch, guard) = build(&options, move || writer.clone(), false).unwrap();
+        tracing::dispatcher::with_default(&dispatch, || work(&guard));
+        lines
+    }
+
+    fn incoming() -> TraceContext {
+        TraceContext::parse(&format!("00-{TRACE_ID}-{SPAN_ID}-01"), "vendor=1").unwrap()
+    }
+
+    #[test]
+    fn a_json_line_inside_a_trace_has_its_ids() {
+        let lines = logged("info", LogFormat::Json, |_| {
+            tracing::info!("outside");
+            let span = incoming().parent(tracing::info_span!("work", site = "docs"));
+            span.in_scope(|| tracing::info!(revision = 7, "inside {}", "\"quotes\""));
+        });
+        let [outside, inside] = &lines.json()[..] else {
+            panic!("{}", lines.text());
+        };
+        assert_eq!(outside["message"], "outside");
+        assert_eq!(outside.get("trace_id"), None);
+        assert_eq!(inside["message"], "inside \"quotes\"");
+        assert_eq!(inside["revision"], 7);
+        assert_eq!(inside["span"]["site"], "docs");
+        assert_eq!(inside["trace_id"], TRACE_ID);
+        assert_eq!(inside["span_id"], SPAN_ID);
+        assert_eq!(inside["trace_flags"], "01");
+    }
+
+    #[test]
+    fn a_text_line_shows_fields_but_not_the_layers_own() {
+        let lines = logged("info", LogFormat::Text, |_| {
+            let span = tracing::info_span!("rpc", otel.kind = "server", site = "docs");
+            span.in_scope(|| tracing::info!(revision = 7, "applied"));
+        });
+        let text = lines.text();
+        assert!(text.contains("applied revision=7"), "{text}");
+        assert!(text.contains("rpc{site=\"docs\"}"), "{text}");
+        assert!(!text.contains("otel"), "{text}");
+    }
+
+    #[test]
+    fn a_context_passes_through_a_process_that_exports_nothing_and_logs_nothing() {
+        logged("off", LogFormat::Text, |guard| {
+            assert!(!guard.is_exporting());
+            let outer = incoming().parent(tracing::info_span!("outer"));
+            outer.in_scope(|| {
+                tracing::info_span!("inner").in_scope(|| {
+                    assert_eq!(
+                        TraceContext::current().unwrap().into_parts(),
+                        incoming().into_parts()
+                    );
+                });
+            });
+            let span = tracing::info_span!("no trace begins");
+            span.in_scope(|| assert_eq!(TraceContext::current(), None));
+        });
+    }
+
+    #[test]
+    fn the_filter_can_be_changed_and_a_bad_one_leaves_it_alone() {
+        let lines = logged("warn", LogFormat::Json, |guard| {
+            let filter = guard.filter();
+            tracing::info!("one");
+            filter.set("info").unwrap();
+            tracing::info!("two");
+            let error = filter.set("info,tidegate=loud").unwrap_err().to_string();
+            assert!(error.contains("\"info,tidegate=loud\""), "{error}");
+            tracing::info!("three");
+            filter.set("off").unwrap();
+            tracing::info!("four");
+        });
+        let messages: Vec<_> = lines
+            .json()
+            .iter()
+            .map(|it| it["message"].clone())
+            .collect();
+        assert_eq!(messages, ["two", "three"]);
+    }
+
+    #[test]
+    fn a_bad_filter_or_endpoint_is_an_error_that_names_it() {
+        let error = build(&options("a=b=c", LogFormat::Text), io::sink, false)
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("\"a=b=c\""), "{error}");
+
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let _entered = runtime.enter();
+        for endpoint in ["https://collector:4317", "collector:4317", "http://"] {
+            let options = Options {
+                otlp_endpoint: Some(endpoint.to_owned()),
+                ..options("info", LogFormat::Text)
+            };
+            let error = build(&options, io::sink, false).err().unwrap();
+            assert!(
+                error.to_string().contains(&format!("{endpoint:?}")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn spans_cannot_be_exported_without_a_runtime() {
+        let options = Options {
+            otlp_endpoint: Some("http://127.0.0.1:4317".to_owned()),
+            ..options("info", LogFormat::Text)
+        };
+        let built = build(&options, io::sink, false);
+        assert!(matches!(built, Err(InitError::NoRuntime)));
+    }
+
+    #[test]
+    fn an_access_line_has_the_trace_but_no_query_and_can_be_left_out() {
+        let context = incoming();
+        let record = AccessRecord {
+            component: Component::EDGE,
+            method: &http::Method::from_bytes(b"BREW").unwrap(),
+            path: "/page?token=secret",
+            status: 200,
+            bytes: 1024,
+            duration: Duration::from_millis(5),
+            cache: Some("hit"),
+            trace: Some(&context),
+        };
+        let lines = logged("info", LogFormat::Json, |_| {
+            access_log(&record);
+            let span = context.parent(tracing::info_span!("http"));
+            span.in_scope(|| access_log(&record));
+        });
+        for line in lines.text().lines() {
+            assert_eq!(line.matches("\"trace_id\"").count(), 1, "{line}");
+        }
+        for line in lines.json() {
+            assert_eq!(line["target"], "access");
+            assert_eq!(line["service.component"], "edge");
+            assert_eq!(line["method"], "_OTHER");
+            assert_eq!(line["path"], "/page");
+            assert_eq!(line["status"], 200);
+            assert_eq!(line["bytes"], 1024);
+            assert_eq!(line["duration_ms"], 5.0);
+            assert_eq!(line["cache"], "hit");
+            assert_eq!(line["trace_id"], TRACE_ID);
+        }
+        let none = logged("info,access=off", LogFormat::Json, |_| access_log(&record));
+        assert_eq!(none.text(), "");
+    }
+}

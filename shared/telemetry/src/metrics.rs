@@ -56,7 +56,7 @@ impl Registry {
     ) -> Result<CounterBy<L>, MetricError> {
         let family = IntCounterVec::new(Opts::new(name, help), &L::names());
         let family = self.register(name, family)?;
-        Cells::new(|values| family.with_label_values(values))
+        Ok(Cells::new(|values| family.with_label_values(values)))
     }
 
     /// A number that goes up and down.
@@ -68,7 +68,7 @@ impl Registry {
     pub fn gauge_by<L: LabelSet>(&self, name: &str, help: &str) -> Result<GaugeBy<L>, MetricError> {
         let family = IntGaugeVec::new(Opts::new(name, help), &L::names());
         let family = self.register(name, family)?;
-        Cells::new(|values| family.with_label_values(values))
+        Ok(Cells::new(|values| family.with_label_values(values)))
     }
 
     /// A number that is asked for when metrics are read. `read` must be quick and may not block.
@@ -103,7 +103,7 @@ impl Registry {
     ) -> Result<HistogramBy<L>, MetricError> {
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         let family = self.register(name, HistogramVec::new(options, &L::names()))?;
-        Cells::new(|values| family.with_label_values(values))
+        Ok(Cells::new(|values| family.with_label_values(values)))
     }
 
     /// All metrics in Prometheus' text exposition format, version 0.0.4 ([`TEXT_CONTENT_TYPE`]).
@@ -147,11 +147,11 @@ pub struct Cells<L, M> {
 }
 
 impl<L: LabelSet, M> Cells<L, M> {
-    fn new(make: impl Fn(&[&str]) -> M) -> Result<Self, MetricError> {
-        Ok(Self {
+    fn new(make: impl Fn(&[&str]) -> M) -> Self {
+        Self {
             cells: L::all().iter().map(|values| make(values)).collect(),
             labels: PhantomData,
-        })
+        }
     }
 
     /// The metric of `labels`.
