@@ -2,6 +2,8 @@
 //!
 //! A file of its own, because `init` is for a whole process.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 use std::time::Duration;
 
 use axum::Router;
@@ -41,7 +43,7 @@ async fn grpc_server() -> Channel {
         .unwrap()
 }
 
-fn only<'a>(spans: &'a [ReceivedSpan], holds: impl Fn(&ReceivedSpan) -> bool) -> &'a ReceivedSpan {
+fn only(spans: &[ReceivedSpan], holds: impl Fn(&ReceivedSpan) -> bool) -> &ReceivedSpan {
     let mut found = spans.iter().filter(|span| holds(span));
     let (first, second) = (found.next(), found.next());
     assert!(second.is_none(), "more than one: {first:#?} {second:#?}");
