@@ -12,4 +12,5 @@
 //! - `link`: the connection to the control plane; applies what it says.
 //! - `http`: from a request to the room that answers it.
 
+pub mod link;
 pub mod standing;

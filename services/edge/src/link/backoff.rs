@@ -1,0 +1,55 @@
+//! How long to wait before the next attempt.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+/// Exponential, with full jitter that stays full at the cap: a fleet that lost its
+/// control plane at one moment does not come back at one moment, however long it
+/// was away.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    base: Duration,
+    cap: Duration,
+    ceiling: Duration,
+}
+
+impl Backoff {
+    /// Waits between nothing and `base` at first, and never longer than `cap`.
+    #[must_use]
+    pub fn new(base: Duration, cap: Duration) -> Self {
+        Self {
+            base,
+            cap,
+            ceiling: base,
+        }
+    }
+
+    /// The next wait.
+    pub fn next_wait(&mut self) -> Duration {
+        let wait = self.ceiling.mul_f64(rand::rng().random::<f64>());
+        self.ceiling = (self.ceiling * 2).min(self.cap);
+        wait
+    }
+
+    /// Begins anew, after a connection that held for a while.
+    pub fn reset(&mut self) {
+        self.ceiling = self.base;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_is_still_full_at_the_cap() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        for _ in 0..20 {
+            assert!(backoff.next_wait() <= Duration::from_secs(5));
+        }
+        let waits: Vec<_> = (0..500).map(|_| backoff.next_wait()).collect();
+        assert!(waits.iter().any(|w| *w < Duration::from_secs(1)));
+        assert!(waits.iter().any(|w| *w > Duration::from_secs(4)));
+    }
+}

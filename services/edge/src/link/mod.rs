@@ -1,0 +1,67 @@
+//! The connection to the control plane: follows the order, acknowledges what was
+//! applied, and holds the lease.
+//!
+//! What an event does to caches, pages and browsers is the [`Follower`]'s business;
+//! when it does so, and what the edge may rely on in between, is decided here:
+//!
+//! 1. all effects of a batch,
+//! 2. then the position moves,
+//! 3. then browsers are told and the control plane gets its acknowledgement.
+
+mod backoff;
+mod change;
+mod channel;
+mod heartbeat;
+mod subscriber;
+
+use std::sync::Arc;
+
+use tidegate_domain::{Cursor, Digest, SiteName, TagPattern};
+use tidegate_proto::v1;
+
+pub use backoff::Backoff;
+pub use change::{ActiveRelease, Change, Event};
+pub use channel::{ChannelError, Channels};
+pub use heartbeat::{HeartbeatOptions, Heartbeats};
+pub use subscriber::Subscriber;
+
+/// A site as a snapshot shows it.
+#[derive(Debug)]
+pub struct SnapshotSite {
+    /// Its name.
+    pub name: SiteName,
+    /// Its configuration.
+    pub config: Arc<tidegate_domain::site::CheckedSite>,
+    /// The release it serves.
+    pub active: Option<ActiveRelease>,
+    /// Releases worth fetching.
+    pub prepared: Vec<Digest>,
+    /// Whether backends have pushed entries.
+    pub has_entries: bool,
+}
+
+/// What follows the order: the sites of this edge.
+pub trait Follower: Send + Sync + 'static {
+    /// Adopts a snapshot. The era has been raised, so nothing held is used without
+    /// revalidation; the position moves when this returns.
+    fn adopt(&self, sites: Vec<SnapshotSite>);
+
+    /// Makes the effect of an event visible to every request that begins from now
+    /// on. Never waits.
+    fn apply(&self, event: &Event);
+
+    /// Tells the browsers of an event, after the position has moved past it.
+    fn announce(&self, event: &Event, cursor: Cursor);
+
+    /// Tells the browsers that events may have been missed.
+    fn announce_reset(&self, reason: v1::ResetReason);
+
+    /// Figures for people.
+    fn stats(&self) -> v1::EdgeStats;
+
+    /// Published releases whose blobs are all here.
+    fn prepared(&self) -> Vec<Digest>;
+
+    /// Live tags that match, and the responses that carry them.
+    fn preview(&self, site: &str, patterns: &[TagPattern]) -> (u64, u64);
+}
