@@ -4,6 +4,7 @@
 //! Rooms, in the order of dependence; no arrow points back:
 //!
 //! - [`standing`]: what this edge has applied and whether it may use its cache.
+//! - [`conditional`]: preconditions of requests.
 //! - `cache`: stored responses, judged by freshness, tags, era and lease.
 //! - `origin`: requests to a site's origin.
 //! - `proxy`: cached and uncached responses of the origin.
@@ -12,5 +13,6 @@
 //! - `link`: the connection to the control plane; applies what it says.
 //! - `http`: from a request to the room that answers it.
 
+pub mod conditional;
 pub mod link;
 pub mod standing;

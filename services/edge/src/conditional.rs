@@ -1,0 +1,196 @@
+//! Conditional requests (RFC 9110, section 13): which preconditions hold, in the
+//! order of section 13.2.2. Shared by pages and cached responses.
+
+use std::time::SystemTime;
+
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
+use http::{HeaderMap, Method};
+
+/// What a response would be validated by.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Validators<'a> {
+    /// The entity tag as it stands in the field, with quotes and a `W/` if weak.
+    pub etag: Option<&'a str>,
+    /// The time of the last modification, in whole seconds.
+    pub last_modified: Option<SystemTime>,
+}
+
+/// What the preconditions of a request come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precondition {
+    /// They hold, or there are none: answer as if there were none.
+    Holds,
+    /// 304.
+    NotModified,
+    /// 412.
+    Failed,
+}
+
+/// Evaluates the preconditions of a request that would otherwise be answered with
+/// 2xx (RFC 9110, section 13.2.1).
+#[must_use]
+pub fn evaluate(method: &Method, request: &HeaderMap, response: Validators<'_>) -> Precondition {
+    if request.contains_key(IF_MATCH) {
+        if !any_tag(request, IF_MATCH, response.etag, strongly_equal) {
+            return Precondition::Failed;
+        }
+    } else if let Some(since) = date(request, IF_UNMODIFIED_SINCE)
+        && response
+            .last_modified
+            .is_none_or(|modified| modified > since)
+    {
+        return Precondition::Failed;
+    }
+    let reads = method == Method::GET || method == Method::HEAD;
+    if request.contains_key(IF_NONE_MATCH) {
+        return match any_tag(request, IF_NONE_MATCH, response.etag, weakly_equal) {
+            false => Precondition::Holds,
+            true if reads => Precondition::NotModified,
+            true => Precondition::Failed,
+        };
+    }
+    if reads
+        && let Some(since) = date(request, IF_MODIFIED_SINCE)
+        && response
+            .last_modified
+            .is_some_and(|modified| modified <= since)
+    {
+        return Precondition::NotModified;
+    }
+    Precondition::Holds
+}
+
+/// Strong comparison (RFC 9110, section 8.8.3.2).
+#[must_use]
+pub fn strongly_equal(a: &str, b: &str) -> bool {
+    a == b && !is_weak(a)
+}
+
+/// Weak comparison (RFC 9110, section 8.8.3.2).
+#[must_use]
+pub fn weakly_equal(a: &str, b: &str) -> bool {
+    opaque(a) == opaque(b)
+}
+
+/// Whether an entity tag is weak.
+#[must_use]
+pub fn is_weak(tag: &str) -> bool {
+    tag.starts_with("W/")
+}
+
+fn opaque(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
+}
+
+/// Whether a list of entity tags, or `*`, has one that is equal to `current`.
+fn any_tag(
+    request: &HeaderMap,
+    field: http::HeaderName,
+    current: Option<&str>,
+    equal: fn(&str, &str) -> bool,
+) -> bool {
+    request.get_all(field).iter().any(|value| {
+        let Ok(list) = value.to_str() else {
+            return false;
+        };
+        // `*` asks whether there is a representation at all, and there is.
+        list.trim() == "*" || current.is_some_and(|tag| entity_tags(list).any(|t| equal(t, tag)))
+    })
+}
+
+/// The entity tags of a list. A comma may stand inside the quotes, so the list
+/// cannot be split at commas; what is no entity tag ends the list.
+fn entity_tags(list: &str) -> impl Iterator<Item = &str> {
+    let mut rest = list;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        let quoted = opaque(rest);
+        let inside = quoted.strip_prefix('"')?;
+        let end = rest.len() - inside.len() + inside.find('"')? + 1;
+        let (tag, after) = rest.split_at(end);
+        rest = after;
+        Some(tag)
+    })
+}
+
+/// A date field; one that is repeated or malformed is ignored.
+fn date(request: &HeaderMap, field: http::HeaderName) -> Option<SystemTime> {
+    let mut values = request.get_all(field).iter();
+    let value = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    httpdate::parse_http_date(value.to_str().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderName;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    const MODIFIED: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
+    const BEFORE: &str = "Tue, 14 Nov 2023 22:13:19 GMT";
+
+    fn evaluated(method: &Method, fields: &[(HeaderName, &str)]) -> Precondition {
+        let request = fields
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()))
+            .collect();
+        let response = Validators {
+            etag: Some("\"a,b\""),
+            last_modified: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
+        };
+        evaluate(method, &request, response)
+    }
+
+    #[test]
+    fn preconditions_have_their_order() {
+        use Precondition::{Failed, Holds, NotModified};
+        for (fields, expected) in [
+            (vec![], Holds),
+            (vec![(IF_NONE_MATCH, "\"a,b\"")], NotModified),
+            (vec![(IF_NONE_MATCH, "\"x\", W/\"a,b\"")], NotModified),
+            (vec![(IF_NONE_MATCH, "*")], NotModified),
+            (vec![(IF_NONE_MATCH, "\"x\"")], Holds),
+            (
+                vec![(IF_NONE_MATCH, "\"x\""), (IF_MODIFIED_SINCE, MODIFIED)],
+                Holds,
+            ),
+            (vec![(IF_MODIFIED_SINCE, MODIFIED)], NotModified),
+            (vec![(IF_MODIFIED_SINCE, BEFORE)], Holds),
+            (vec![(IF_MODIFIED_SINCE, "yesterday")], Holds),
+            (vec![(IF_MATCH, "\"a,b\"")], Holds),
+            (vec![(IF_MATCH, "W/\"a,b\"")], Failed),
+            (vec![(IF_MATCH, "\"x\"")], Failed),
+            (
+                vec![(IF_MATCH, "\"a,b\""), (IF_UNMODIFIED_SINCE, BEFORE)],
+                Holds,
+            ),
+            (vec![(IF_UNMODIFIED_SINCE, BEFORE)], Failed),
+            (vec![(IF_UNMODIFIED_SINCE, MODIFIED)], Holds),
+        ] {
+            assert_eq!(evaluated(&Method::GET, &fields), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_is_refused_where_a_read_is_not_modified() {
+        assert_eq!(
+            evaluated(&Method::PUT, &[(IF_NONE_MATCH, "\"a,b\"")]),
+            Precondition::Failed
+        );
+        assert_eq!(
+            evaluated(&Method::PUT, &[(IF_MODIFIED_SINCE, MODIFIED)]),
+            Precondition::Holds
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_from_outside_panics(list in "[\\PC]{0,40}") {
+            entity_tags(&list).for_each(drop);
+        }
+    }
+}
