@@ -285,3 +285,136 @@ fn insert(
         Some(_) => Err(wrong(format!("another entry is {} too", path.path()))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn page(json: &str) -> Entry {
+        let authoring = Authoring::parse(json.as_bytes()).unwrap();
+        authoring.pages.into_values().next().unwrap()
+    }
+
+    fn refused(json: &str) -> String {
+        Authoring::parse(json.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn version_1_makes_the_gap_the_hole_in_either_order() {
+        for (critical, head) in [
+            ("0,\"end\":4", "6,\"end\":9"),
+            ("6,\"end\":9", "0,\"end\":4"),
+        ] {
+            let entry = page(&format!(
+                "{{\"pages\":{{\"/\":{{\"link\":\"</a>\",\
+                 \"critical\":{{\"start\":{critical}}},\"head\":{{\"start\":{head}}}}}}}}}"
+            ));
+            assert_eq!(entry.link, ["</a>"]);
+            assert_eq!(entry.flush, [9]);
+            assert_eq!(entry.state, Some(Range { start: 4, end: 6 }));
+        }
+    }
+
+    #[test]
+    fn version_1_links_may_be_absent_one_or_many() {
+        for (link, expected) in [
+            ("", &[][..]),
+            ("\"link\":null", &[]),
+            ("\"link\":\"</a>\"", &["</a>"]),
+            ("\"link\":[\"</a>\",\"</b>\"]", &["</a>", "</b>"]),
+        ] {
+            let json = format!("{{\"version\":1,\"pages\":{{\"/\":{{{link}}}}}}}");
+            assert_eq!(page(&json).link, expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn version_1_ranges_that_make_no_gap_are_refused() {
+        for (critical, head, says) in [
+            (
+                "{\"start\":0,\"end\":5}",
+                "{\"start\":4,\"end\":9}",
+                "overlap at offset 4",
+            ),
+            (
+                "{\"start\":5,\"end\":5}",
+                "{\"start\":6,\"end\":9}",
+                "start below end",
+            ),
+            ("{\"start\":0,\"end\":5}", "null", "go together"),
+        ] {
+            let error = refused(&format!(
+                "{{\"pages\":{{\"/p\":{{\"critical\":{critical},\"head\":{head}}}}}}}"
+            ));
+            assert!(error.contains(says) && error.starts_with("/p: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn version_2_says_flush_state_and_content_type() {
+        let json = r#"{"version":2,
+            "pages":{"/a/../b":{"flush":[3],"state":{"start":4,"end":5},"link":"</x>"}},
+            "assets":{"/feed":{"content_type":"application/rss+xml"}}}"#;
+        let authoring = Authoring::parse(json.as_bytes()).unwrap();
+        assert_eq!(authoring.pages["/b"].flush, [3]);
+        assert_eq!(
+            authoring.pages["/b"].state,
+            Some(Range { start: 4, end: 5 })
+        );
+        let feed = &authoring.assets["/feed"];
+        assert_eq!(feed.content_type.as_deref(), Some("application/rss+xml"));
+        assert_eq!(
+            Authoring::parse(b"{\"version\":2}").unwrap(),
+            Authoring::default()
+        );
+    }
+
+    #[test]
+    fn a_built_manifest_is_recognised() {
+        let built = crate::testing::manifest(&[("/", "a")]).to_json();
+        assert!(is_built(&built).unwrap());
+        assert!(matches!(
+            Authoring::parse(&built),
+            Err(AuthoringError::Built)
+        ));
+        assert!(!is_built(b"{\"version\":2,\"pages\":{\"/\":{}}}").unwrap());
+        assert!(is_built(b"{").is_err());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (json, says) in [
+            ("{\n  \"pages\": {\n    oops", "line 3 column 5"),
+            (
+                "{\"version\":7,\"pages\":{}}",
+                "version 7; allowed: 1 and 2",
+            ),
+            (
+                "{\"pages\":{\"/\":{\"linc\":\"\"}}}",
+                "unknown field `linc`",
+            ),
+            ("{\"pages\":{\"a\":{}}}", "begins with"),
+            ("{\"pages\":{\"/?q\":{}}}", "no query"),
+            (
+                "{\"pages\":{\"/a\":{},\"/%61\":{}}}",
+                "another entry is /a too",
+            ),
+            ("{\"pages\":{\"/\":{},\"/\":{}}}", "named twice"),
+            (
+                "{\"pages\":{\"/\":{\"link\":3}}}",
+                "a text or a list of texts",
+            ),
+        ] {
+            let error = refused(json);
+            assert!(error.contains(says), "{json}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_from_outside_panics(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Authoring::parse(&bytes);
+        }
+    }
+}

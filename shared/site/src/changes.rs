@@ -75,3 +75,66 @@ impl Changes {
         tags
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::{Coding, Part, Resource, Variant};
+    use crate::testing::{manifest, resource};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn what_came_went_and_differs_is_told_apart() {
+        let old = manifest(&[("/", "a"), ("/gone", "x"), ("/same", "s")]);
+        let new = manifest(&[("/", "b"), ("/new/", "x"), ("/same", "s")]);
+        let changes = Changes::between(Some(&old), &new);
+        assert_eq!(changes.changed, ["/"]);
+        assert_eq!(changes.added, ["/new/"]);
+        assert_eq!(changes.removed, ["/gone"]);
+        assert_eq!(changes.len(), 3);
+        let tags: Vec<_> = changes.tags().iter().map(ToString::to_string).collect();
+        assert_eq!(tags, ["url:/", "url:/gone", "url:/new/"]);
+    }
+
+    #[test]
+    fn the_same_release_has_no_changes_and_the_first_adds_everything() {
+        let release = manifest(&[("/", "a"), ("/b", "b")]);
+        assert!(Changes::between(Some(&release), &release).is_empty());
+        assert_eq!(Changes::between(None, &release).added, ["/", "/b"]);
+    }
+
+    #[test]
+    fn what_a_client_sees_counts_and_the_rest_does_not() {
+        let base = resource("a.html", "abc");
+        let changed = |change: &dyn Fn(&mut Resource)| {
+            let mut other = base.clone();
+            change(&mut other);
+            let release = |resource: &Resource| {
+                let pages = BTreeMap::from([("/".to_owned(), resource.clone())]);
+                Manifest::new(pages, BTreeMap::new()).unwrap()
+            };
+            !Changes::between(Some(&release(&base)), &release(&other)).is_empty()
+        };
+        assert!(changed(&|r| r.content_type = "text/plain".to_owned()));
+        assert!(changed(&|r| r.link = vec!["</a>; rel=preload".to_owned()]));
+        assert!(changed(
+            &|r| r.parts = vec![Part::Slice { start: 0, end: 3 }, Part::State]
+        ));
+        assert!(!changed(&|r| r.file = "b.html".to_owned()));
+        let variant = Variant {
+            digest: tidegate_domain::Digest::of(b"z"),
+            size: 1,
+        };
+        assert!(!changed(
+            &|r| r.encodings = BTreeMap::from([(Coding::Br, variant)])
+        ));
+    }
+
+    #[test]
+    fn a_page_that_becomes_an_asset_has_changed() {
+        let page = BTreeMap::from([("/".to_owned(), resource("a", "a"))]);
+        let old = Manifest::new(page.clone(), BTreeMap::new()).unwrap();
+        let new = Manifest::new(BTreeMap::new(), page).unwrap();
+        assert_eq!(Changes::between(Some(&old), &new).changed, ["/"]);
+    }
+}

@@ -14,6 +14,8 @@ mod authoring;
 mod build;
 mod changes;
 mod check;
+#[cfg(test)]
+mod check_tests;
 mod content;
 mod content_type;
 mod decode;
@@ -25,6 +27,8 @@ mod problem;
 mod resource;
 mod since;
 mod state;
+#[cfg(test)]
+mod testing;
 
 pub use build::{BlobSource, Build, BuildError, BuildOptions, Level, Progress, Warning, build};
 pub use changes::Changes;

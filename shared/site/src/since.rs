@@ -73,3 +73,52 @@ impl SinceTable {
         serde_json::to_vec(self).expect("a map of texts to numbers is always JSON")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::manifest;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_stays_keeps_its_time_and_a_roll_back_moves_it() {
+        let first = manifest(&[("/", "a"), ("/b", "b"), ("/gone", "g")]);
+        let second = manifest(&[("/", "A"), ("/b", "b"), ("/new", "n")]);
+        let at_first = SinceTable::next(None, &first, 100);
+        let at_second = SinceTable::next(Some((&at_first, &first)), &second, 200);
+        let rolled_back = SinceTable::next(Some((&at_second, &second)), &first, 300);
+        let times = |table: &SinceTable| ["/", "/b", "/new", "/gone"].map(|p| table.get(p));
+        assert_eq!(times(&at_first), [Some(100), Some(100), None, Some(100)]);
+        assert_eq!(times(&at_second), [Some(200), Some(100), Some(200), None]);
+        assert_eq!(times(&rolled_back), [Some(300), Some(100), None, Some(300)]);
+    }
+
+    #[test]
+    fn text_form_round_trips_and_is_deterministic() {
+        let release = manifest(&[("/b", "b"), ("/", "a")]);
+        let table = SinceTable::next(None, &release, 7);
+        assert_eq!(table.to_json(), br#"{"version":1,"since":{"/":7,"/b":7}}"#);
+        assert_eq!(SinceTable::parse(&table.to_json()).unwrap(), table);
+    }
+
+    #[test]
+    fn what_is_no_table_is_refused() {
+        for bad in [
+            &b""[..],
+            b"{}",
+            br#"{"version":2,"since":{}}"#,
+            br#"{"version":1,"since":{"/":-1}}"#,
+            br#"{"version":1,"since":{"/":1,"/":2}}"#,
+            br#"{"version":1,"since":{},"more":1}"#,
+        ] {
+            assert!(SinceTable::parse(bad).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_from_outside_panics(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = SinceTable::parse(&bytes);
+        }
+    }
+}

@@ -194,7 +194,8 @@ mod tests {
             };
             let escaped = escape_state(&text).unwrap();
             prop_assert!(!escaped.iter().any(|b| b"<>&".contains(b)));
-            prop_assert!(!String::from_utf8(escaped.clone()).unwrap().contains(['\u{2028}', '\u{2029}']));
+            let separators = ['\u{2028}', '\u{2029}'];
+            prop_assert!(!String::from_utf8(escaped.clone()).unwrap().contains(separators));
             prop_assert_eq!(serde_json::from_slice::<Value>(&escaped).unwrap(), value);
         }
 

@@ -169,3 +169,73 @@ fn lock(used: &Mutex<HashSet<PathBuf>>) -> std::sync::MutexGuard<'_, HashSet<Pat
     used.lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> (tempfile::TempDir, VariantCache) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = VariantCache::open(folder.path(), Level::Fast).unwrap();
+        (folder, cache)
+    }
+
+    fn encoded() -> BTreeMap<Coding, Vec<u8>> {
+        BTreeMap::from([
+            (Coding::Gzip, b"gzip".to_vec()),
+            (Coding::Zstd, b"zstd".to_vec()),
+        ])
+    }
+
+    #[test]
+    fn what_was_kept_is_found_under_its_digest_and_level() {
+        let (folder, cache) = cache();
+        let digest = Digest::of(b"file");
+        assert_eq!(cache.load(&digest), None);
+        let kept = cache.store(&digest, &encoded()).unwrap();
+        assert_eq!(cache.load(&digest), Some(kept));
+        let best = VariantCache::open(folder.path(), Level::Best).unwrap();
+        assert_eq!(best.load(&digest), None);
+        let nothing = Digest::of(b"noise");
+        let kept = cache.store(&nothing, &BTreeMap::new()).unwrap();
+        assert_eq!(cache.load(&nothing), Some(kept));
+    }
+
+    #[test]
+    fn what_is_damaged_is_not_used() {
+        let (_folder, cache) = cache();
+        let digest = Digest::of(b"file");
+        let kept = cache.store(&digest, &encoded()).unwrap();
+        let path = cache.source(&kept.0[&Coding::Gzip]).path;
+        for damage in [&b"gziq"[..], b"gz", b"gzip!"] {
+            fs::write(&path, damage).unwrap();
+            assert_eq!(cache.load(&digest), None, "{damage:?}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert_eq!(cache.load(&digest), None);
+        cache.store(&digest, &encoded()).unwrap();
+        assert_eq!(cache.load(&digest), Some(kept));
+        fs::write(cache.record(&digest), b"{").unwrap();
+        assert_eq!(cache.load(&digest), None);
+    }
+
+    #[test]
+    fn old_unused_files_go_and_used_ones_stay() {
+        let (folder, cache) = cache();
+        let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
+        cache
+            .store(&old, &BTreeMap::from([(Coding::Br, vec![1; 100])]))
+            .unwrap();
+        let next = VariantCache::open(folder.path(), Level::Fast).unwrap();
+        next.store(&new, &encoded()).unwrap();
+        next.prune_to(1000, Duration::ZERO);
+        assert!(next.load(&old).is_some(), "there is room");
+        let next = VariantCache::open(folder.path(), Level::Fast).unwrap();
+        assert!(next.load(&new).is_some());
+        next.prune_to(0, Duration::from_secs(60));
+        assert!(cache.load(&old).is_some(), "another build may use it");
+        next.prune_to(0, Duration::ZERO);
+        assert_eq!(next.load(&old), None);
+        assert!(next.load(&new).is_some());
+    }
+}

@@ -192,3 +192,50 @@ fn at_most(what: &str, found: usize, max: usize) -> Result<(), BuildError> {
         max: max as u64,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_have_the_url_of_their_name_and_indexes_that_of_their_folder() {
+        for (file, expected) in [
+            ("index.html", "/"),
+            ("a/index.html", "/a/"),
+            ("a/my index.html", "/a/my%20index.html"),
+            ("myindex.html", "/myindex.html"),
+            ("index.htm", "/index.htm"),
+            ("a%20b.txt", "/a%2520b.txt"),
+            ("100%.txt", "/100%25.txt"),
+            ("a?b#c.txt", "/a%3Fb%23c.txt"),
+            ("%2e%2e/x", "/%252e%252e/x"),
+            ("a\\b\n.txt", "/a%5Cb%0A.txt"),
+            ("é,*.css", "/%C3%A9%2C%2A.css"),
+            ("...", "/..."),
+        ] {
+            assert_eq!(url_path(file).unwrap(), expected, "{file}");
+        }
+        assert!(url_path(&"é".repeat(5000)).is_err());
+    }
+
+    #[test]
+    fn two_files_for_one_url_are_both_named() {
+        let mut walker = Walker {
+            root: Path::new("/"),
+            skip: &[],
+            folders: 0,
+            walk: Walk::default(),
+        };
+        let found = |file: &str| Found {
+            path: PathBuf::new(),
+            file: file.to_owned(),
+            size: 0,
+        };
+        walker.add(found("a.txt")).unwrap();
+        let error = walker.add(found("a.txt")).unwrap_err().to_string();
+        assert!(
+            error.contains("/a.txt: the files a.txt and a.txt"),
+            "{error}"
+        );
+    }
+}

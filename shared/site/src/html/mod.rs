@@ -233,3 +233,6 @@ fn contains(html: &[u8], needle: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests;
