@@ -15,4 +15,5 @@
 
 pub mod conditional;
 pub mod link;
+pub mod pages;
 pub mod standing;

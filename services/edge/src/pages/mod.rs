@@ -1,0 +1,20 @@
+//! Pages and assets of the active release.
+//!
+//! A release is immutable, so its resources are outside the lease: what changes is
+//! only which release is active. Blobs come from the control plane, are kept on
+//! disk by digest and in bounded memory.
+
+mod blobs;
+mod encoding;
+mod redirect;
+mod release;
+mod serve;
+mod state;
+
+pub use blobs::{Blob, BlobError, BlobSource, BlobStream, Blobs};
+pub use release::{Release, SitePages};
+pub use serve::PageRequest;
+pub use state::{StateError, StateFetch, StateSource};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,483 @@
+//! From a request to a page or asset of the active release.
+
+use std::time::{Duration, SystemTime};
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use http::header::{
+    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
+    HeaderName, HeaderValue, LAST_MODIFIED, LINK, LOCATION, RETRY_AFTER, VARY,
+};
+use http::{HeaderMap, Method, Response, StatusCode};
+use tidegate_domain::site::CheckedSite;
+use tidegate_domain::{Digest, PathAndQuery, glob_matches};
+use tidegate_site::{Coding, Kind, Resource};
+use tokio::io::AsyncReadExt as _;
+
+use super::blobs::{Blob, BlobError};
+use super::encoding;
+use super::redirect;
+use super::release::{Release, SitePages};
+use super::state::{self, Composed, StateFetch, StateSource};
+use crate::conditional::{Precondition, Validators, evaluate};
+
+/// How long a request waits for a release that was activated and is not here yet.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks for the state of a page alone.
+const APP_STATE: HeaderName = HeaderName::from_static("x-app-state");
+/// What a service worker's navigation preload sends.
+const NAVIGATION_PRELOAD: HeaderName = HeaderName::from_static("service-worker-navigation-preload");
+/// Says which release a page or a state is of.
+const RELEASE: HeaderName = HeaderName::from_static("tidegate-release");
+
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// A request for something that may be in the release.
+#[derive(Debug, Clone, Copy)]
+pub struct PageRequest<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its fields.
+    pub headers: &'a HeaderMap,
+    /// What it asks for.
+    pub url: &'a PathAndQuery,
+    /// The rules of the site.
+    pub site: &'a CheckedSite,
+}
+
+impl SitePages {
+    /// Answers from the release; `None` if the release does not hold what is asked
+    /// for and the origin is to be asked.
+    pub async fn serve(
+        &self,
+        request: PageRequest<'_>,
+        origin: Option<&dyn StateSource>,
+    ) -> Option<Response<Body>> {
+        let release = match self.current(PATIENCE).await {
+            Ok(Some(release)) => release,
+            Ok(None) => return None,
+            Err(_) => return Some(not_here_yet()),
+        };
+        let config = &request.site.config().pages;
+        if let Some((status, location)) = redirect::find(config, &release.manifest, request.url) {
+            return Some(redirected(status, &location));
+        }
+        let path = request.url.path();
+        match release.manifest.get(path) {
+            Some((_, resource)) if reads(request.method) => {
+                Some(self.resource(&release, resource, request, origin).await)
+            }
+            Some(_) if origin.is_none() => Some(method_not_allowed()),
+            None if origin.is_none() => Some(self.not_found(&release, request).await),
+            _ => None,
+        }
+    }
+
+    async fn resource(
+        &self,
+        release: &Release,
+        resource: &Resource,
+        request: PageRequest<'_>,
+        origin: Option<&dyn StateSource>,
+    ) -> Response<Body> {
+        if resource.has_state() {
+            return self
+                .page_with_state(release, resource, request, origin)
+                .await;
+        }
+        let coding = encoding::choose(request.headers, resource);
+        let representation = Representation::of(release, resource, request, coding);
+        match evaluate(request.method, request.headers, representation.validators()) {
+            Precondition::NotModified => representation.not_modified(),
+            Precondition::Failed => precondition_failed(),
+            Precondition::Holds => {
+                let (digest, size) = blob_of(resource, coding);
+                let body = match *request.method {
+                    Method::HEAD => Ok(Body::empty()),
+                    _ => self.body(digest, size).await,
+                };
+                match body {
+                    Ok(body) => representation.whole(StatusCode::OK, body, size),
+                    Err(error) => unavailable(&error),
+                }
+            }
+        }
+    }
+
+    async fn page_with_state(
+        &self,
+        release: &Release,
+        resource: &Resource,
+        request: PageRequest<'_>,
+        origin: Option<&dyn StateSource>,
+    ) -> Response<Body> {
+        let config = &request.site.config().pages;
+        let wants_bare = request
+            .headers
+            .contains_key(config.precache_header.as_str());
+        let fetch = StateFetch::of(request);
+        let (Some(origin), Some(fetch), false) = (origin, fetch, wants_bare) else {
+            return self.bare_page(release, resource, request).await;
+        };
+        let pending = origin.fetch(fetch);
+        if wants_state_alone(request.headers) {
+            let mut response = state::alone(pending).await;
+            let headers = response.headers_mut();
+            headers.insert(CACHE_CONTROL, NO_STORE);
+            headers.remove(ETAG);
+            headers.remove(LAST_MODIFIED);
+            headers.insert(RELEASE, release_value(release));
+            headers.append(VARY, vary_of_states(request));
+            return response;
+        }
+        let page = match self.bytes(resource.digest, resource.size).await {
+            Ok(page) => page,
+            Err(error) => return unavailable(&error),
+        };
+        let body = match state::compose(page, resource.parts.clone(), pending).await {
+            Composed::Page(body) => body,
+            Composed::Instead(response) => return response,
+        };
+        let body = if request.method == Method::HEAD {
+            Body::empty()
+        } else {
+            body
+        };
+        let mut response = Response::new(body);
+        *response.headers_mut() = page_headers(release, resource, request);
+        // What is in the hole is not known yet, so nothing may be kept or validated.
+        response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+        response
+    }
+
+    /// A page with nothing in its hole.
+    async fn bare_page(
+        &self,
+        release: &Release,
+        resource: &Resource,
+        request: PageRequest<'_>,
+    ) -> Response<Body> {
+        let parts = self
+            .bytes(resource.digest, resource.size)
+            .await
+            .map(|page| state::without_state(&page, &resource.parts));
+        let parts = match parts {
+            Ok(Ok(parts)) => parts,
+            Ok(Err(error)) => return unavailable(&BlobError::Source(error.to_string())),
+            Err(error) => return unavailable(&error),
+        };
+        let body = parts.concat();
+        let mut representation = Representation::of(release, resource, request, None);
+        representation.etag = quoted(&Digest::of(&body));
+        representation.headers = page_headers(release, resource, request);
+        representation
+            .headers
+            .insert(CACHE_CONTROL, browser_policy(request.site));
+        match evaluate(request.method, request.headers, representation.validators()) {
+            Precondition::NotModified => representation.not_modified(),
+            Precondition::Failed => precondition_failed(),
+            Precondition::Holds => {
+                let size = body.len() as u64;
+                let body = if request.method == Method::HEAD {
+                    Body::empty()
+                } else {
+                    body.into()
+                };
+                representation.whole(StatusCode::OK, body, size)
+            }
+        }
+    }
+
+    async fn not_found(&self, release: &Release, request: PageRequest<'_>) -> Response<Body> {
+        let path = request.site.config().pages.not_found.as_str();
+        let Some((_, resource)) = release.manifest.get(path) else {
+            return text(StatusCode::NOT_FOUND, "Not found.\n");
+        };
+        let coding = encoding::choose(request.headers, resource);
+        let representation = Representation::of(release, resource, request, coding);
+        let (digest, size) = blob_of(resource, coding);
+        match self.body(digest, size).await {
+            Ok(_) if request.method == Method::HEAD => {
+                representation.whole(StatusCode::NOT_FOUND, Body::empty(), size)
+            }
+            Ok(body) => representation.whole(StatusCode::NOT_FOUND, body, size),
+            Err(error) => unavailable(&error),
+        }
+    }
+
+    async fn body(&self, digest: Digest, size: u64) -> Result<Body, BlobError> {
+        Ok(match self.blobs().get(digest, size).await? {
+            Blob::Memory(bytes) => bytes.into(),
+            Blob::File(file, size) => stream_file(file, size),
+        })
+    }
+
+    async fn bytes(&self, digest: Digest, size: u64) -> Result<Bytes, BlobError> {
+        match self.blobs().get(digest, size).await? {
+            Blob::Memory(bytes) => Ok(bytes),
+            Blob::File(mut file, size) => {
+                let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+                file.read_to_end(&mut bytes).await?;
+                Ok(bytes.into())
+            }
+        }
+    }
+}
+
+impl StateFetch {
+    /// What to ask the origin for; `None` if the site does not say.
+    fn of(request: PageRequest<'_>) -> Option<Self> {
+        let template = &request.site.config().pages.state_path;
+        if template.is_empty() {
+            return None;
+        }
+        let path = request.url.path();
+        let (in_path, in_query) = match template.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (template.as_str(), None),
+        };
+        let mut text = in_path.replace("{path}", path);
+        if let Some(query) = in_query {
+            // As the value of a parameter: what means something there is encoded.
+            let value = path
+                .replace('%', "%25")
+                .replace('&', "%26")
+                .replace('+', "%2B");
+            text = format!("{text}?{}", query.replace("{path}", &value));
+        }
+        let url = PathAndQuery::parse(&text).ok()?;
+        Some(Self {
+            url,
+            headers: request.headers.clone(),
+        })
+    }
+}
+
+/// One representation of a resource, before it is known how much of it is sent.
+struct Representation {
+    etag: String,
+    last_modified: Option<SystemTime>,
+    headers: HeaderMap,
+}
+
+impl Representation {
+    fn of(
+        release: &Release,
+        resource: &Resource,
+        request: PageRequest<'_>,
+        coding: Option<Coding>,
+    ) -> Self {
+        let (digest, _) = blob_of(resource, coding);
+        let since = release.since.get(request.url.path());
+        let mut headers = page_headers(release, resource, request);
+        headers.insert(CACHE_CONTROL, cache_control(release, request));
+        if !resource.encodings.is_empty() {
+            headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        if let Some(coding) = coding {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
+        }
+        Self {
+            etag: quoted(&digest),
+            last_modified: since.map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s)),
+            headers,
+        }
+    }
+
+    fn validators(&self) -> Validators<'_> {
+        Validators {
+            etag: Some(&self.etag),
+            last_modified: self.last_modified,
+        }
+    }
+
+    fn whole(self, status: StatusCode, body: Body, size: u64) -> Response<Body> {
+        let mut response = self.with_validators(status, body);
+        response.headers_mut().insert(CONTENT_LENGTH, size.into());
+        response
+    }
+
+    /// RFC 9110, section 15.4.5: the validators and what governs caches, nothing of
+    /// the content.
+    fn not_modified(mut self) -> Response<Body> {
+        self.headers.remove(CONTENT_TYPE);
+        self.headers.remove(CONTENT_ENCODING);
+        self.with_validators(StatusCode::NOT_MODIFIED, Body::empty())
+    }
+
+    fn with_validators(mut self, status: StatusCode, body: Body) -> Response<Body> {
+        if let Ok(etag) = HeaderValue::from_str(&self.etag) {
+            self.headers.insert(ETAG, etag);
+        }
+        if let Some(modified) = self.last_modified.map(httpdate::fmt_http_date)
+            && let Ok(value) = HeaderValue::from_str(&modified)
+        {
+            self.headers.insert(LAST_MODIFIED, value);
+        }
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+/// What every answer from a resource carries.
+fn page_headers(release: &Release, resource: &Resource, request: PageRequest<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_str(&resource.content_type) {
+        headers.insert(CONTENT_TYPE, value);
+    }
+    for link in &resource.link {
+        if let Ok(value) = HeaderValue::from_str(link) {
+            headers.append(LINK, value);
+        }
+    }
+    headers.insert(RELEASE, release_value(release));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("none"));
+    if resource.has_state() {
+        headers.append(VARY, vary_of_states(request));
+    }
+    for rule in &request.site.config().pages.headers {
+        if glob_matches(&rule.path, request.url.path())
+            && let (Ok(name), Ok(value)) = (
+                HeaderName::from_bytes(rule.name.as_bytes()),
+                HeaderValue::from_str(&rule.value),
+            )
+        {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+fn cache_control(release: &Release, request: PageRequest<'_>) -> HeaderValue {
+    let path = request.url.path();
+    let patterns = &request.site.config().pages.immutable;
+    // A page never is: its URL outlives its bytes.
+    let is_asset = matches!(release.manifest.get(path), Some((Kind::Asset, _)));
+    if is_asset && patterns.iter().any(|pattern| glob_matches(pattern, path)) {
+        return IMMUTABLE;
+    }
+    browser_policy(request.site)
+}
+
+fn browser_policy(site: &CheckedSite) -> HeaderValue {
+    HeaderValue::from_str(&site.config().browser.cache_control)
+        .unwrap_or(HeaderValue::from_static("no-cache"))
+}
+
+/// The request fields by which a page with a hole differs.
+fn vary_of_states(request: PageRequest<'_>) -> HeaderValue {
+    let precache = &request.site.config().pages.precache_header;
+    HeaderValue::from_str(&format!("{APP_STATE}, {NAVIGATION_PRELOAD}, {precache}"))
+        .unwrap_or(HeaderValue::from_static("*"))
+}
+
+fn wants_state_alone(headers: &HeaderMap) -> bool {
+    headers.contains_key(APP_STATE)
+        || headers
+            .get(NAVIGATION_PRELOAD)
+            .is_some_and(|value| value == "state")
+}
+
+fn release_value(release: &Release) -> HeaderValue {
+    HeaderValue::from_str(&release.active.release.to_hex())
+        .unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+fn blob_of(resource: &Resource, coding: Option<Coding>) -> (Digest, u64) {
+    coding
+        .and_then(|coding| resource.encodings.get(&coding))
+        .map_or((resource.digest, resource.size), |v| (v.digest, v.size))
+}
+
+/// Every representation has bytes of its own, so their digest is a strong tag.
+fn quoted(digest: &Digest) -> String {
+    format!("\"{}\"", digest.to_base64())
+}
+
+fn reads(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+fn stream_file(file: tokio::fs::File, size: u64) -> Body {
+    const CHUNK: usize = 64 * 1024;
+    let chunks = stream::try_unfold((file, size), |(mut file, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        let mut chunk = vec![0; length];
+        file.read_exact(&mut chunk).await?;
+        Ok::<_, std::io::Error>(Some((Bytes::from(chunk), (file, left - length as u64))))
+    });
+    Body::from_stream(chunks.boxed())
+}
+
+fn redirected(status: u16, location: &str) -> Response<Body> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::PERMANENT_REDIRECT);
+    let mut response = text(status, "");
+    if let Ok(location) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    let no_cache = HeaderValue::from_static("no-cache");
+    response.headers_mut().insert(CACHE_CONTROL, no_cache);
+    response
+}
+
+fn not_here_yet() -> Response<Body> {
+    let mut response = text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "This site has just been updated and is not here yet.\n",
+    );
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn unavailable(error: &BlobError) -> Response<Body> {
+    tracing::error!(%error, "a resource of the active release cannot be read");
+    let mut response = text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "This page cannot be had now.\n",
+    );
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn precondition_failed() -> Response<Body> {
+    text(
+        StatusCode::PRECONDITION_FAILED,
+        "A precondition of the request does not hold.\n",
+    )
+}
+
+fn method_not_allowed() -> Response<Body> {
+    let mut response = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "This page can only be read.\n",
+    );
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    response
+}

@@ -1,0 +1,151 @@
+//! Pages with a hole: slices from the release, state from the origin, stitched as
+//! they come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use thiserror::Error;
+use tidegate_domain::PathAndQuery;
+use tidegate_site::{MAX_STATE_BYTES, Part};
+
+/// For how long the first slice is held back, so that a state answer which comes as
+/// fast can still turn the page into a redirect or an error.
+const HEAD_START: Duration = Duration::from_millis(50);
+
+/// What a page's state is asked for.
+#[derive(Debug, Clone)]
+pub struct StateFetch {
+    /// Path and query at the origin.
+    pub url: PathAndQuery,
+    /// Fields of the client's request.
+    pub headers: HeaderMap,
+}
+
+/// Where state comes from: the origin.
+pub trait StateSource: Send + Sync + 'static {
+    /// Asks for state.
+    fn fetch(&self, fetch: StateFetch) -> BoxFuture<'static, Result<Response<Body>, StateError>>;
+}
+
+/// State cannot be had. The text is for the log.
+#[derive(Debug, Clone, Error)]
+#[error("the origin gave no state: {0}")]
+pub struct StateError(pub String);
+
+type Answer = Result<Response<Body>, StateError>;
+
+/// What came of the head start.
+pub(super) enum Composed {
+    /// A page; its head is for the caller to make.
+    Page(Body),
+    /// The state answer, passed on unchanged: it failed or redirects, or nobody has
+    /// it (502).
+    Instead(Response<Body>),
+}
+
+/// Composes a page from its slices and the state that `pending` will bring.
+pub(super) async fn compose(
+    page: Bytes,
+    parts: Vec<Part>,
+    mut pending: BoxFuture<'static, Answer>,
+) -> Composed {
+    let early = tokio::time::timeout(HEAD_START, &mut pending).await;
+    let pending = match early {
+        Ok(Ok(answer)) if answer.status() == StatusCode::OK => {
+            Box::pin(std::future::ready(Ok(answer))) as BoxFuture<'static, Answer>
+        }
+        Ok(Ok(answer)) => return Composed::Instead(answer),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "a page has no state");
+            return Composed::Instead(bad_gateway());
+        }
+        Err(_) => pending,
+    };
+    // Each slice is a chunk of its own; the hole waits for the state only when its
+    // turn has come. An error ends the stream, which aborts the transport: a page
+    // that broke must not look whole.
+    let pending = Arc::new(tokio::sync::Mutex::new(Some(pending)));
+    let chunks = stream::iter(parts).then(move |part| {
+        let page = page.clone();
+        let pending = pending.clone();
+        async move {
+            match part {
+                Part::Slice { start, end } => slice(&page, start, end),
+                Part::State => {
+                    let pending = pending.lock().await.take();
+                    script(pending.ok_or_else(|| StateError("a page has two holes".into()))?).await
+                }
+            }
+        }
+    });
+    Composed::Page(Body::from_stream(chunks))
+}
+
+/// The page with nothing in its hole, for precaching and for those who run no
+/// scripts.
+pub(super) fn without_state(page: &Bytes, parts: &[Part]) -> Result<Vec<Bytes>, StateError> {
+    parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::Slice { start, end } => Some(slice(page, *start, *end)),
+            Part::State => None,
+        })
+        .collect()
+}
+
+fn slice(page: &Bytes, start: u64, end: u64) -> Result<Bytes, StateError> {
+    let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+    match range {
+        Some((start, end)) if start <= end && end <= page.len() => Ok(page.slice(start..end)),
+        _ => Err(StateError("a slice lies outside of its page".into())),
+    }
+}
+
+async fn script(pending: BoxFuture<'static, Answer>) -> Result<Bytes, StateError> {
+    let answer = pending.await?;
+    if answer.status() != StatusCode::OK {
+        let status = answer.status();
+        tracing::warn!(%status, "a state answer failed after its page had begun; the page is aborted");
+        return Err(StateError(format!("status {status}")));
+    }
+    let json = collect(answer.into_body()).await?;
+    let script = tidegate_site::state_script(&json).map_err(|error| {
+        tracing::warn!(%error, "a state answer cannot be embedded; the page is aborted");
+        StateError(error.to_string())
+    })?;
+    Ok(script.into())
+}
+
+async fn collect(body: Body) -> Result<Bytes, StateError> {
+    let limited = http_body_util::Limited::new(body, MAX_STATE_BYTES);
+    let collected = limited.collect().await;
+    collected
+        .map(http_body_util::Collected::to_bytes)
+        .map_err(|error| StateError(error.to_string()))
+}
+
+/// The state alone, as it came.
+pub(super) async fn alone(pending: BoxFuture<'static, Answer>) -> Response<Body> {
+    pending.await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "a state request failed");
+        bad_gateway()
+    })
+}
+
+fn bad_gateway() -> Response<Body> {
+    let mut response = Response::new(Body::from("The origin gave no state for this page.\n"));
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        http::HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
