@@ -11,4 +11,5 @@
 //! - `grpc`, `admin`: adapters for callers; they decide nothing.
 
 pub mod command;
+pub mod fleet;
 pub mod log;

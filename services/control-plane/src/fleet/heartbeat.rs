@@ -1,0 +1,214 @@
+//! What one heartbeat does: acknowledges, renews a lease, or gives it back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use thiserror::Error;
+use tidegate_clock::BootInstant;
+use tidegate_domain::{Cursor, Digest, EdgeId, Epoch, InstanceId, Revision};
+
+use super::Fleet;
+use super::instance::Stats;
+use super::position::{Misplaced, locate};
+use super::store::StoreError;
+use super::table::{AdmitError, Grant, LeaseRecord, Renewal};
+
+/// What an edge says of itself.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// Its name.
+    pub edge: EdgeId,
+    /// Its run.
+    pub instance: InstanceId,
+    /// What it has applied; none before its first snapshot.
+    pub applied: Option<Cursor>,
+    /// It uses its lease no more.
+    pub leaving: bool,
+    /// Figures for people.
+    pub stats: Stats,
+    /// Published releases whose blobs it holds.
+    pub prepared: BTreeSet<Digest>,
+}
+
+/// What it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeartbeatAnswer {
+    /// The history.
+    pub epoch: Epoch,
+    /// The newest durable revision.
+    pub head: Revision,
+    /// A lease, if it gets one.
+    pub grant: Option<Grant>,
+    /// The highest revision that was ever called complete.
+    pub min_applied: Revision,
+    /// How often to call.
+    pub heartbeat: Duration,
+}
+
+/// A heartbeat is refused; its lease runs out.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HeartbeatError {
+    /// The instance is not taken in.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+    /// It acknowledges what this log does not have.
+    #[error("the acknowledgement does not count: {0}")]
+    Misplaced(#[from] Misplaced),
+}
+
+impl Fleet {
+    /// Takes a heartbeat. The lease is counted from `received`, the moment it
+    /// arrived.
+    ///
+    /// # Errors
+    /// The instance is not taken in, or acknowledges what this log does not have.
+    pub async fn heartbeat(
+        &self,
+        beat: Heartbeat,
+        received: BootInstant,
+    ) -> Result<HeartbeatAnswer, HeartbeatError> {
+        self.inner
+            .lock()
+            .table
+            .admit(&beat.edge, &beat.instance, received)?;
+        let applied = self.acknowledged(&beat)?;
+        self.take_in(&beat, applied, received);
+        let grant = if beat.leaving {
+            self.give_back(&beat.instance).await;
+            None
+        } else {
+            self.renew(&beat, received).await
+        };
+        Ok(HeartbeatAnswer {
+            epoch: self.log.epoch(),
+            head: self.log.head(),
+            grant,
+            min_applied: grant.map_or(Revision::ZERO, |g| g.min_applied),
+            heartbeat: self.settings.heartbeat,
+        })
+    }
+
+    /// The revision that a heartbeat acknowledges, if it is one of this history.
+    fn acknowledged(&self, beat: &Heartbeat) -> Result<Option<Revision>, HeartbeatError> {
+        let Some(cursor) = &beat.applied else {
+            return Ok(None);
+        };
+        match locate(&*self.log, cursor) {
+            Ok(revision) => Ok(Some(revision)),
+            // Whether it is one of this history cannot be known any more. Its stream
+            // begins with a reset.
+            Err(Misplaced::BelowFloor) => Ok(None),
+            Err(misplaced) => {
+                if self.inner.lock().table.complain(&beat.instance) {
+                    tracing::error!(
+                        edge = %beat.edge,
+                        instance = %beat.instance,
+                        revision = cursor.revision.0,
+                        head = self.log.head().0,
+                        "an edge acknowledges what this log does not have: {misplaced}"
+                    );
+                }
+                Err(misplaced.into())
+            }
+        }
+    }
+
+    fn take_in(&self, beat: &Heartbeat, applied: Option<Revision>, received: BootInstant) {
+        let head = self.log.head();
+        let inner = &mut *self.inner.lock();
+        inner.table.note_head(received, head);
+        inner.table.describe(
+            &beat.instance,
+            self.clock.wall(),
+            beat.stats.clone(),
+            beat.prepared.clone(),
+        );
+        if let Some(applied) = applied
+            && let Some(before) = inner.table.acknowledge(&beat.instance, applied)
+        {
+            inner.waiters.applied(&beat.instance, before, applied);
+            // The first acknowledgement of a term says nothing of how long it took.
+            if before > Revision::ZERO
+                && let Some(age) = inner.table.age(applied, received)
+            {
+                self.metrics.applied_seconds.observe(age.as_secs_f64());
+            }
+        }
+        self.prepared.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    async fn renew(&self, beat: &Heartbeat, received: BootInstant) -> Option<Grant> {
+        let due = || self.inner.lock().table.renewal(&beat.instance, received);
+        if due() == Renewal::NotDue {
+            return None;
+        }
+        // A control plane that was cut off from its volume stops granting here.
+        let recent = self
+            .store
+            .ensure_recent_write(self.settings.recent_write)
+            .await;
+        if let Err(error) = recent {
+            tracing::error!(%error, edge = %beat.edge, "no lease granted: no write became durable lately");
+            return None;
+        }
+        if due() == Renewal::RecordFirst
+            && let Err(error) = self.record(beat).await
+        {
+            tracing::error!(%error, edge = %beat.edge, "no lease granted: it could not be recorded");
+            return None;
+        }
+        self.inner.lock().table.grant(&beat.instance, received)
+    }
+
+    /// Records durably that an instance may hold a lease. Records are written one
+    /// after the other, so that one that is removed and written anew ends up written.
+    async fn record(&self, beat: &Heartbeat) -> Result<(), StoreError> {
+        let _one = self.lease_writes.lock().await;
+        let record = LeaseRecord {
+            instance: beat.instance.clone(),
+            edge: beat.edge.clone(),
+            lease: self.settings.lease,
+        };
+        self.store.put_lease(record).await?;
+        let inner = &mut *self.inner.lock();
+        inner.table.recorded(&beat.instance, self.settings.lease);
+        Ok(())
+    }
+
+    async fn give_back(&self, instance: &InstanceId) {
+        let _one = self.lease_writes.lock().await;
+        let was_recorded = {
+            let inner = &mut *self.inner.lock();
+            let was_recorded = inner.table.leave(instance);
+            inner.waiters.gone(instance);
+            was_recorded
+        };
+        if was_recorded {
+            self.remove_record(instance).await;
+        }
+    }
+
+    /// Forgets instances of which nothing is expected any more.
+    pub async fn forget_gone(&self) {
+        let gone = self.inner.lock().table.forgettable(self.clock.boot());
+        for instance in gone {
+            let _one = self.lease_writes.lock().await;
+            let forgotten = {
+                let inner = &mut *self.inner.lock();
+                let forgotten = inner.table.forget(&instance, self.clock.boot());
+                inner.waiters.gone(&instance);
+                forgotten
+            };
+            if forgotten == Some(true) {
+                self.remove_record(&instance).await;
+            }
+        }
+    }
+
+    async fn remove_record(&self, instance: &InstanceId) {
+        if let Err(error) = self.store.remove_lease(instance.clone()).await {
+            // A successor waits for a lease that nobody holds, and that is all.
+            tracing::warn!(%error, %instance, "the record of a lease could not be removed");
+        }
+    }
+}

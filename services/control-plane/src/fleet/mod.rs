@@ -1,0 +1,234 @@
+//! Which edges there are, what they have applied, and what they may do.
+//!
+//! - `table`: the rules of leases, without I/O;
+//! - `heartbeat`, `completion`: what a heartbeat does, and waiting until a change is
+//!   final;
+//! - `subscription`: the stream to one edge;
+//! - `streams`: the open streams and the questions asked over them.
+//!
+//! Knows the log and, through [`FleetStore`], the durable records of leases. Frames
+//! are wire messages; nothing of gRPC itself may enter.
+
+mod completion;
+mod heads;
+mod heartbeat;
+mod instance;
+mod jitter;
+mod metrics;
+mod position;
+mod settings;
+mod sites;
+mod store;
+mod streams;
+mod subscription;
+mod table;
+mod waiters;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidegate_clock::Clock;
+use tidegate_domain::{Digest, InstanceId, Revision, SiteName, TagPattern};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use completion::{Completion, TooManyWaiters, WaitPermit};
+pub use heartbeat::{Heartbeat, HeartbeatAnswer, HeartbeatError};
+pub use instance::{EdgeView, Stats};
+pub use metrics::FleetMetrics;
+pub use position::{Misplaced, locate};
+pub use settings::{FleetSettings, SettingsError};
+pub use sites::SiteSet;
+pub use store::{FleetStore, Snapshot, StoreError};
+pub use streams::{Matched, NoSuchQuestion, Preview};
+pub use subscription::Subscriber;
+pub use table::{AdmitError, Counts, EdgeStanding, Grant, LeaseRecord, Standing, Subject};
+
+use crate::log::SharedLog;
+use streams::Streams;
+use table::Table;
+use waiters::Waiters;
+
+/// Snapshots sent at once: each is held in memory.
+const SNAPSHOTS_AT_ONCE: usize = 16;
+/// How often instances that are gone are looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub struct Fleet {
+    settings: FleetSettings,
+    log: SharedLog,
+    store: Arc<dyn FleetStore>,
+    clock: Arc<dyn Clock>,
+    metrics: FleetMetrics,
+    inner: Mutex<Inner>,
+    streams: Mutex<Streams>,
+    /// Held while a record of a lease is written or removed.
+    lease_writes: tokio::sync::Mutex<()>,
+    wait_permits: Arc<Semaphore>,
+    snapshot_turns: Arc<Semaphore>,
+    /// Moves when an edge may have got a release's blobs.
+    prepared: watch::Sender<u64>,
+    drain: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Granting and completing share the lock around this.
+struct Inner {
+    table: Table,
+    waiters: Waiters,
+}
+
+impl Fleet {
+    /// Begins a term: reads who may hold a lease from a term before.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn new(
+        settings: FleetSettings,
+        log: SharedLog,
+        store: Arc<dyn FleetStore>,
+        clock: Arc<dyn Clock>,
+        metrics: FleetMetrics,
+    ) -> Result<Arc<Self>, StoreError> {
+        let inherited = store.lease_records()?;
+        let table = Table::new(settings.clone(), clock.boot(), log.head(), inherited);
+        Ok(Arc::new(Self {
+            inner: Mutex::new(Inner {
+                table,
+                waiters: Waiters::default(),
+            }),
+            streams: Mutex::default(),
+            lease_writes: tokio::sync::Mutex::default(),
+            wait_permits: Arc::new(Semaphore::new(settings.max_waiters)),
+            snapshot_turns: Arc::new(Semaphore::new(SNAPSHOTS_AT_ONCE)),
+            prepared: watch::Sender::new(0),
+            drain: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            settings,
+            log,
+            store,
+            clock,
+            metrics,
+        }))
+    }
+
+    /// Follows the log and forgets who is gone, until the drain.
+    pub async fn run(self: Arc<Self>) {
+        let mut head = self.log.watch_head();
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        loop {
+            tokio::select! {
+                () = self.drain.cancelled() => return,
+                changed = head.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let durable = *head.borrow_and_update();
+                    self.inner.lock().table.note_head(self.clock.boot(), durable);
+                }
+                _ = housekeeping.tick() => self.forget_gone().await,
+            }
+        }
+    }
+
+    /// Tells every stream to go away. None begins to live again.
+    pub fn drain(&self) {
+        self.drain.cancel();
+        self.tasks.close();
+    }
+
+    /// Waits until every stream has ended.
+    pub async fn drained(&self) {
+        self.tasks.wait().await;
+    }
+
+    /// Whether the fleet drains.
+    #[must_use]
+    pub fn draining(&self) -> &CancellationToken {
+        &self.drain
+    }
+
+    /// The clock that leases are counted by.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// What an operator set.
+    #[must_use]
+    pub fn settings(&self) -> &FleetSettings {
+        &self.settings
+    }
+
+    /// All instances by edge and id, without those that left.
+    #[must_use]
+    pub fn edges(&self) -> Vec<EdgeView> {
+        let now = self.clock.boot();
+        self.inner.lock().table.views(now)
+    }
+
+    /// How many instances, streams and leases there are.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let now = self.clock.boot();
+        self.inner.lock().table.counts(now)
+    }
+
+    /// Notes for how long a site lets edges serve without a lease.
+    pub fn allow_stale(&self, stale_for: Duration) {
+        self.inner.lock().table.allow_stale(stale_for);
+    }
+
+    /// For how long an edge may serve without a lease at most.
+    #[must_use]
+    pub fn longest_stale(&self) -> Duration {
+        self.inner.lock().table.longest_stale()
+    }
+
+    /// Waits until every edge with an open stream holds a release's blobs, at most
+    /// for `timeout`. Returns whether they do.
+    pub async fn wait_prepared(&self, release: &Digest, timeout: Duration) -> bool {
+        let mut news = self.prepared.subscribe();
+        let all_have_it = async {
+            loop {
+                if self.inner.lock().table.is_prepared(release) {
+                    return;
+                }
+                // The sender lives as long as `self`.
+                let _ = news.changed().await;
+            }
+        };
+        tokio::time::timeout(timeout, all_have_it).await.is_ok()
+    }
+
+    /// Asks every edge that follows the site what the patterns would match.
+    pub async fn preview(&self, site: &SiteName, patterns: Vec<TagPattern>) -> Vec<Preview> {
+        let deadline = tokio::time::Instant::now() + self.settings.query_timeout;
+        streams::preview(&self.streams, site, patterns.into(), deadline).await
+    }
+
+    /// Takes an edge's answer to a question.
+    ///
+    /// # Errors
+    /// Nobody waits for it.
+    pub fn answer(
+        &self,
+        instance: &InstanceId,
+        question: u64,
+        matched: Matched,
+    ) -> Result<(), NoSuchQuestion> {
+        streams::answer(&self.streams, instance, question, matched)
+    }
+
+    /// The newest durable revision.
+    #[must_use]
+    pub fn head(&self) -> Revision {
+        self.log.head()
+    }
+}
+
+#[cfg(test)]
+mod tests;

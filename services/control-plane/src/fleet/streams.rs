@@ -1,0 +1,273 @@
+//! The open streams and the questions asked over them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use thiserror::Error;
+use tidegate_domain::{EdgeId, InstanceId, SiteName, TagPattern};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::sites::SiteSet;
+
+/// Questions that wait on one stream.
+const QUESTIONS_PER_STREAM: usize = 16;
+/// Questions without an answer yet, over all streams.
+const MAX_OPEN_QUESTIONS: usize = 10_000;
+
+/// What an invalidation would match on an edge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Matched {
+    /// Live tags.
+    pub tags: u64,
+    /// Cached responses, as far as the edge looked.
+    pub responses: u64,
+}
+
+/// What one edge says to a preview.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// The edge.
+    pub edge: EdgeId,
+    /// Its run.
+    pub instance: InstanceId,
+    /// What it counted, if it answered in time.
+    pub matched: Option<Matched>,
+}
+
+/// A question on its way to an edge.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    pub(crate) id: u64,
+    pub(crate) site: SiteName,
+    pub(crate) patterns: Arc<[TagPattern]>,
+}
+
+/// An answer nobody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("no such question is open to this instance: it was answered, or its time is up")]
+pub struct NoSuchQuestion;
+
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    next: u64,
+    open: BTreeMap<InstanceId, Stream>,
+    questions: HashMap<u64, (InstanceId, oneshot::Sender<Matched>)>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    id: u64,
+    edge: EdgeId,
+    sites: SiteSet,
+    ended: CancellationToken,
+    questions: mpsc::Sender<Question>,
+}
+
+/// An edge that was asked, and the question that is open if it could be sent.
+struct Asked {
+    edge: EdgeId,
+    instance: InstanceId,
+    open: Option<(u64, oneshot::Receiver<Matched>)>,
+}
+
+/// What the task of a stream needs of its entry.
+pub(crate) struct Opened {
+    pub(crate) id: u64,
+    /// Set when another stream takes this one's place.
+    pub(crate) ended: CancellationToken,
+    pub(crate) questions: mpsc::Receiver<Question>,
+}
+
+impl Streams {
+    /// Opens the stream of an instance. One that is still open, most likely over a
+    /// dead connection, ends.
+    pub(crate) fn open(&mut self, edge: EdgeId, instance: InstanceId, sites: SiteSet) -> Opened {
+        self.next += 1;
+        let (sender, questions) = mpsc::channel(QUESTIONS_PER_STREAM);
+        let ended = CancellationToken::new();
+        let stream = Stream {
+            id: self.next,
+            edge,
+            sites,
+            ended: ended.clone(),
+            questions: sender,
+        };
+        if let Some(before) = self.open.insert(instance, stream) {
+            before.ended.cancel();
+        }
+        Opened {
+            id: self.next,
+            ended,
+            questions,
+        }
+    }
+
+    /// Closes a stream. Returns whether its instance has none now.
+    pub(crate) fn close(&mut self, instance: &InstanceId, id: u64) -> bool {
+        let is_this = self.open.get(instance).is_some_and(|s| s.id == id);
+        if is_this {
+            self.open.remove(instance);
+        }
+        is_this
+    }
+
+    fn ask(&mut self, site: &SiteName, patterns: &Arc<[TagPattern]>) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for (instance, stream) in &self.open {
+            if !stream.sites.contains(site.as_str()) {
+                continue;
+            }
+            self.next += 1;
+            let question = Question {
+                id: self.next,
+                site: site.clone(),
+                patterns: patterns.clone(),
+            };
+            let (answer, answered) = oneshot::channel();
+            let sent = self.questions.len() < MAX_OPEN_QUESTIONS
+                && stream.questions.try_send(question).is_ok();
+            if sent {
+                self.questions.insert(self.next, (instance.clone(), answer));
+            }
+            let open = sent.then_some((self.next, answered));
+            asked.push(Asked {
+                edge: stream.edge.clone(),
+                instance: instance.clone(),
+                open,
+            });
+        }
+        asked
+    }
+}
+
+/// Asks every edge that follows the site what the patterns would match, and waits
+/// for the answers until `deadline`.
+pub(crate) async fn preview(
+    streams: &Mutex<Streams>,
+    site: &SiteName,
+    patterns: Arc<[TagPattern]>,
+    deadline: tokio::time::Instant,
+) -> Vec<Preview> {
+    let asked = streams.lock().ask(site, &patterns);
+    let ids = asked
+        .iter()
+        .filter_map(|a| a.open.as_ref().map(|(id, _)| *id));
+    let _open = OpenQuestions {
+        streams,
+        ids: ids.collect(),
+    };
+    let mut previews = Vec::with_capacity(asked.len());
+    for Asked {
+        edge,
+        instance,
+        open,
+    } in asked
+    {
+        let matched = match open {
+            Some((_, answered)) => tokio::time::timeout_at(deadline, answered)
+                .await
+                .ok()
+                .and_then(Result::ok),
+            None => None,
+        };
+        previews.push(Preview {
+            edge,
+            instance,
+            matched,
+        });
+    }
+    previews
+}
+
+/// Takes the answer of an edge.
+pub(crate) fn answer(
+    streams: &Mutex<Streams>,
+    instance: &InstanceId,
+    question: u64,
+    matched: Matched,
+) -> Result<(), NoSuchQuestion> {
+    let mut streams = streams.lock();
+    // Only who was asked may answer.
+    match streams.questions.get(&question) {
+        Some((asked, _)) if asked == instance => {}
+        _ => return Err(NoSuchQuestion),
+    }
+    let (_, sender) = streams.questions.remove(&question).ok_or(NoSuchQuestion)?;
+    sender.send(matched).map_err(|_| NoSuchQuestion)
+}
+
+/// Questions nobody waits for any more are taken back.
+struct OpenQuestions<'a> {
+    streams: &'a Mutex<Streams>,
+    ids: Vec<u64>,
+}
+
+impl Drop for OpenQuestions<'_> {
+    fn drop(&mut self) {
+        let mut streams = self.streams.lock();
+        for id in &self.ids {
+            streams.questions.remove(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> InstanceId {
+        InstanceId::parse(text).unwrap()
+    }
+
+    fn site() -> SiteName {
+        SiteName::parse("s").unwrap()
+    }
+
+    fn open(streams: &Mutex<Streams>, instance: &str, sites: SiteSet) -> Opened {
+        let edge = EdgeId::parse("e").unwrap();
+        streams.lock().open(edge, id(instance), sites)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_preview_waits_for_those_who_follow_the_site_and_no_longer_than_its_deadline() {
+        let streams = Mutex::new(Streams::default());
+        let other = SiteSet::of([SiteName::parse("other").unwrap()]);
+        let _elsewhere = open(&streams, "elsewhere", other);
+        let mut quick = open(&streams, "quick", SiteSet::All);
+        let _silent = open(&streams, "silent", SiteSet::All);
+        let patterns = [TagPattern::everything()].into();
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(1);
+        let matched = Matched {
+            tags: 1,
+            responses: 2,
+        };
+        let edge = async {
+            let question = quick.questions.recv().await.unwrap();
+            assert_eq!(
+                answer(&streams, &id("silent"), question.id, matched),
+                Err(NoSuchQuestion)
+            );
+            answer(&streams, &id("quick"), question.id, matched).unwrap();
+        };
+        let site = site();
+        let (previews, ()) = tokio::join!(preview(&streams, &site, patterns, deadline), edge);
+        let found: Vec<_> = previews
+            .iter()
+            .map(|p| (p.instance.as_str(), p.matched))
+            .collect();
+        assert_eq!(found, [("quick", Some(matched)), ("silent", None)]);
+        assert!(streams.lock().questions.is_empty());
+    }
+
+    #[test]
+    fn a_second_stream_of_an_instance_ends_the_first() {
+        let streams = Mutex::new(Streams::default());
+        let first = open(&streams, "a", SiteSet::All);
+        let second = open(&streams, "a", SiteSet::All);
+        assert!(first.ended.is_cancelled());
+        assert!(!streams.lock().close(&id("a"), first.id));
+        assert!(streams.lock().close(&id("a"), second.id));
+    }
+}

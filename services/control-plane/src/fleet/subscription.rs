@@ -1,0 +1,326 @@
+//! One stream to an edge: pulls what is durable from the log, in the edge's own
+//! time. There is no queue for an edge and no hand-over from replay to live.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_domain::{Cursor, EdgeId, InstanceId, Revision};
+use tidegate_proto::v1::subscribe_response::Frame;
+use tidegate_proto::{duration_to_wire, v1};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::Fleet;
+use super::jitter::{lifetime, spread};
+use super::position::{Misplaced, locate};
+use super::sites::SiteSet;
+use super::streams::{Opened, Question};
+use super::table::AdmitError;
+use crate::log::ReadError;
+
+/// Frames that wait for the transport.
+const FRAMES_AHEAD: usize = 2;
+/// Entries read from the log at once.
+const CHUNK_ENTRIES: usize = 512;
+/// A batch is closed once its events have this many bytes.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Reads of no more entries than this are answered from memory, as a rule, and so
+/// are done in place.
+const SMALL_READ: u64 = 64;
+/// Time to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Who subscribes, and from where on.
+#[derive(Debug, Clone)]
+pub struct Subscriber {
+    /// Name.
+    pub edge: EdgeId,
+    /// Its run.
+    pub instance: InstanceId,
+    /// The sites it follows.
+    pub sites: SiteSet,
+    /// What it has applied.
+    pub cursor: Option<Cursor>,
+}
+
+/// How a stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    Resume(Revision),
+    Reset(v1::ResetReason),
+}
+
+/// Why a stream ends.
+#[derive(Debug)]
+enum End {
+    /// The reader is gone, takes nothing, or has another stream.
+    Silent,
+    /// The edge is asked to come back.
+    GoAway,
+    /// It cannot go on; the edge comes back and begins with a reset.
+    Broken(String),
+}
+
+impl From<ReadError> for End {
+    fn from(error: ReadError) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+impl Fleet {
+    /// Begins a stream. It ends when the receiver is dropped, at the end of its
+    /// lifetime, and on a drain.
+    ///
+    /// # Errors
+    /// The instance is not taken in.
+    pub fn subscribe(
+        self: &Arc<Self>,
+        subscriber: Subscriber,
+    ) -> Result<mpsc::Receiver<Frame>, AdmitError> {
+        let now = self.clock.boot();
+        let (edge, instance) = (subscriber.edge.clone(), subscriber.instance.clone());
+        self.inner.lock().table.admit(&edge, &instance, now)?;
+        let opened = self
+            .streams
+            .lock()
+            .open(edge, instance.clone(), subscriber.sites.clone());
+        self.inner.lock().table.set_connected(&instance, true, now);
+        let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
+        let stream = Stream {
+            fleet: self.clone(),
+            sender,
+            head: self.log.watch_head(),
+            sites: subscriber.sites.clone(),
+        };
+        self.tasks.spawn(stream.run(subscriber, opened));
+        Ok(receiver)
+    }
+
+    /// Decides how a stream begins.
+    pub(crate) fn start_of(&self, subscriber: &Subscriber) -> Start {
+        let Some(cursor) = &subscriber.cursor else {
+            return Start::Reset(v1::ResetReason::NoCursor);
+        };
+        let reason = match locate(&*self.log, cursor) {
+            Ok(_) if cursor.filter != subscriber.sites.filter() => v1::ResetReason::OtherFilter,
+            Ok(revision) => {
+                let behind = self.log.head().0.saturating_sub(revision.0);
+                if behind <= self.settings.max_behind {
+                    return Start::Resume(revision);
+                }
+                v1::ResetReason::TooFarBehind
+            }
+            Err(misplaced) => misplaced.into(),
+        };
+        Start::Reset(reason)
+    }
+}
+
+impl From<Misplaced> for v1::ResetReason {
+    fn from(misplaced: Misplaced) -> Self {
+        match misplaced {
+            Misplaced::UnknownEpoch => Self::UnknownEpoch,
+            Misplaced::UnknownTerm => Self::UnknownTerm,
+            Misplaced::BelowFloor => Self::BelowFloor,
+            Misplaced::AheadOfHead => Self::AheadOfHead,
+        }
+    }
+}
+
+struct Stream {
+    fleet: Arc<Fleet>,
+    sender: mpsc::Sender<Frame>,
+    head: watch::Receiver<Revision>,
+    sites: SiteSet,
+}
+
+impl Stream {
+    async fn run(mut self, subscriber: Subscriber, opened: Opened) {
+        let id = opened.id;
+        let end = self.follow(&subscriber, opened).await;
+        match &end {
+            End::Silent => {}
+            End::GoAway => self.say_goodbye().await,
+            End::Broken(reason) => {
+                tracing::warn!(edge = %subscriber.edge, instance = %subscriber.instance, reason, "a stream to an edge ended");
+            }
+        }
+        let closed = self.fleet.streams.lock().close(&subscriber.instance, id);
+        if closed {
+            let now = self.fleet.clock.boot();
+            let inner = &mut *self.fleet.inner.lock();
+            inner.table.set_connected(&subscriber.instance, false, now);
+            self.fleet.prepared.send_modify(|n| *n = n.wrapping_add(1));
+        }
+    }
+
+    /// Sends everything until there is a reason to end.
+    async fn follow(&mut self, subscriber: &Subscriber, mut opened: Opened) -> End {
+        let replaced = opened.ended.clone();
+        let drain = self.fleet.drain.clone();
+        let reader = self.sender.clone();
+        let expires = Instant::now() + lifetime(self.fleet.settings.stream_lifetime);
+        tokio::select! {
+            biased;
+            () = replaced.cancelled() => End::Silent,
+            () = reader.closed() => End::Silent,
+            () = drain.cancelled() => End::GoAway,
+            () = tokio::time::sleep_until(expires) => End::GoAway,
+            Err(end) = self.send_all(subscriber, &mut opened) => end,
+        }
+    }
+
+    /// Never returns but with the reason why it cannot go on.
+    async fn send_all(
+        &mut self,
+        subscriber: &Subscriber,
+        opened: &mut Opened,
+    ) -> Result<std::convert::Infallible, End> {
+        let start = self.fleet.start_of(subscriber);
+        let mut position = match start {
+            Start::Resume(revision) => {
+                self.send(self.hello(start)).await?;
+                revision
+            }
+            Start::Reset(reason) => {
+                tracing::info!(edge = %subscriber.edge, instance = %subscriber.instance, reason = reason.as_str_name(), "an edge begins anew");
+                self.send(self.hello(start)).await?;
+                self.send_snapshot().await?
+            }
+        };
+        loop {
+            let head = *self.head.borrow_and_update();
+            while position < head {
+                position = self.send_batch(position, head).await?;
+            }
+            tokio::select! {
+                changed = self.head.changed() => changed.map_err(|_| End::GoAway)?,
+                Some(question) = opened.questions.recv() => self.send(query(&question)).await?,
+            }
+        }
+    }
+
+    fn hello(&self, start: Start) -> Frame {
+        let (mode, reason) = match start {
+            Start::Resume(_) => (v1::SubscribeMode::Resume, v1::ResetReason::Unspecified),
+            Start::Reset(reason) => (v1::SubscribeMode::Reset, reason),
+        };
+        Frame::Hello(v1::Hello {
+            epoch: self.fleet.log.epoch().0,
+            head: self.fleet.log.head().0,
+            floor: self.fleet.log.floor().0,
+            mode: mode.into(),
+            reason: reason.into(),
+            heartbeat: Some(duration_to_wire(self.fleet.settings.heartbeat)),
+            lease: Some(duration_to_wire(self.fleet.settings.lease)),
+        })
+    }
+
+    async fn send_snapshot(&mut self) -> Result<Revision, End> {
+        // A snapshot is held in memory while it is sent.
+        let _turn = self.fleet.snapshot_turns.clone().acquire_owned().await;
+        let (store, sites) = (self.fleet.store.clone(), self.sites.clone());
+        let snapshot = tokio::task::spawn_blocking(move || store.snapshot(&sites))
+            .await
+            .map_err(|e| End::Broken(e.to_string()))?
+            .map_err(|e| End::Broken(e.to_string()))?;
+        for site in snapshot.sites {
+            self.send(Frame::SiteSnapshot(site)).await?;
+        }
+        let cursor = self.cursor(snapshot.revision)?;
+        self.send(Frame::SnapshotEnd(v1::SnapshotEnd {
+            revision: snapshot.revision.0,
+            cursor,
+        }))
+        .await?;
+        Ok(snapshot.revision)
+    }
+
+    /// Sends what follows `after`, up to `head` at most, and returns how far it came.
+    /// A batch without an event is progress all the same.
+    async fn send_batch(&self, after: Revision, head: Revision) -> Result<Revision, End> {
+        let (up_to, events) = self.read(after, head).await?;
+        self.send(Frame::Batch(v1::Batch {
+            from_exclusive: after.0,
+            to_inclusive: up_to.0,
+            cursor: self.cursor(up_to)?,
+            events,
+        }))
+        .await?;
+        Ok(up_to)
+    }
+
+    async fn read(&self, after: Revision, head: Revision) -> Result<(Revision, Vec<Bytes>), End> {
+        let log = self.fleet.log.clone();
+        let sites = self.sites.clone();
+        let read = move || -> Result<_, ReadError> {
+            let mut up_to = after;
+            let mut bytes = 0;
+            let mut events = Vec::new();
+            for entry in log.read(after, head, CHUNK_ENTRIES)? {
+                let wanted = sites.contains(&entry.site);
+                let size = if wanted { entry.event.len() } else { 0 };
+                if !events.is_empty() && bytes + size > CHUNK_BYTES {
+                    break;
+                }
+                up_to = entry.revision;
+                bytes += size;
+                if wanted {
+                    events.push(entry.event);
+                }
+            }
+            Ok((up_to, events))
+        };
+        let (up_to, events) = if head.0 - after.0 <= SMALL_READ {
+            read()?
+        } else {
+            tokio::task::spawn_blocking(read)
+                .await
+                .map_err(|e| End::Broken(e.to_string()))??
+        };
+        if up_to == after {
+            return Err(End::Broken(format!(
+                "the log has nothing after revision {after}"
+            )));
+        }
+        Ok((up_to, events))
+    }
+
+    fn cursor(&self, revision: Revision) -> Result<String, End> {
+        let cursor = self.fleet.log.cursor_at(revision, self.sites.filter());
+        cursor
+            .map(|c| c.to_string())
+            .ok_or_else(|| End::Broken(format!("the log no longer holds revision {revision}")))
+    }
+
+    async fn send(&self, frame: Frame) -> Result<(), End> {
+        let stall = self.fleet.settings.send_stall;
+        match tokio::time::timeout(stall, self.sender.send(frame)).await {
+            Ok(sent) => sent.map_err(|_| End::Silent),
+            Err(_) => Err(End::Broken(format!(
+                "its reader took nothing for {stall:?}"
+            ))),
+        }
+    }
+
+    async fn say_goodbye(&self) {
+        let reconnect_after = spread(self.fleet.settings.reconnect_spread);
+        let frame = Frame::GoAway(v1::GoAway {
+            reconnect_after: Some(duration_to_wire(reconnect_after)),
+        });
+        // Whether it arrives or not, the stream ends.
+        let _ = tokio::time::timeout(GOODBYE, self.sender.send(frame)).await;
+    }
+}
+
+fn query(question: &Question) -> Frame {
+    let patterns = question.patterns.iter();
+    Frame::Query(v1::Query {
+        query_id: question.id,
+        kind: Some(v1::query::Kind::Preview(v1::PreviewQuery {
+            site: question.site.to_string(),
+            patterns: patterns.map(|p| p.as_str().to_owned()).collect(),
+        })),
+    })
+}

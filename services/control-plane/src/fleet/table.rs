@@ -1,0 +1,484 @@
+//! The rules of leases, without any I/O: who may hold one, who gets one, and when
+//! a change is final. Every call is told what time it is.
+//!
+//! Granting and completing are both done on this table, under the one lock around
+//! it. That is what makes completion final: a grant either comes before, and then
+//! completion waits for its holder, or after, and then it demands the revision that
+//! was completed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use thiserror::Error;
+use tidegate_clock::BootInstant;
+use tidegate_domain::{Digest, EdgeId, InstanceId, Revision};
+
+use super::heads::Heads;
+use super::instance::{EdgeView, Instance, Stats};
+use super::settings::FleetSettings;
+
+/// What a predecessor left behind about one instance.
+#[derive(Debug, Clone)]
+pub struct LeaseRecord {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its edge.
+    pub edge: EdgeId,
+    /// The longest lease it was ever granted.
+    pub lease: Duration,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// Content under a lease. An edge without one serves it no more once it has
+    /// been without for this long: zero, unless the site chose `serve-stale`.
+    Content {
+        /// How long a copy is served after the lease ended.
+        stale_for: Duration,
+    },
+    /// A release. An edge without a lease goes on serving the last one it knows.
+    Release,
+}
+
+impl Subject {
+    /// Content of a site that serves nothing without a lease.
+    pub const CONTENT: Self = Self::Content {
+        stale_for: Duration::ZERO,
+    };
+}
+
+/// What became of a change on one edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has applied it.
+    Applied,
+    /// It has no lease: it revalidates everything until it has caught up.
+    Fenced,
+    /// Not known yet.
+    Pending,
+}
+
+/// One edge's part in a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeStanding {
+    /// The edge.
+    pub edge: EdgeId,
+    /// Its run.
+    pub instance: InstanceId,
+    /// What became of it.
+    pub standing: Standing,
+}
+
+/// How far a change has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nobody is served the old content any more.
+    Complete,
+    /// An instance may still serve it.
+    Blocked {
+        /// One such instance.
+        by: InstanceId,
+        /// When it stops by itself, if it does.
+        until: Option<BootInstant>,
+    },
+}
+
+/// Whether a lease is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// No: the instance left, or its stream is behind.
+    NotDue,
+    /// Yes, once that it may hold one has been recorded durably.
+    RecordFirst,
+    /// Yes.
+    Due,
+}
+
+/// A lease as it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// How long, from when the heartbeat was sent.
+    pub lease: Duration,
+    /// It may be used only once this is applied.
+    pub min_applied: Revision,
+}
+
+/// An instance is not taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AdmitError {
+    /// Its id is in use.
+    #[error("instance {instance} belongs to edge {edge}: start with a new random instance id")]
+    OtherEdge {
+        /// The instance.
+        instance: String,
+        /// The edge it belongs to.
+        edge: String,
+    },
+    /// There are too many.
+    #[error("{0} edge instances are known, which is all this control plane takes")]
+    TooMany(usize),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Table {
+    settings: FleetSettings,
+    min_applied: Revision,
+    instances: BTreeMap<InstanceId, Instance>,
+    heads: Heads,
+    /// The longest any site lets an edge serve without a lease.
+    longest_stale: Duration,
+}
+
+impl Table {
+    /// Begins a term. Whoever a predecessor recorded may hold a lease until the
+    /// longest one it ever granted, counted from now, is over; `recent_write` is
+    /// added because a predecessor that lost its volume may have gone on granting
+    /// for so long.
+    pub(crate) fn new(
+        settings: FleetSettings,
+        now: BootInstant,
+        head: Revision,
+        inherited: Vec<LeaseRecord>,
+    ) -> Self {
+        let longest = inherited.iter().map(|r| r.lease).max().unwrap_or_default();
+        let ends = now + longest + settings.margin + settings.recent_write;
+        let instances = inherited.into_iter().map(|record| {
+            let instance = Instance {
+                lease_ends: Some(ends),
+                recorded: Some(record.lease),
+                ..Instance::new(record.edge, now)
+            };
+            (record.instance, instance)
+        });
+        Self {
+            // Every revision that was ever called complete is at or below this.
+            min_applied: head,
+            instances: instances.collect(),
+            heads: Heads::new(now, head),
+            longest_stale: Duration::ZERO,
+            settings,
+        }
+    }
+
+    /// Takes in an instance, or notes a sign of one that is known.
+    pub(crate) fn admit(
+        &mut self,
+        edge: &EdgeId,
+        instance: &InstanceId,
+        now: BootInstant,
+    ) -> Result<(), AdmitError> {
+        if let Some(known) = self.instances.get_mut(instance) {
+            if known.edge != *edge {
+                return Err(AdmitError::OtherEdge {
+                    instance: instance.to_string(),
+                    edge: known.edge.to_string(),
+                });
+            }
+            known.last_sign = now;
+            return Ok(());
+        }
+        if self.instances.len() >= self.settings.max_instances {
+            return Err(AdmitError::TooMany(self.settings.max_instances));
+        }
+        let new = Instance::new(edge.clone(), now);
+        self.instances.insert(instance.clone(), new);
+        Ok(())
+    }
+
+    /// Notes what a heartbeat says of its instance for people and for activations.
+    pub(crate) fn describe(
+        &mut self,
+        instance: &InstanceId,
+        time: SystemTime,
+        stats: Stats,
+        prepared: BTreeSet<Digest>,
+    ) {
+        if let Some(known) = self.instances.get_mut(instance) {
+            known.last_heartbeat = Some(time);
+            known.stats = stats;
+            known.prepared = prepared;
+        }
+    }
+
+    /// Notes whether a stream is open.
+    pub(crate) fn set_connected(&mut self, instance: &InstanceId, open: bool, now: BootInstant) {
+        if let Some(known) = self.instances.get_mut(instance) {
+            known.connected = open;
+            known.last_sign = now;
+        }
+    }
+
+    /// Notes that everything up to `head` is durable.
+    pub(crate) fn note_head(&mut self, now: BootInstant, head: Revision) {
+        self.heads.note(now, head);
+    }
+
+    /// How long ago a revision became durable, if that is remembered.
+    pub(crate) fn age(&self, revision: Revision, now: BootInstant) -> Option<Duration> {
+        self.heads.age(revision, now)
+    }
+
+    /// Notes that an instance has applied everything up to `revision`, which the
+    /// caller has checked against the log. Returns what it had applied before, if
+    /// this is news.
+    pub(crate) fn acknowledge(
+        &mut self,
+        instance: &InstanceId,
+        revision: Revision,
+    ) -> Option<Revision> {
+        let known = self.instances.get_mut(instance).filter(|i| !i.left)?;
+        // What is applied stays applied: an older acknowledgement came late.
+        if known.has_applied(revision) {
+            return None;
+        }
+        known.complained = false;
+        let before = known.applied.replace(revision);
+        Some(before.unwrap_or(Revision::ZERO))
+    }
+
+    /// Whether this is the first complaint about an instance since it last
+    /// acknowledged anything: each is logged once.
+    pub(crate) fn complain(&mut self, instance: &InstanceId) -> bool {
+        let known = self.instances.get_mut(instance);
+        known.is_some_and(|i| !std::mem::replace(&mut i.complained, true))
+    }
+
+    /// Whether a heartbeat received at `received` earns a lease.
+    pub(crate) fn renewal(&self, instance: &InstanceId, received: BootInstant) -> Renewal {
+        let heartbeat_ago = BootInstant::from_boot(
+            received
+                .since_boot()
+                .saturating_sub(self.settings.heartbeat),
+        );
+        let durable_then = self.heads.at(heartbeat_ago);
+        match self.instances.get(instance) {
+            Some(i) if !i.left && i.has_applied(durable_then) => {
+                if i.recorded.is_some_and(|lease| lease >= self.settings.lease) {
+                    Renewal::Due
+                } else {
+                    Renewal::RecordFirst
+                }
+            }
+            _ => Renewal::NotDue,
+        }
+    }
+
+    /// Notes that the durable record of an instance allows for a lease.
+    pub(crate) fn recorded(&mut self, instance: &InstanceId, lease: Duration) {
+        if let Some(known) = self.instances.get_mut(instance) {
+            known.recorded = Some(lease);
+        }
+    }
+
+    /// Grants a lease counted from when the heartbeat was received, if it is due.
+    pub(crate) fn grant(&mut self, instance: &InstanceId, received: BootInstant) -> Option<Grant> {
+        if self.renewal(instance, received) != Renewal::Due {
+            return None;
+        }
+        let ends = received + self.settings.counted_lease();
+        let known = self.instances.get_mut(instance)?;
+        // An inherited one may end later than this.
+        known.lease_ends = known.lease_ends.max(Some(ends));
+        Some(Grant {
+            lease: self.settings.lease,
+            min_applied: self.min_applied,
+        })
+    }
+
+    /// Takes back the lease of an instance that says it uses it no more. Returns
+    /// whether its durable record has to go.
+    pub(crate) fn leave(&mut self, instance: &InstanceId) -> bool {
+        let Some(known) = self.instances.get_mut(instance) else {
+            return false;
+        };
+        known.left = true;
+        known.lease_ends = None;
+        known.recorded.take().is_some()
+    }
+
+    /// How far a change has come. If it is complete, later grants demand it.
+    pub(crate) fn progress(
+        &mut self,
+        revision: Revision,
+        subject: Subject,
+        now: BootInstant,
+    ) -> Progress {
+        let blocker = self
+            .instances
+            .iter()
+            .find(|(_, i)| standing(i, revision, subject, now) == Some(Standing::Pending));
+        let Some((id, instance)) = blocker else {
+            self.min_applied = self.min_applied.max(revision);
+            return Progress::Complete;
+        };
+        let until = match subject {
+            Subject::Content { stale_for } => instance.lease_ends.map(|ends| ends + stale_for),
+            Subject::Release => None,
+        };
+        Progress::Blocked {
+            by: id.clone(),
+            until,
+        }
+    }
+
+    /// Each edge's part in a change. Those that left are gone.
+    pub(crate) fn standings(
+        &self,
+        revision: Revision,
+        subject: Subject,
+        now: BootInstant,
+    ) -> Vec<EdgeStanding> {
+        let all = self.instances.iter().filter_map(|(id, i)| {
+            Some(EdgeStanding {
+                edge: i.edge.clone(),
+                instance: id.clone(),
+                standing: standing(i, revision, subject, now)?,
+            })
+        });
+        all.collect()
+    }
+
+    /// Whether every edge with an open stream holds a release's blobs.
+    pub(crate) fn is_prepared(&self, release: &Digest) -> bool {
+        self.instances
+            .values()
+            .filter(|i| i.connected && !i.left)
+            .all(|i| i.prepared.contains(release))
+    }
+
+    /// Notes for how long a site lets edges serve without a lease. Never lowered in
+    /// a term: an edge that is cut off goes by what it knew.
+    pub(crate) fn allow_stale(&mut self, stale_for: Duration) {
+        self.longest_stale = self.longest_stale.max(stale_for);
+    }
+
+    /// For how long an edge may serve without a lease at most.
+    pub(crate) fn longest_stale(&self) -> Duration {
+        self.longest_stale
+    }
+
+    /// Instances of which nothing is expected any more.
+    pub(crate) fn forgettable(&self, now: BootInstant) -> Vec<InstanceId> {
+        let all = self.instances.iter();
+        all.filter(|(id, _)| self.is_forgettable(id, now))
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    /// Forgets an instance if it is still one to forget. Returns whether its
+    /// durable record has to go.
+    pub(crate) fn forget(&mut self, instance: &InstanceId, now: BootInstant) -> Option<bool> {
+        if !self.is_forgettable(instance, now) {
+            return None;
+        }
+        let gone = self.instances.remove(instance)?;
+        Some(gone.recorded.is_some())
+    }
+
+    fn is_forgettable(&self, id: &InstanceId, now: BootInstant) -> bool {
+        let Some(instance) = self.instances.get(id).filter(|i| !i.connected) else {
+            return false;
+        };
+        let silent_since = instance
+            .last_sign
+            .max(instance.lease_ends.unwrap_or_default());
+        if now <= silent_since {
+            return false;
+        }
+        let kept = if instance.left {
+            // Long enough that a late heartbeat of it does not bring it back.
+            self.settings.counted_lease()
+        } else if self.is_superseded(id, instance) {
+            self.longest_stale
+        } else {
+            self.settings.forget_after.max(self.longest_stale)
+        };
+        now >= silent_since + kept
+    }
+
+    /// Whether a later run of the same edge is heard.
+    fn is_superseded(&self, id: &InstanceId, instance: &Instance) -> bool {
+        self.instances.iter().any(|(other_id, other)| {
+            other_id != id
+                && other.edge == instance.edge
+                && other.last_heartbeat.is_some()
+                && other.last_sign > instance.last_sign
+        })
+    }
+
+    /// All instances by edge and id, without those that left.
+    pub(crate) fn views(&self, now: BootInstant) -> Vec<EdgeView> {
+        let mut views: Vec<_> = self
+            .instances
+            .iter()
+            .filter(|(_, i)| !i.left)
+            .map(|(id, i)| EdgeView {
+                edge: i.edge.clone(),
+                instance: id.clone(),
+                applied: i.applied.unwrap_or_default(),
+                connected: i.connected,
+                lease_left: i
+                    .lease_ends
+                    .filter(|ends| now < *ends)
+                    .map(|ends| ends.saturating_since(now)),
+                last_heartbeat: i.last_heartbeat,
+                stats: i.stats.clone(),
+            })
+            .collect();
+        views.sort_by(|a, b| (&a.edge, &a.instance).cmp(&(&b.edge, &b.instance)));
+        views
+    }
+
+    /// Counts: instances that did not leave, open streams, leases that may be held.
+    pub(crate) fn counts(&self, now: BootInstant) -> Counts {
+        let here = self.instances.values().filter(|i| !i.left);
+        here.fold(Counts::default(), |counts, i| Counts {
+            instances: counts.instances + 1,
+            connected: counts.connected + i64::from(i.connected),
+            leases: counts.leases + i64::from(i.may_hold_lease(now)),
+        })
+    }
+}
+
+/// How many there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Instances that are known and did not leave.
+    pub instances: i64,
+    /// Open streams.
+    pub connected: i64,
+    /// Leases that may be held.
+    pub leases: i64,
+}
+
+/// What became of a change on an instance; `None` if it left.
+fn standing(
+    instance: &Instance,
+    revision: Revision,
+    subject: Subject,
+    now: BootInstant,
+) -> Option<Standing> {
+    if instance.left {
+        return None;
+    }
+    if instance.has_applied(revision) {
+        return Some(Standing::Applied);
+    }
+    let serves_old = match subject {
+        Subject::Release => true,
+        Subject::Content { stale_for } => instance
+            .lease_ends
+            .is_some_and(|ends| now < ends + stale_for),
+    };
+    Some(if serves_old {
+        Standing::Pending
+    } else {
+        Standing::Fenced
+    })
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
