@@ -14,6 +14,7 @@
 //! - `http`: from a request to the room that answers it.
 
 pub mod conditional;
+pub mod events;
 pub mod link;
 pub mod pages;
 pub mod standing;
