@@ -8,7 +8,6 @@
 //! 2. then the position moves,
 //! 3. then browsers are told and the control plane gets its acknowledgement.
 
-mod backoff;
 mod change;
 mod channel;
 mod heartbeat;
@@ -19,7 +18,6 @@ use std::sync::Arc;
 use tidegate_domain::{Cursor, Digest, SiteName, TagPattern};
 use tidegate_proto::v1;
 
-pub use backoff::Backoff;
 pub use change::{ActiveRelease, Change, Event};
 pub use channel::{ChannelError, Channels};
 pub use heartbeat::{HeartbeatOptions, Heartbeats};

@@ -8,12 +8,13 @@ use tidegate_domain::{
     Cursor, CursorError, Digest, EdgeId, Epoch, FieldError, InstanceId, Revision, SiteFilter,
     SiteName, TagPattern,
 };
+use tidegate_net::Backoff;
 use tidegate_proto::v1;
 use tidegate_proto::v1::subscribe_response::Frame;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::Client;
-use super::{ActiveRelease, Backoff, Event, Follower, SnapshotSite};
+use super::{ActiveRelease, Event, Follower, SnapshotSite};
 use crate::standing::Standing;
 
 /// A stream that held this long was a good one: the next attempt is not delayed.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use thiserror::Error;
 use tidegate_domain::{Digest, SiteName};
+use tidegate_net::Backoff;
 use tidegate_site::{MAX_MANIFEST_BYTES, Manifest, ManifestError, SinceTable};
 use tokio::sync::watch;
 
 use super::blobs::{BlobError, Blobs};
-use crate::link::{ActiveRelease, Backoff};
+use crate::link::ActiveRelease;
 
 /// How many published releases are fetched ahead; older ones are dropped.
 const MAX_PREPARED: usize = 4;

@@ -27,7 +27,7 @@ impl Backoff {
 
     /// The next wait.
     pub fn next_wait(&mut self) -> Duration {
-        let wait = self.ceiling.mul_f64(rand::rng().random::<f64>());
+        let wait = spread(self.ceiling);
         self.ceiling = (self.ceiling * 2).min(self.cap);
         wait
     }
@@ -36,6 +36,12 @@ impl Backoff {
     pub fn reset(&mut self) {
         self.ceiling = self.base;
     }
+}
+
+/// A random part of `over`, so that many do not do the same thing at one moment.
+#[must_use]
+pub fn spread(over: Duration) -> Duration {
+    over.mul_f64(rand::rng().random::<f64>())
 }
 
 #[cfg(test)]
