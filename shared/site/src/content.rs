@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use tidegate_domain::{Digest, FieldError};
+use tidegate_domain::Digest;
 
 use crate::decode::{self, Difference};
 use crate::html;
@@ -37,11 +37,11 @@ pub enum ContentError {
 }
 
 impl ContentError {
-    /// The error as the field that is wrong, for callers that report fields.
+    /// Where it is wrong, for callers that report fields; the text says what.
     #[must_use]
-    pub fn to_field_error(&self) -> FieldError {
+    pub fn field(&self) -> String {
         match self {
-            Self::Rule(problem) | Self::Read { problem, .. } => problem.to_field_error(),
+            Self::Rule(problem) | Self::Read { problem, .. } => problem.field(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidegate_domain::{Digest, FieldError};
+use tidegate_domain::Digest;
 
 use crate::check;
 use crate::json::unique_map;
@@ -65,12 +65,12 @@ pub enum ManifestError {
 }
 
 impl ManifestError {
-    /// The error as the field that is wrong, for callers that report fields.
+    /// Where it is wrong, for callers that report fields; the text says what.
     #[must_use]
-    pub fn to_field_error(&self) -> FieldError {
+    pub fn field(&self) -> String {
         match self {
-            Self::Resource(problem) => problem.to_field_error(),
-            other => FieldError::new("site.json", "", other.to_string()),
+            Self::Resource(problem) => problem.field(),
+            _ => "site.json".to_owned(),
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use tidegate_domain::FieldError;
-
 /// What is wrong with a page or an asset, and where: enough to open the file and
 /// mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,15 +36,15 @@ impl Problem {
         self
     }
 
-    /// The same as a field error, for callers that report fields: the field is the
-    /// file with the offset, the value is the URL.
+    /// Where it is wrong, for callers that report fields: the file and the offset, or
+    /// the URL if no file is known. The text of the error says the rest.
     #[must_use]
-    pub fn to_field_error(&self) -> FieldError {
-        let field = match self.offset {
-            Some(offset) => format!("{}@{offset}", self.file),
-            None => self.file.clone(),
-        };
-        FieldError::new(field, &self.url, &self.reason)
+    pub fn field(&self) -> String {
+        match (self.file.as_str(), self.offset) {
+            ("", _) => self.url.clone(),
+            (file, Some(offset)) => format!("{file}@{offset}"),
+            (file, None) => file.to_owned(),
+        }
     }
 }
 

@@ -222,9 +222,10 @@ pub fn build(
             (scratch.path().to_owned(), Some(scratch))
         }
     };
+    fs::create_dir_all(&cache_root).map_err(BuildError::io(&cache_root))?;
+    let cache_root = fs::canonicalize(&cache_root).map_err(BuildError::io(&cache_root))?;
     let cache = VariantCache::open(&cache_root, options.level)?;
-    let skip = fs::canonicalize(&cache_root).map_err(BuildError::io(&cache_root))?;
-    let Walk { files, warnings } = walk::walk(&root, &[skip])?;
+    let Walk { files, warnings } = walk::walk(&root, &[cache_root])?;
     check_entries(&authoring, &files)?;
     progress.begin(files.len(), files.values().map(|found| found.size).sum());
 

@@ -58,11 +58,7 @@ impl<S: Sink> ForwardingEmitter for PositionEmitter<'_, S> {
     fn emit_current_tag(&mut self) -> Option<State> {
         // The inner emitter does not switch states; its callback decides.
         let _ = self.inner.emit_current_tag();
-        let next = self.inner.callback_mut().next_state.take();
-        if next.is_some() {
-            self.inner.init_string();
-        }
-        next
+        self.inner.callback_mut().next_state.take()
     }
 
     /// Decides between a CDATA section and a comment.

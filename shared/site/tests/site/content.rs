@@ -85,6 +85,8 @@ fn cuts_inside_tags_scripts_comments_and_characters_are_refused() {
         let error = refused(&manifest, &memory);
         let place = format!("/a.html (file a.html) at offset {cut}: the cut is inside {inside}");
         assert!(error.starts_with(&place), "{error}");
+        let field = check_content(&manifest, &memory).unwrap_err().field();
+        assert_eq!(field, format!("a.html@{cut}"));
     }
 }
 

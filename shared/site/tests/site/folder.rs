@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 use tidegate_domain::Digest;
-use tidegate_site::{BlobReader, Build, BuildError, BuildOptions, build};
+use tidegate_site::{BlobReader, Build, BuildError, BuildOptions, Kind, build};
 
 pub(crate) struct Folder {
     dir: TempDir,
@@ -72,4 +72,15 @@ impl BlobReader for Blobs<'_> {
 /// Text that compresses.
 pub(crate) fn prose(words: usize) -> String {
     (0..words).map(|n| format!("word {n} ")).collect()
+}
+
+/// Everything that is served.
+pub(crate) fn paths(build: &Build) -> Vec<(Kind, String)> {
+    let all = build.manifest.resources();
+    all.map(|(kind, path, _)| (kind, path.to_owned())).collect()
+}
+
+/// What the author is told.
+pub(crate) fn warnings(build: &Build) -> Vec<String> {
+    build.warnings.iter().map(ToString::to_string).collect()
 }

@@ -9,3 +9,4 @@ mod build;
 mod content;
 mod folder;
 mod real;
+mod walk;
