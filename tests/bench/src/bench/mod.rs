@@ -1,0 +1,34 @@
+//! One file a question. A bench starts its servers, drives them in turns and fills
+//! tables; a new one is a file here, a constant below and a line in `cli`.
+
+mod commits;
+mod hits;
+mod sse;
+
+use crate::context::Context;
+use crate::report::Section;
+
+/// A bench by its name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bench {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Context) -> anyhow::Result<Vec<Section>>,
+}
+
+pub(crate) const HITS: Bench = Bench {
+    name: "hits",
+    run: hits::run,
+};
+pub(crate) const COMMITS: Bench = Bench {
+    name: "commits",
+    run: commits::run,
+};
+pub(crate) const SSE: Bench = Bench {
+    name: "sse",
+    run: sse::run,
+};
+/// Every bench, in the order of `all`.
+pub(crate) const ALL: &[Bench] = &[HITS, COMMITS, SSE];
+
+/// How Tidegate's own rows are called.
+const TIDEGATE: &str = "Tidegate";

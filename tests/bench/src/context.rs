@@ -1,0 +1,81 @@
+//! What every bench is given: how long to measure, on which cores, with which files.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use crate::cli::Options;
+use crate::machine::{Cores, Machine};
+
+/// What every bench is given.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Short form: does the rig work.
+    pub(crate) quick: bool,
+    /// Which core the server gets, and which the load.
+    pub(crate) cores: Cores,
+    bin: PathBuf,
+    disk: TempDir,
+    memory: TempDir,
+}
+
+impl Context {
+    pub(crate) fn new(options: &Options) -> anyhow::Result<Self> {
+        let own = std::env::current_exe()?;
+        let own = own.parent().context("this program is in no folder")?;
+        let or_own = |dir: &Option<PathBuf>| dir.clone().unwrap_or_else(|| own.to_owned());
+        let disk = or_own(&options.data);
+        let cores = Cores::choose()?;
+        // Everything this process does is load; servers move to their own core.
+        cores.enter_load()?;
+        Ok(Self {
+            quick: options.quick,
+            cores,
+            bin: or_own(&options.bin),
+            disk: folder_in(&disk)?,
+            memory: folder_in(memory_folder())?,
+        })
+    }
+
+    /// A folder on the disk that is measured, gone after the run.
+    pub(crate) fn disk(&self) -> &Path {
+        self.disk.path()
+    }
+
+    /// A folder in memory where the machine has one, gone after the run.
+    pub(crate) fn memory(&self) -> &Path {
+        self.memory.path()
+    }
+
+    /// Where one of Tidegate's own binaries should be.
+    pub(crate) fn binary(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
+    pub(crate) fn machine(&self) -> Machine {
+        Machine::describe(&self.cores, self.disk())
+    }
+
+    /// The full value, or the one of the short form.
+    pub(crate) fn or_quick<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+fn memory_folder() -> PathBuf {
+    let shm = PathBuf::from("/dev/shm");
+    if shm.is_dir() {
+        shm
+    } else {
+        std::env::temp_dir()
+    }
+}
+
+fn folder_in(parent: impl AsRef<Path>) -> anyhow::Result<TempDir> {
+    let parent = parent.as_ref();
+    tempfile::Builder::new()
+        .prefix("tidegate-bench-")
+        .tempdir_in(parent)
+        .with_context(|| format!("no folder can be made in {}", parent.display()))
+}

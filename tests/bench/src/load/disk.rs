@@ -1,0 +1,30 @@
+//! The floor of every durable write: append and `fdatasync`, nothing else.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::closed_loop::{Round, per_second};
+use crate::stats::Latencies;
+
+/// Appends records of `size` bytes for `time`, each synced before the next.
+pub(crate) fn append(folder: &Path, size: usize, time: Duration) -> anyhow::Result<Round> {
+    let path = folder.join("append");
+    let mut file = File::create(&path).with_context(|| format!("file {}", path.display()))?;
+    let record = vec![b'x'; size];
+    let mut latencies = Latencies::default();
+    let start = Instant::now();
+    while start.elapsed() < time {
+        let begun = Instant::now();
+        file.write_all(&record)?;
+        file.sync_data()?;
+        latencies.record(begun.elapsed());
+    }
+    Ok(Round {
+        calls_per_second: per_second(latencies.len(), start.elapsed()),
+        latencies,
+    })
+}

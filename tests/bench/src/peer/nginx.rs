@@ -1,0 +1,94 @@
+//! nginx: `proxy_cache`, and `return` of the same bytes as the floor.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+
+use super::process::{Process, on_core};
+use super::{Absent, Server, first_line, free_address, log, version_in, wait_for_listener};
+use crate::context::Context;
+use crate::install::NGINX;
+
+/// A cache in front of `origin`, its files in memory.
+pub(crate) fn proxy_cache(context: &Context, origin: SocketAddr) -> Result<Server, Absent> {
+    NGINX.ensure()?;
+    let address = free_address()?;
+    // `open_file_cache` saves nginx an open() for each hit.
+    let http = format!(
+        "proxy_cache_path cache keys_zone=cache:16m inactive=1h use_temp_path=off;
+         open_file_cache max=10000 inactive=1h; open_file_cache_valid 1h;
+         server {{
+             listen {address} backlog=4096;
+             location / {{ proxy_pass http://{origin}; proxy_cache cache; }}
+         }}"
+    );
+    Ok(start(context, "nginx-proxy-cache", address, "", &http)?)
+}
+
+/// The same bytes without a cache or an origin.
+pub(crate) fn return_bytes(context: &Context, body: &str) -> Result<Server, Absent> {
+    NGINX.ensure()?;
+    let address = free_address()?;
+    let http = format!(
+        "server {{
+             listen {address} backlog=4096;
+             location / {{ default_type text/plain; return 200 \"{body}\"; }}
+         }}"
+    );
+    Ok(start(context, "nginx-return", address, "", &http)?)
+}
+
+/// Starts one worker with `http` inside the `http` block.
+pub(super) fn start(
+    context: &Context,
+    name: &str,
+    address: SocketAddr,
+    modules: &str,
+    http: &str,
+) -> anyhow::Result<Server> {
+    let folder = context.memory().join(name);
+    fs::create_dir_all(&folder).with_context(|| format!("folder {}", folder.display()))?;
+    let configuration = folder.join("nginx.conf");
+    fs::write(&configuration, config(modules, http))?;
+
+    let mut command = on_core(context.cores.server, NGINX.file())?;
+    command.arg("-p").arg(&folder).arg("-c").arg(&configuration);
+    // Without this nginx complains about its built-in log, which it may not write.
+    command.args(["-e", "stderr"]);
+    let mut process = Process::start(&mut command, &log(context, name))?;
+    wait_for_listener(&mut process, address)?;
+    Ok(Server {
+        version: version_in(&first_line(NGINX.file(), "-v")),
+        address,
+        process,
+    })
+}
+
+fn config(modules: &str, http: &str) -> String {
+    // The worker must own the folders; started by root it would become www-data.
+    let user = if rustix::process::geteuid().is_root() {
+        "user root;"
+    } else {
+        ""
+    };
+    format!(
+        "{modules}
+         {user}
+         daemon off;
+         worker_processes 1;
+         worker_rlimit_nofile 20000;
+         pid nginx.pid;
+         error_log stderr warn;
+         events {{ worker_connections 19000; }}
+         http {{
+             access_log off;
+             keepalive_requests 1000000000;
+             keepalive_timeout 1h;
+             tcp_nodelay on;
+             client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+             uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+             {http}
+         }}"
+    )
+}
