@@ -13,7 +13,9 @@
 //! - `link`: the connection to the control plane; applies what it says.
 //! - `http`: from a request to the room that answers it.
 
+pub mod cache;
 pub mod conditional;
+pub mod config;
 pub mod events;
 pub mod link;
 pub mod pages;

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
+use http::HeaderValue;
 use parking_lot::Mutex;
 use tidegate_clock::{BootInstant, Clock};
-use tidegate_domain::{Cursor, Revision};
+use tidegate_domain::{Cursor, Revision, SiteFilter};
 use tokio::sync::watch;
 
 /// An edge's own counter, raised at every reset: what was stored or begun in an
@@ -59,6 +61,8 @@ pub struct Standing {
     /// A grant whose `min_applied` has not been reached yet.
     waiting: Mutex<Option<Grant>>,
     position: watch::Sender<Option<Cursor>>,
+    /// The position as a token, made once for all responses that carry it.
+    token: ArcSwapOption<HeaderValue>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +82,7 @@ impl Standing {
             lease_ends: AtomicU64::new(0),
             waiting: Mutex::new(None),
             position: watch::Sender::new(None),
+            token: ArcSwapOption::empty(),
         }
     }
 
@@ -106,6 +111,12 @@ impl Standing {
         *self.position.borrow()
     }
 
+    /// The position as responses carry it.
+    #[must_use]
+    pub fn token(&self) -> Option<HeaderValue> {
+        self.token.load().as_deref().cloned()
+    }
+
     /// Follows the position.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Option<Cursor>> {
@@ -127,6 +138,12 @@ impl Standing {
 
     /// Moves the position. To be called once every effect up to it is visible.
     pub fn advance(&self, cursor: Cursor) {
+        let token = Cursor {
+            filter: SiteFilter::ALL,
+            ..cursor
+        };
+        let token = HeaderValue::from_str(&token.to_string()).ok();
+        self.token.store(token.map(Arc::new));
         self.applied.store(cursor.revision.0, Ordering::Release);
         self.position.send_replace(Some(cursor));
         let mut waiting = self.waiting.lock();
@@ -167,7 +184,7 @@ impl Standing {
 mod tests {
     use super::*;
     use tidegate_clock::ManualClock;
-    use tidegate_domain::{Epoch, SiteFilter, Term};
+    use tidegate_domain::{Epoch, Term};
 
     fn at(revision: u64) -> Cursor {
         Cursor {

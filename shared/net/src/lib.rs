@@ -1,8 +1,10 @@
-//! What every service does with the network alike: where it listens, and how long
-//! it waits before it tries again.
+//! What every service does alike towards the outside: where it listens, how long it
+//! waits before it tries again, and which signals end it.
 
 mod backoff;
 mod listen;
+mod stop;
 
 pub use backoff::{Backoff, spread};
 pub use listen::{ListenError, bind};
+pub use stop::stop_on_signal;

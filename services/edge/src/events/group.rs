@@ -82,7 +82,8 @@ struct Ring {
 
 struct Frame {
     revision: Revision,
-    is_reset: bool,
+    /// Not passed over by those who stand at its revision already.
+    is_for_all: bool,
     bytes: Bytes,
 }
 
@@ -159,7 +160,21 @@ impl Group {
             ring.push(
                 Frame {
                     revision,
-                    is_reset: false,
+                    is_for_all: false,
+                    bytes,
+                },
+                limits,
+            );
+        });
+    }
+
+    /// Pushes what happened before `revision` and is told only now.
+    pub(super) fn push_late(&self, revision: Revision, bytes: Bytes, limits: &Limits) {
+        self.change(|ring| {
+            ring.push(
+                Frame {
+                    revision,
+                    is_for_all: true,
                     bytes,
                 },
                 limits,
@@ -175,7 +190,7 @@ impl Group {
             ring.push(
                 Frame {
                     revision,
-                    is_reset: true,
+                    is_for_all: true,
                     bytes,
                 },
                 limits,
@@ -188,7 +203,7 @@ impl Group {
             ring.beat_number += 1;
             ring.beat = Some(Frame {
                 revision,
-                is_reset: false,
+                is_for_all: false,
                 bytes,
             });
         });
@@ -331,7 +346,7 @@ impl Ring {
             .frames
             .iter()
             .skip(behind)
-            .take_while(|f| !f.is_reset && f.revision <= reader.position)
+            .take_while(|f| !f.is_for_all && f.revision <= reader.position)
             .count();
         let from = behind + known;
         reader.next = self.end();

@@ -148,6 +148,28 @@ impl SiteEvents {
         }
     }
 
+    /// Tells everyone who is listening of an event that had to wait while later ones
+    /// were told, such as a hint whose URLs had to be fetched. It goes out under the
+    /// newest id, and is not kept: a browser that is away does not hear of it.
+    pub fn publish_late(&self, event: SiteEvent) {
+        let _order = self.order.lock();
+        let (head, groups) = {
+            let state = self.state.lock();
+            (state.head, state.groups())
+        };
+        let event = SiteEvent {
+            cursor: head,
+            ..event
+        };
+        let mut encoder = Encoder::new(&event, self.limits.spread);
+        for group in groups {
+            if let Some(bytes) = encoder.encode(&group.hearing(), group.key().detail) {
+                group.push_late(head.revision, bytes, &self.limits);
+                group.wake();
+            }
+        }
+    }
+
     /// Says that every event of this site up to `cursor` has been published. Costs
     /// next to nothing; without it browsers resume from older positions.
     pub fn progress(&self, cursor: Cursor) {

@@ -19,7 +19,7 @@ use tidegate_domain::{Cursor, Digest, SiteName, TagPattern};
 use tidegate_proto::v1;
 
 pub use change::{ActiveRelease, Change, Event};
-pub use channel::{ChannelError, Channels};
+pub use channel::{ChannelError, Channels, Client};
 pub use heartbeat::{HeartbeatOptions, Heartbeats};
 pub use subscriber::Subscriber;
 
@@ -40,19 +40,22 @@ pub struct SnapshotSite {
 
 /// What follows the order: the sites of this edge.
 pub trait Follower: Send + Sync + 'static {
-    /// Adopts a snapshot. The era has been raised, so nothing held is used without
-    /// revalidation; the position moves when this returns.
-    fn adopt(&self, sites: Vec<SnapshotSite>);
+    /// Adopts a snapshot of the position `cursor`. The era has been raised, so nothing
+    /// held is used without revalidation; the position moves when this returns.
+    fn adopt(&self, sites: Vec<SnapshotSite>, cursor: Cursor);
 
     /// Makes the effect of an event visible to every request that begins from now
     /// on. Never waits.
-    fn apply(&self, event: &Event);
+    fn apply(&self, event: &Event, cursor: Cursor);
 
     /// Tells the browsers of an event, after the position has moved past it.
     fn announce(&self, event: &Event, cursor: Cursor);
 
-    /// Tells the browsers that events may have been missed.
-    fn announce_reset(&self, reason: v1::ResetReason);
+    /// Says that everything up to `cursor` has been announced.
+    fn settle(&self, cursor: Cursor);
+
+    /// Tells the browsers that events up to `cursor` may have been missed.
+    fn announce_reset(&self, cursor: Cursor, reason: v1::ResetReason);
 
     /// Figures for people.
     fn stats(&self) -> v1::EdgeStats;

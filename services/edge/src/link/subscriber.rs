@@ -192,9 +192,9 @@ impl<F: Follower> Subscriber<F> {
         if cursor.epoch != stream.epoch || cursor.revision != Revision(end.revision) {
             return Err(StreamError::Protocol("a snapshot of another history"));
         }
-        self.follower.adopt(sites);
+        self.follower.adopt(sites, cursor);
         self.standing.advance(cursor);
-        self.follower.announce_reset(reason);
+        self.follower.announce_reset(cursor, reason);
         Ok(())
     }
 
@@ -214,19 +214,20 @@ impl<F: Follower> Subscriber<F> {
             .iter()
             .map(|bytes| Event::decode(bytes, (cursor.revision, cursor.term)))
             .collect();
+        let at = |event: &Event| Cursor {
+            epoch: stream.epoch,
+            term: event.term,
+            revision: event.revision,
+            filter: SiteFilter::ALL,
+        };
         for event in &events {
-            self.follower.apply(event);
+            self.follower.apply(event, at(event));
         }
         self.standing.advance(cursor);
         for event in &events {
-            let at = Cursor {
-                epoch: stream.epoch,
-                term: event.term,
-                revision: event.revision,
-                filter: SiteFilter::ALL,
-            };
-            self.follower.announce(event, at);
+            self.follower.announce(event, at(event));
         }
+        self.follower.settle(cursor);
         Ok(())
     }
 

@@ -1,0 +1,295 @@
+//! Puts the edge together, runs it, and drains it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tidegate_clock::{Clock, SystemClock};
+use tidegate_domain::{EdgeId, InstanceId};
+use tidegate_telemetry::{Health, Registry};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::events::Limits;
+use crate::follower::SiteFollower;
+use crate::http::{Front, FrontOptions, Server, ServerLimits};
+use crate::link::{Channels, HeartbeatOptions, Heartbeats, Subscriber};
+use crate::metrics::EdgeMetrics;
+use crate::pages::Blobs;
+use crate::proxy::{Shared, SharedConfig};
+use crate::sites::{Parts, Sites};
+use crate::sources::ControlPlane;
+use crate::standing::Standing;
+
+/// How often dead copies are looked for, and how many are looked at.
+const SWEEP: (Duration, usize) = (Duration::from_secs(1), 2_000);
+
+/// How often blobs that no release needs are removed.
+const BLOB_SWEEP: Duration = Duration::from_secs(600);
+
+/// The condition of readiness.
+const SNAPSHOT: &str = "snapshot";
+
+/// The listeners of an edge, so that whoever starts it chooses them.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For pages.
+    pub edge: std::net::TcpListener,
+    /// For health and metrics.
+    pub admin: std::net::TcpListener,
+}
+
+impl Listeners {
+    /// Opens what the configuration says.
+    ///
+    /// # Errors
+    /// An address is public without `--insecure`, in use, or not this machine's.
+    pub fn bind(config: &Config) -> Result<Self, tidegate_net::ListenError> {
+        Ok(Self {
+            edge: tidegate_net::bind("--listen", config.listen, config.insecure)?,
+            admin: tidegate_net::bind("--admin-listen", config.admin_listen, config.insecure)?,
+        })
+    }
+}
+
+/// An edge that is ready to run.
+pub struct App {
+    address: SocketAddr,
+    admin_address: SocketAddr,
+    listeners: (TcpListener, TcpListener),
+    server: Server,
+    sites: Arc<Sites>,
+    standing: Arc<Standing>,
+    health: Health,
+    registry: Registry,
+    subscriber: Subscriber<SiteFollower>,
+    heartbeats: Heartbeats<SiteFollower>,
+    drain: Duration,
+    /// Removed with the edge, if the folder for blobs is a temporary one.
+    temporary: Option<tempfile::TempDir>,
+}
+
+impl App {
+    /// Puts an edge together. Nothing runs yet. To be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// The control plane's address is none, or the folder for blobs cannot be used.
+    pub fn build(config: &Config, listeners: Listeners) -> anyhow::Result<Self> {
+        Self::build_with_clock(config, listeners, Arc::new(SystemClock))
+    }
+
+    /// The same with the clock that leases are counted by.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub fn build_with_clock(
+        config: &Config,
+        listeners: Listeners,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let edge = TcpListener::from_std(listeners.edge)?;
+        let admin = TcpListener::from_std(listeners.admin)?;
+        let (address, admin_address) = (edge.local_addr()?, admin.local_addr()?);
+        let channels = Channels::new(&config.control)?;
+        let standing = Arc::new(Standing::new(clock));
+        let control_plane = Arc::new(ControlPlane::new(&channels, standing.clone()));
+        let (folder, temporary) = match &config.cache_dir {
+            Some(folder) => (folder.clone(), None),
+            None => {
+                let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        let blobs = Blobs::open(
+            &folder.join("blobs"),
+            config.pages_mib << 20,
+            control_plane.clone(),
+        )
+        .with_context(|| format!("--cache-dir: cannot use {}", folder.display()))?;
+        let shared_config = SharedConfig {
+            capacity_bytes: config.cache_mib << 20,
+        };
+        let sites = Arc::new(Sites::new(Parts {
+            shared: Shared::new(shared_config, standing.clone()),
+            blobs: Arc::new(blobs),
+            standing: standing.clone(),
+            entries: control_plane.clone(),
+            replay: control_plane,
+            limits: Limits::default(),
+        }));
+        let registry = Registry::new();
+        let metrics = Arc::new(EdgeMetrics::register(&registry)?);
+        EdgeMetrics::register_gauges(
+            &registry,
+            &Arc::downgrade(&sites),
+            &Arc::downgrade(&standing),
+        )?;
+        let follower =
+            SiteFollower::new(sites.clone(), metrics.clone(), format!("http://{address}"));
+        let follower = Arc::new(follower);
+        let who: (EdgeId, InstanceId) = (config.edge_id(), instance_id());
+        let front_options = FrontOptions {
+            min_revision_wait: config.min_revision_wait,
+        };
+        let heartbeat_options = HeartbeatOptions {
+            interval: Duration::from_secs(1),
+            margin: config.lease_margin,
+        };
+        let front = Front::new(sites.clone(), standing.clone(), metrics, front_options);
+        Ok(Self {
+            address,
+            admin_address,
+            listeners: (edge, admin),
+            server: Server::new(&front, ServerLimits::default()),
+            subscriber: Subscriber::new(
+                who.clone(),
+                config.sites.clone(),
+                channels.order,
+                standing.clone(),
+                follower.clone(),
+            ),
+            heartbeats: Heartbeats::new(
+                who,
+                channels.heartbeat,
+                standing.clone(),
+                follower,
+                heartbeat_options,
+            ),
+            sites,
+            standing,
+            health: Health::new(&[SNAPSHOT]),
+            registry,
+            drain: config.drain,
+            temporary,
+        })
+    }
+
+    /// Where pages are served.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where health and metrics are served.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Its health, for whoever runs it in process.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// Where it stands, for whoever runs it in process.
+    #[must_use]
+    pub fn standing(&self) -> Arc<Standing> {
+        self.standing.clone()
+    }
+
+    /// Runs until `stop`, then drains: browsers are sent elsewhere, open requests
+    /// finish, and only then the lease goes back.
+    ///
+    /// # Errors
+    /// A part of it ended by itself.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let (edge, admin) = self.listeners;
+        let background = CancellationToken::new();
+        let stop_serving = CancellationToken::new();
+        let subscriber = tokio::spawn(self.subscriber.run(background.clone()));
+        let heartbeats = tokio::spawn(self.heartbeats.run(background.clone()));
+        let server = tokio::spawn(self.server.run(edge, stop_serving.clone(), self.drain));
+        let tidy = tokio::spawn(tidy(self.sites.clone(), background.clone()));
+        let watch = tokio::spawn(report_readiness(
+            self.health.clone(),
+            self.standing.clone(),
+            background.clone(),
+        ));
+        let router = tidegate_telemetry::admin::router(self.health.clone(), self.registry);
+        let until = background.clone();
+        let admin = tokio::spawn(async move {
+            axum::serve(admin, router)
+                .with_graceful_shutdown(until.cancelled_owned())
+                .await
+        });
+        stop.cancelled().await;
+        tracing::info!("draining");
+        self.health.drain();
+        for site in self.sites.all() {
+            site.events.close_all(self.drain / 2);
+        }
+        stop_serving.cancel();
+        let served = server.await;
+        background.cancel();
+        for task in [subscriber, heartbeats, tidy, watch] {
+            finish(task).await;
+        }
+        let answered = tokio::time::timeout(Duration::from_secs(2), admin).await;
+        drop(self.temporary);
+        served.context("the server ended by itself")?;
+        if let Ok(Ok(result)) = answered {
+            result.context("the admin listener failed")?;
+        }
+        Ok(())
+    }
+}
+
+async fn finish(task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "a background task failed");
+    }
+}
+
+async fn tidy(sites: Arc<Sites>, stop: CancellationToken) {
+    let mut sweep = tokio::time::interval(SWEEP.0);
+    let mut blob_sweep = tokio::time::interval(BLOB_SWEEP);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = sweep.tick() => {
+                sites.parts().shared.sweep(SWEEP.1);
+            }
+            _ = blob_sweep.tick() => remove_unwanted_blobs(&sites).await,
+        }
+    }
+}
+
+async fn remove_unwanted_blobs(sites: &Arc<Sites>) {
+    let all = sites.all();
+    // While a release is on its way, what it needs is not known.
+    if all.is_empty() || all.iter().any(|site| site.pages.is_coming()) {
+        return;
+    }
+    let wanted = all
+        .iter()
+        .flat_map(|site| site.pages.wanted_blobs())
+        .collect();
+    let blobs = sites.parts().blobs.clone();
+    let removed = tokio::task::spawn_blocking(move || blobs.retain(&wanted)).await;
+    if let Ok(Err(error)) = removed {
+        tracing::warn!(%error, "cannot remove blobs that no release needs");
+    }
+}
+
+async fn report_readiness(health: Health, standing: Arc<Standing>, stop: CancellationToken) {
+    let mut position = standing.watch();
+    let waiting = "no snapshot has come from the control plane yet";
+    health.set_ready(SNAPSHOT, Err(waiting.to_owned()));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        adopted = position.wait_for(Option::is_some) => {
+            if adopted.is_ok() {
+                health.set_ready(SNAPSHOT, Ok(()));
+            }
+        }
+    }
+}
+
+fn instance_id() -> InstanceId {
+    let random: u128 = rand::random();
+    InstanceId::parse(&format!("{random:032x}")).expect("32 hex digits obey the rule of names")
+}

@@ -1,0 +1,200 @@
+//! What an entry of the log does to the sites of this edge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_domain::{Cursor, Digest, Mode, PathAndQuery, TagPattern};
+use tidegate_proto::v1;
+use tidegate_telemetry::Component;
+use tracing::Span;
+
+use crate::events::SiteEvent;
+use crate::link::{Change, Event, Follower, SnapshotSite};
+use crate::metrics::EdgeMetrics;
+use crate::sites::{Site, Sites};
+use crate::told::told;
+
+/// How long browsers wait for a hint's URLs to be warm before they are told anyway.
+const WARM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Applies the order to the sites.
+pub(crate) struct SiteFollower {
+    sites: Arc<Sites>,
+    metrics: Arc<EdgeMetrics>,
+    /// The address pages are served at, for people.
+    address: String,
+}
+
+impl SiteFollower {
+    /// Applies the order to `sites`.
+    #[must_use]
+    pub(crate) fn new(sites: Arc<Sites>, metrics: Arc<EdgeMetrics>, address: String) -> Self {
+        Self {
+            sites,
+            metrics,
+            address,
+        }
+    }
+
+    fn apply_to_all(&self, event: &Event) {
+        for site in self.sites.all() {
+            site.proxy.apply_all(event.revision);
+        }
+    }
+
+    fn apply_to(&self, site: &Site, event: &Event) {
+        match &event.change {
+            Change::Invalidated {
+                patterns,
+                mode,
+                by_entry,
+                ..
+            } => {
+                if *by_entry {
+                    site.proxy.set_has_entries(true);
+                }
+                site.proxy
+                    .apply_invalidation(event.revision, patterns, *mode);
+            }
+            Change::ReleasePublished(release) => site.pages.prepare(*release),
+            Change::ReleaseActivated { active, patterns } => {
+                site.pages.activate(active.clone());
+                site.proxy
+                    .apply_invalidation(event.revision, patterns, Mode::Hard);
+            }
+            Change::NotUnderstood => {
+                site.proxy.apply_all(event.revision);
+            }
+            Change::Preloaded { .. }
+            | Change::Published { .. }
+            | Change::SiteChanged(_)
+            | Change::SiteDeleted
+            | Change::Noted => {}
+        }
+    }
+}
+
+impl Follower for SiteFollower {
+    fn adopt(&self, sites: Vec<SnapshotSite>, cursor: Cursor) {
+        self.sites.adopt(sites, cursor);
+    }
+
+    fn apply(&self, event: &Event, cursor: Cursor) {
+        let span = span(event);
+        let _entered = span.enter();
+        match (&event.site, &event.change) {
+            (None, Change::NotUnderstood) => self.apply_to_all(event),
+            (None, _) => {}
+            (Some(name), Change::SiteChanged(config)) => {
+                self.sites.put(name, config.clone(), cursor);
+            }
+            (Some(name), Change::SiteDeleted) => self.sites.remove(name),
+            (Some(name), _) => {
+                if let Some(site) = self.sites.by_name(name.as_str()) {
+                    self.apply_to(&site, event);
+                }
+            }
+        }
+        self.metrics.applied(event.time);
+    }
+
+    fn announce(&self, event: &Event, cursor: Cursor) {
+        let Some(told) = told(event, cursor) else {
+            return;
+        };
+        let sites = match &event.site {
+            Some(name) => self.sites.by_name(name.as_str()).into_iter().collect(),
+            None => self.sites.all(),
+        };
+        for site in sites {
+            match &event.change {
+                Change::Preloaded { urls, .. } => {
+                    tokio::spawn(warm_then_tell(site, urls.clone(), told.clone()));
+                }
+                _ => site.events.publish(told.clone()),
+            }
+        }
+    }
+
+    fn settle(&self, cursor: Cursor) {
+        for site in self.sites.all() {
+            site.events.progress(cursor);
+        }
+    }
+
+    fn announce_reset(&self, cursor: Cursor, reason: v1::ResetReason) {
+        let reason = reason_text(reason);
+        for site in self.sites.all() {
+            site.events.reset(cursor, reason);
+        }
+    }
+
+    fn stats(&self) -> v1::EdgeStats {
+        let shared = self.sites.parts().shared.stats();
+        let mut stats = v1::EdgeStats {
+            cached_responses: shared.responses,
+            cached_bytes: shared.bytes,
+            address: self.address.clone(),
+            ..v1::EdgeStats::default()
+        };
+        for site in self.sites.all() {
+            let counted = site.proxy.stats();
+            stats.requests += counted.requests;
+            stats.hits += counted.hits;
+            stats.tags += counted.tags;
+            stats.connections += site.events.connections() as u64;
+        }
+        stats
+    }
+
+    fn prepared(&self) -> Vec<Digest> {
+        self.sites
+            .all()
+            .iter()
+            .flat_map(|site| site.pages.prepared())
+            .collect()
+    }
+
+    fn preview(&self, site: &str, patterns: &[TagPattern]) -> (u64, u64) {
+        self.sites.by_name(site).map_or((0, 0), |site| {
+            let count = site.proxy.preview(patterns);
+            (count.tags, count.responses)
+        })
+    }
+}
+
+/// The span of an apply: a child of the call that caused the event, in its trace.
+fn span(event: &Event) -> Span {
+    let Some(trace) = &event.trace else {
+        return Span::none();
+    };
+    trace.parent(tracing::info_span!(
+        "tidegate.apply",
+        service.component = Component::EDGE.as_str(),
+        tidegate.revision = event.revision.0,
+        tidegate.site = event.site.as_ref().map(tracing::field::display),
+    ))
+}
+
+/// Nothing else waits for a hint's URLs, so what happens meanwhile may be told
+/// before it.
+async fn warm_then_tell(site: Arc<Site>, urls: Vec<PathAndQuery>, told: SiteEvent) {
+    let warmed = tokio::time::timeout(WARM_PATIENCE, site.proxy.warm(&urls)).await;
+    if warmed.is_err() {
+        tracing::debug!(site = %site.name, "the URLs of a hint took too long to fetch");
+    }
+    site.events.publish_late(told);
+}
+
+fn reason_text(reason: v1::ResetReason) -> &'static str {
+    match reason {
+        v1::ResetReason::Unspecified => "unspecified",
+        v1::ResetReason::NoCursor => "edge-started",
+        v1::ResetReason::UnknownEpoch => "unknown-epoch",
+        v1::ResetReason::UnknownTerm => "unknown-term",
+        v1::ResetReason::BelowFloor => "below-floor",
+        v1::ResetReason::AheadOfHead => "ahead-of-head",
+        v1::ResetReason::OtherFilter => "other-filter",
+        v1::ResetReason::TooFarBehind => "too-far-behind",
+    }
+}

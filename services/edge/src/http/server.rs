@@ -1,0 +1,146 @@
+//! Accepts connections and drains them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+use super::front::{Front, Peer};
+
+/// Bounds on connections.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerLimits {
+    /// Open connections. More wait in the listener's backlog.
+    pub connections: usize,
+    /// Time to send the head of a request.
+    pub header_timeout: Duration,
+    /// Bytes of the head of a request.
+    pub header_bytes: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections: 65_536,
+            header_timeout: Duration::from_secs(30),
+            header_bytes: 32 * 1024,
+            streams: 128,
+        }
+    }
+}
+
+/// Serves a listener.
+pub struct Server {
+    router: Router,
+    builder: Builder<TokioExecutor>,
+    places: Arc<Semaphore>,
+}
+
+impl Server {
+    /// A server of `front`.
+    #[must_use]
+    pub fn new(front: &Arc<Front>, limits: ServerLimits) -> Self {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(limits.header_bytes)
+            .max_headers(100)
+            .pipeline_flush(true);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(limits.streams)
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(20));
+        Self {
+            router: front.router(),
+            builder,
+            places: Arc::new(Semaphore::new(limits.connections)),
+        }
+    }
+
+    /// Accepts until `stop`, then lets open requests finish until `deadline` has
+    /// passed.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken, deadline: Duration) {
+        let graceful = GracefulShutdown::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.accept(&listener) => accepted,
+            };
+            if let Some((stream, peer, permit)) = accepted {
+                self.serve(stream, peer, permit, &graceful);
+            }
+        }
+        drop(listener);
+        if tokio::time::timeout(deadline, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                ?deadline,
+                "some requests were still open at the end of the drain"
+            );
+        }
+    }
+
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+    ) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
+        // The semaphore is never closed.
+        let permit = self.places.clone().acquire_owned().await.ok()?;
+        match listener.accept().await {
+            Ok((stream, peer)) => Some((stream, Peer(peer), permit)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                // Out of descriptors, most likely: asking again at once would spin.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                None
+            }
+        }
+    }
+
+    fn serve(
+        &self,
+        stream: TcpStream,
+        peer: Peer,
+        permit: OwnedSemaphorePermit,
+        graceful: &GracefulShutdown,
+    ) {
+        // Small answers must not wait for an acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        let router = self.router.clone();
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.clone().call(request)
+        });
+        let connection = self
+            .builder
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
+            .into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(permit);
+        });
+    }
+}

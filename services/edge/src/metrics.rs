@@ -1,0 +1,138 @@
+//! What is measured about this edge.
+
+use std::sync::Weak;
+use std::time::SystemTime;
+
+use http::StatusCode;
+use tidegate_telemetry::{CounterBy, Histogram, LATENCY_SECONDS, MetricError, Registry};
+
+use crate::sites::Sites;
+use crate::standing::Standing;
+
+tidegate_telemetry::labels! {
+    /// The class of an answer's status.
+    pub enum StatusClass as "status" {
+        Informational = "1xx",
+        Success = "2xx",
+        Redirect = "3xx",
+        ClientError = "4xx",
+        ServerError = "5xx",
+    }
+}
+
+impl StatusClass {
+    fn of(status: StatusCode) -> Self {
+        match status.as_u16() / 100 {
+            1 => Self::Informational,
+            2 => Self::Success,
+            3 => Self::Redirect,
+            4 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+}
+
+/// What is measured about this edge.
+pub struct EdgeMetrics {
+    responses: CounterBy<StatusClass>,
+    applied_seconds: Histogram,
+}
+
+impl EdgeMetrics {
+    /// Registers what is counted here.
+    ///
+    /// # Errors
+    /// It is registered already.
+    pub fn register(registry: &Registry) -> Result<Self, MetricError> {
+        Ok(Self {
+            responses: registry.counter_by(
+                "tidegate_edge_responses_total",
+                "Answers to browsers by class of status.",
+            )?,
+            applied_seconds: registry.histogram(
+                "tidegate_edge_publish_to_applied_seconds",
+                "Time from when the control plane accepted a call to when this edge has applied it, by the clocks of both machines.",
+                LATENCY_SECONDS,
+            )?,
+        })
+    }
+
+    /// Registers what is read from the sites when metrics are asked for.
+    ///
+    /// # Errors
+    /// It is registered already.
+    pub fn register_gauges(
+        registry: &Registry,
+        sites: &Weak<Sites>,
+        standing: &Weak<Standing>,
+    ) -> Result<(), MetricError> {
+        let of_sites = |read: fn(&Sites) -> u64| {
+            let sites = sites.clone();
+            move || sites.upgrade().map_or(0, |sites| gauge(read(&sites)))
+        };
+        registry.gauge_from(
+            "tidegate_edge_cached_bytes",
+            "Bytes of stored responses.",
+            of_sites(|sites| sites.parts().shared.stats().bytes),
+        )?;
+        registry.gauge_from(
+            "tidegate_edge_cached_responses",
+            "Stored responses.",
+            of_sites(|sites| sites.parts().shared.stats().responses),
+        )?;
+        registry.gauge_from(
+            "tidegate_edge_cache_requests",
+            "Requests that the cache took part in, since the start.",
+            of_sites(|sites| sites.all().iter().map(|s| s.proxy.stats().requests).sum()),
+        )?;
+        registry.gauge_from(
+            "tidegate_edge_cache_hits",
+            "Of these, answered without asking the origin.",
+            of_sites(|sites| sites.all().iter().map(|s| s.proxy.stats().hits).sum()),
+        )?;
+        registry.gauge_from(
+            "tidegate_edge_tags",
+            "Tags that a stored response carries.",
+            of_sites(|sites| sites.all().iter().map(|s| s.proxy.stats().tags).sum()),
+        )?;
+        registry.gauge_from(
+            "tidegate_edge_event_connections",
+            "Open event streams.",
+            of_sites(|sites| {
+                sites
+                    .all()
+                    .iter()
+                    .map(|s| s.events.connections() as u64)
+                    .sum()
+            }),
+        )?;
+        let at = standing.clone();
+        registry.gauge_from(
+            "tidegate_edge_applied_revision",
+            "The revision this edge has applied.",
+            move || at.upgrade().map_or(0, |s| gauge(s.now().applied.0)),
+        )?;
+        let at = standing.clone();
+        registry.gauge_from(
+            "tidegate_edge_lease_held",
+            "1 while this edge may answer from its cache without asking, else 0.",
+            move || at.upgrade().map_or(0, |s| i64::from(s.now().leased())),
+        )
+    }
+
+    /// Counts an answer.
+    pub fn answered(&self, status: StatusCode) {
+        self.responses.get(StatusClass::of(status)).inc();
+    }
+
+    /// Measures an event that has just been applied.
+    pub fn applied(&self, accepted: SystemTime) {
+        if let Ok(since) = SystemTime::now().duration_since(accepted) {
+            self.applied_seconds.observe(since.as_secs_f64());
+        }
+    }
+}
+
+fn gauge(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
