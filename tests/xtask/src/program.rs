@@ -151,6 +151,14 @@ impl Program {
             Command::new(&self.name)
         };
         command.args(&self.arguments).current_dir(&self.folder);
+        // `cargo run` describes this runner to it. Build scripts that look at the same
+        // variables would run again each time the runner and a person take turns.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                command.env_remove(&name);
+            }
+        }
         for (name, value) in &self.variables {
             command.env(name, value);
         }
