@@ -132,6 +132,25 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The site it is about.
+    #[must_use]
+    pub fn site(&self) -> &SiteName {
+        match self {
+            Self::PutSite { site, .. }
+            | Self::DeleteSite { site }
+            | Self::PublishRelease { site, .. }
+            | Self::ActivateRelease { site, .. }
+            | Self::PruneReleases { site, .. }
+            | Self::Invalidate { site, .. }
+            | Self::PreloadHint { site, .. }
+            | Self::PublishEvent { site, .. }
+            | Self::PutEntry { site, .. }
+            | Self::DeleteEntry { site, .. } => site,
+        }
+    }
+}
+
 /// A response that a backend pushed, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushedEntry {

@@ -13,3 +13,4 @@
 pub mod command;
 pub mod fleet;
 pub mod log;
+pub mod state;

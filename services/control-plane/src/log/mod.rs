@@ -1,14 +1,29 @@
 //! Gives commands their revisions and makes them durable together with their
 //! effect. Knows nothing of edges and callers.
 
+mod embedded;
+mod inline;
+mod open;
+mod retention;
+mod sequencer;
+mod shared;
+mod tail;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use thiserror::Error;
-use tidegate_domain::{Cursor, Epoch, Revision, SiteFilter, Term};
+use tidegate_clock::BootInstant;
+use tidegate_domain::{Cursor, EdgeId, Epoch, InstanceId, Revision, SiteFilter, Term};
 use tokio::sync::watch;
 
 use crate::command::{LogEntry, Outcome, Proposal};
+
+pub use embedded::EmbeddedLog;
+pub use inline::InlineLog;
+pub use open::{LogSettings, OpenError, OpenOptions};
+pub use retention::Retention;
 
 /// One durable order of commands, and the state they make.
 ///
@@ -59,6 +74,40 @@ pub trait Log: Send + Sync + 'static {
 /// A log that is shared.
 pub type SharedLog = Arc<dyn Log>;
 
+/// What has to be durable and has no place in the order.
+pub trait Facts: Send + Sync + 'static {
+    /// Notes that an instance may hold a lease. Resolves once that is durable.
+    fn put_lease(&self, lease: LeaseFact) -> BoxFuture<'_, Result<(), ProposeError>>;
+
+    /// Forgets an instance. Resolves once that is durable.
+    fn remove_lease(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), ProposeError>>;
+
+    /// The instances that may hold a lease.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn leases(&self) -> Result<Vec<LeaseFact>, ReadError>;
+
+    /// When the last durable write began: later than that, nobody else can have
+    /// taken this store over unnoticed.
+    fn last_durable_write(&self) -> BootInstant;
+
+    /// Resolves once a durable write that began at most `max_age` ago has succeeded,
+    /// writing something if nothing else was written.
+    fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>>;
+}
+
+/// An instance that may hold a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseFact {
+    /// One run of an edge.
+    pub instance: InstanceId,
+    /// The edge.
+    pub edge: EdgeId,
+    /// The longest lease it was ever granted.
+    pub lease: Duration,
+}
+
 /// A command did not get into the order.
 #[derive(Debug, Error)]
 pub enum ProposeError {
@@ -68,6 +117,9 @@ pub enum ProposeError {
     /// The log has stopped; after a failed write it never goes on.
     #[error("the log has stopped")]
     Stopped,
+    /// The store could not be read; the command left no trace.
+    #[error("{0}")]
+    Store(String),
 }
 
 /// A part of the log could not be read.

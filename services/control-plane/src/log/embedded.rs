@@ -1,0 +1,207 @@
+//! The log of one machine: one writer thread on a store on disk.
+//!
+//! The writer takes whatever is queued, makes it durable in one commit and answers.
+//! While it writes, the next batch gathers; when the disk is idle, nothing waits.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use parking_lot::{Mutex, RwLock};
+use tidegate_clock::{BootInstant, Clock};
+use tidegate_domain::{Epoch, InstanceId, Revision, Term};
+use tokio::sync::{oneshot, watch};
+
+use super::open::{OpenError, OpenOptions};
+use super::sequencer::{Answer, Job, Sequencer};
+use super::shared::Shared;
+use super::{Facts, LeaseFact, Log, ProposeError, ReadError};
+use crate::command::{LogEntry, Outcome, Proposal};
+use crate::state::{Reader, SledStore, StoreError};
+
+/// Commands in one commit.
+const MAX_BATCH: usize = 1_024;
+/// How often the writer looks for what is too old.
+const MAINTENANCE: Duration = Duration::from_secs(1);
+
+/// The log of one machine.
+pub struct EmbeddedLog {
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    /// Gone once the log is told to stop.
+    queue: RwLock<Option<SyncSender<Job>>>,
+    queue_len: usize,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EmbeddedLog {
+    /// Opens the log of a data folder, or begins one. Blocks.
+    ///
+    /// # Errors
+    /// The folder cannot be used, is in use, or was written by a newer program.
+    pub fn open(options: OpenOptions) -> Result<Arc<Self>, OpenError> {
+        let store = Arc::new(SledStore::open(&options.store)?);
+        let sequencer = Sequencer::open(store, options.log, &options.store.folder)?;
+        let shared = sequencer.shared.clone();
+        let clock = sequencer.settings.clock.clone();
+        let queue_len = options.queue.max(1);
+        let (queue, jobs) = sync_channel(queue_len);
+        let writer = std::thread::Builder::new()
+            .name("tidegate-log".into())
+            .spawn(move || {
+                if let Err(error) = write_all(&sequencer, &jobs) {
+                    tracing::error!(%error, "the log has stopped");
+                }
+            })
+            .map_err(OpenError::Thread)?;
+        Ok(Arc::new(Self {
+            shared,
+            clock,
+            queue: RwLock::new(Some(queue)),
+            queue_len,
+            writer: Mutex::new(Some(writer)),
+        }))
+    }
+
+    /// Answers questions about the state.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.shared.store.clone(), self.shared.catalog.clone())
+    }
+
+    /// Raises the floor, for tests and operators.
+    ///
+    /// # Errors
+    /// The log is overloaded or has stopped.
+    pub async fn compact_to(&self, floor: Revision) -> Result<(), ProposeError> {
+        self.ask(|answer| Job::Compact(floor, answer)).await
+    }
+
+    /// Takes no more commands, and resolves once those that are queued are durable
+    /// and answered.
+    pub async fn stop(&self) {
+        self.queue.write().take();
+        let writer = self.writer.lock().take();
+        if let Some(writer) = writer {
+            // A panic of the writer has been reported by its thread.
+            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        }
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, ProposeError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(job(answer))?;
+        answered.await.unwrap_or(Err(ProposeError::Stopped))
+    }
+
+    fn send(&self, job: Job) -> Result<(), ProposeError> {
+        let queue = self.queue.read();
+        let queue = queue.as_ref().ok_or(ProposeError::Stopped)?;
+        queue.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => ProposeError::Overloaded(self.queue_len),
+            TrySendError::Disconnected(_) => ProposeError::Stopped,
+        })
+    }
+}
+
+impl Drop for EmbeddedLog {
+    /// Drains the queue, so that the folder is free afterwards.
+    fn drop(&mut self) {
+        self.queue.get_mut().take();
+        if let Some(writer) = self.writer.get_mut().take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// The writer: until the queue is closed and empty, or a write fails.
+fn write_all(sequencer: &Sequencer, jobs: &Receiver<Job>) -> Result<(), StoreError> {
+    let clock = &sequencer.settings.clock;
+    let mut looked = clock.boot();
+    let mut more = false;
+    loop {
+        let patience = if more { Duration::ZERO } else { MAINTENANCE };
+        match jobs.recv_timeout(patience) {
+            Ok(first) => {
+                let mut batch = vec![first];
+                batch.extend(jobs.try_iter().take(MAX_BATCH - 1));
+                sequencer.run(batch)?;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+        let now = clock.boot();
+        if more || now.saturating_since(looked) >= MAINTENANCE {
+            more = sequencer.maintain()?;
+            looked = now;
+        }
+    }
+}
+
+impl Log for EmbeddedLog {
+    fn propose(&self, proposal: Proposal) -> BoxFuture<'_, Result<Outcome, ProposeError>> {
+        self.ask(|answer| Job::Propose(Box::new(proposal), answer))
+            .boxed()
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.shared.epoch
+    }
+
+    fn head(&self) -> Revision {
+        self.shared.head()
+    }
+
+    fn watch_head(&self) -> watch::Receiver<Revision> {
+        self.shared.head.subscribe()
+    }
+
+    fn floor(&self) -> Revision {
+        self.shared.floor()
+    }
+
+    fn term_at(&self, revision: Revision) -> Option<Term> {
+        self.shared.term_at(revision)
+    }
+
+    fn read(
+        &self,
+        after: Revision,
+        up_to: Revision,
+        limit: usize,
+    ) -> Result<Vec<LogEntry>, ReadError> {
+        self.shared.read(after, up_to, limit)
+    }
+}
+
+impl Facts for EmbeddedLog {
+    fn put_lease(&self, lease: LeaseFact) -> BoxFuture<'_, Result<(), ProposeError>> {
+        self.ask(|answer| Job::PutLease(lease, answer)).boxed()
+    }
+
+    fn remove_lease(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), ProposeError>> {
+        self.ask(|answer| Job::RemoveLease(instance, answer))
+            .boxed()
+    }
+
+    fn leases(&self) -> Result<Vec<LeaseFact>, ReadError> {
+        self.shared.leases()
+    }
+
+    fn last_durable_write(&self) -> BootInstant {
+        self.shared.last_write()
+    }
+
+    fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>> {
+        async move {
+            let age = self.clock.boot().saturating_since(self.shared.last_write());
+            if age <= max_age {
+                return Ok(());
+            }
+            self.ask(|answer| Job::Touch(max_age, answer)).await
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,174 @@
+//! A log without a thread, for tests and for simulations with paused time.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{self, BoxFuture, FutureExt as _};
+use parking_lot::Mutex;
+use tidegate_clock::BootInstant;
+use tidegate_domain::{Epoch, InstanceId, Revision, Term};
+use tokio::sync::{oneshot, watch};
+
+use super::open::{LogSettings, OpenError};
+use super::sequencer::{Answer, Job, Sequencer};
+use super::shared::Shared;
+use super::{Facts, LeaseFact, Log, ProposeError, ReadError};
+use crate::command::{LogEntry, Outcome, Proposal};
+use crate::state::{MemoryStore, Reader, Store};
+
+/// A log whose commands take effect while they are proposed. The same sequencer as
+/// the embedded one's, so they decide alike.
+pub struct InlineLog {
+    shared: Arc<Shared>,
+    /// `None` once a write has failed.
+    sequencer: Mutex<Option<Sequencer>>,
+}
+
+impl InlineLog {
+    /// Opens a log in memory.
+    ///
+    /// # Errors
+    /// Never for an empty store.
+    pub fn open(settings: LogSettings) -> Result<Arc<Self>, OpenError> {
+        Self::open_on(Arc::new(MemoryStore::new()), settings)
+    }
+
+    /// Opens the log that a store holds: the same store again is a restart.
+    ///
+    /// # Errors
+    /// The store failed or is of a newer schema.
+    pub fn open_on(store: Arc<dyn Store>, settings: LogSettings) -> Result<Arc<Self>, OpenError> {
+        let sequencer = Sequencer::open(store, settings, Path::new("in memory"))?;
+        Ok(Arc::new(Self {
+            shared: sequencer.shared.clone(),
+            sequencer: Mutex::new(Some(sequencer)),
+        }))
+    }
+
+    /// Answers questions about the state.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.shared.store.clone(), self.shared.catalog.clone())
+    }
+
+    /// Proposes commands that become one batch.
+    ///
+    /// # Errors
+    /// An earlier write failed.
+    pub fn propose_all(
+        &self,
+        proposals: Vec<Proposal>,
+    ) -> Result<Vec<Result<Outcome, ProposeError>>, ProposeError> {
+        let (jobs, answers): (Vec<_>, Vec<_>) = proposals
+            .into_iter()
+            .map(|proposal| {
+                let (answer, answered) = oneshot::channel();
+                (Job::Propose(Box::new(proposal), answer), answered)
+            })
+            .unzip();
+        self.run(jobs)?;
+        let answer = |mut answered: oneshot::Receiver<_>| {
+            answered.try_recv().unwrap_or(Err(ProposeError::Stopped))
+        };
+        Ok(answers.into_iter().map(answer).collect())
+    }
+
+    /// Raises the floor.
+    ///
+    /// # Errors
+    /// A write failed.
+    pub fn compact_to(&self, floor: Revision) -> Result<(), ProposeError> {
+        self.ask(|answer| Job::Compact(floor, answer))
+    }
+
+    /// Removes everything that is too old.
+    ///
+    /// # Errors
+    /// A write failed.
+    pub fn maintain(&self) -> Result<(), ProposeError> {
+        self.with(|sequencer| {
+            while sequencer.maintain()? {}
+            Ok(())
+        })
+    }
+
+    fn run(&self, jobs: Vec<Job>) -> Result<(), ProposeError> {
+        self.with(|sequencer| sequencer.run(jobs))
+    }
+
+    fn with(
+        &self,
+        work: impl FnOnce(&Sequencer) -> Result<(), crate::state::StoreError>,
+    ) -> Result<(), ProposeError> {
+        let mut sequencer = self.sequencer.lock();
+        let running = sequencer.as_ref().ok_or(ProposeError::Stopped)?;
+        work(running).map_err(|_| {
+            *sequencer = None;
+            ProposeError::Stopped
+        })
+    }
+
+    fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, ProposeError> {
+        let (answer, mut answered) = oneshot::channel();
+        self.run(vec![job(answer)])?;
+        answered.try_recv().unwrap_or(Err(ProposeError::Stopped))
+    }
+}
+
+impl Log for InlineLog {
+    fn propose(&self, proposal: Proposal) -> BoxFuture<'_, Result<Outcome, ProposeError>> {
+        future::lazy(move |_| self.ask(|answer| Job::Propose(Box::new(proposal), answer))).boxed()
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.shared.epoch
+    }
+
+    fn head(&self) -> Revision {
+        self.shared.head()
+    }
+
+    fn watch_head(&self) -> watch::Receiver<Revision> {
+        self.shared.head.subscribe()
+    }
+
+    fn floor(&self) -> Revision {
+        self.shared.floor()
+    }
+
+    fn term_at(&self, revision: Revision) -> Option<Term> {
+        self.shared.term_at(revision)
+    }
+
+    fn read(
+        &self,
+        after: Revision,
+        up_to: Revision,
+        limit: usize,
+    ) -> Result<Vec<LogEntry>, ReadError> {
+        self.shared.read(after, up_to, limit)
+    }
+}
+
+impl Facts for InlineLog {
+    fn put_lease(&self, lease: LeaseFact) -> BoxFuture<'_, Result<(), ProposeError>> {
+        future::lazy(move |_| self.ask(|answer| Job::PutLease(lease, answer))).boxed()
+    }
+
+    fn remove_lease(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), ProposeError>> {
+        future::lazy(move |_| self.ask(|answer| Job::RemoveLease(instance, answer))).boxed()
+    }
+
+    fn leases(&self) -> Result<Vec<LeaseFact>, ReadError> {
+        self.shared.leases()
+    }
+
+    fn last_durable_write(&self) -> BootInstant {
+        self.shared.last_write()
+    }
+
+    fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>> {
+        future::lazy(move |_| self.ask(|answer| Job::Touch(max_age, answer))).boxed()
+    }
+}

@@ -1,0 +1,268 @@
+//! Gives commands their revisions: one batch at a time, each made durable whole
+//! before anyone hears of it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use tidegate_domain::{Epoch, InstanceId, Revision, SiteName, Term};
+use tidegate_proto::storage::v1 as storage;
+use tidegate_proto::{duration_to_wire, time_to_wire, v1};
+use tokio::sync::oneshot;
+
+use super::open::{LogSettings, OpenError};
+use super::shared::Shared;
+use super::tail::Tail;
+use super::{LeaseFact, ProposeError};
+use crate::command::{LogEntry, Outcome, Proposal};
+use crate::state::{Overlay, SiteView, State, Store, StoreError, keys, tables};
+
+/// The layout this program writes.
+const SCHEMA: u32 = 1;
+
+/// Where an answer goes.
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, ProposeError>>;
+
+/// What the writer is asked for.
+pub(crate) enum Job {
+    Propose(Box<Proposal>, Answer<Outcome>),
+    PutLease(LeaseFact, Answer<()>),
+    RemoveLease(InstanceId, Answer<()>),
+    /// A durable write that began at most so long ago.
+    Touch(Duration, Answer<()>),
+    /// Raises the floor.
+    Compact(Revision, Answer<()>),
+}
+
+/// An answer that waits for the commit.
+enum Reply {
+    Outcome(Answer<Outcome>, Outcome),
+    Done(Answer<()>),
+}
+
+impl Reply {
+    fn send(self) {
+        // Whoever asked may have gone; what was asked for has happened all the same.
+        match self {
+            Self::Outcome(answer, outcome) => drop(answer.send(Ok(outcome))),
+            Self::Done(answer) => drop(answer.send(Ok(()))),
+        }
+    }
+}
+
+/// The writer of a log.
+pub(crate) struct Sequencer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) settings: LogSettings,
+    state: State,
+}
+
+/// What a batch comes to.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<LogEntry>,
+    changed: BTreeSet<SiteName>,
+    replies: Vec<Reply>,
+    touched: bool,
+}
+
+impl Sequencer {
+    /// Opens the log that `store` holds, or begins one, and begins a new term.
+    pub(crate) fn open(
+        store: Arc<dyn Store>,
+        settings: LogSettings,
+        folder: &Path,
+    ) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Store {
+            folder: folder.to_owned(),
+            source,
+        };
+        let meta: Option<storage::StoreMeta> =
+            tables::read(&*store, keys::STORE_META).map_err(failed)?;
+        if let Some(meta) = &meta
+            && meta.schema > SCHEMA
+        {
+            return Err(OpenError::NewerSchema {
+                folder: folder.to_owned(),
+                found: meta.schema,
+                known: SCHEMA,
+            });
+        }
+        let epoch = Epoch(meta.as_ref().map_or_else(|| id(&settings), |m| m.epoch));
+        let term = Term(id(&settings));
+        let head = head_of(&*store).map_err(failed)?;
+        let tail = Tail::new(settings.tail_records, settings.tail_bytes);
+        let shared = Shared::new(store, epoch, head, tail).map_err(failed)?;
+        let sequencer = Self {
+            state: State::new(epoch, term, settings.rules()),
+            shared: Arc::new(shared),
+            settings,
+        };
+        sequencer.begin(term, meta.is_none()).map_err(failed)?;
+        Ok(sequencer)
+    }
+
+    /// Writes the first record of a term, and of an empty store what it is.
+    fn begin(&self, term: Term, is_new: bool) -> Result<(), StoreError> {
+        let mut overlay = Overlay::new(&*self.shared.store);
+        if is_new {
+            let meta = storage::StoreMeta {
+                schema: SCHEMA,
+                epoch: self.shared.epoch.0,
+            };
+            overlay.put_message(keys::STORE_META.to_vec(), &meta);
+        }
+        let revision = self.shared.head().next();
+        let time = self.settings.clock.wall();
+        let event = self.state.begin_term(revision, time, &mut overlay);
+        let batch = Batch {
+            entries: vec![append(&mut overlay, revision, &event, "")],
+            ..Batch::default()
+        };
+        self.shared.add_term(revision, term);
+        self.commit(overlay, batch)
+    }
+
+    /// Does everything that is asked for and answers, in one commit.
+    ///
+    /// # Errors
+    /// The store failed; nothing was answered, and nothing may follow.
+    pub(crate) fn run(&self, jobs: Vec<Job>) -> Result<(), StoreError> {
+        let mut overlay = Overlay::new(&*self.shared.store);
+        let mut batch = Batch::default();
+        let mut compactions = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Propose(proposal, answer) => {
+                    self.propose(&proposal, answer, &mut overlay, &mut batch);
+                }
+                Job::PutLease(lease, answer) => {
+                    let record = storage::LeaseRecord {
+                        edge_id: lease.edge.to_string(),
+                        lease: Some(duration_to_wire(lease.lease)),
+                    };
+                    overlay.put_message(keys::lease(lease.instance.as_str()), &record);
+                    batch.replies.push(Reply::Done(answer));
+                }
+                Job::RemoveLease(instance, answer) => {
+                    overlay.remove(keys::lease(instance.as_str()));
+                    batch.replies.push(Reply::Done(answer));
+                }
+                Job::Touch(max_age, answer) => {
+                    let last = self.shared.last_write();
+                    let age = self.settings.clock.boot().saturating_since(last);
+                    batch.touched |= age > max_age;
+                    batch.replies.push(Reply::Done(answer));
+                }
+                Job::Compact(floor, answer) => compactions.push((floor, answer)),
+            }
+        }
+        if batch.touched {
+            let record = storage::TouchRecord {
+                time: Some(time_to_wire(self.settings.clock.wall())),
+            };
+            overlay.put_message(keys::TOUCH.to_vec(), &record);
+        }
+        self.commit(overlay, batch)?;
+        for (floor, answer) in compactions {
+            self.compact(floor)?;
+            Reply::Done(answer).send();
+        }
+        Ok(())
+    }
+
+    fn propose(
+        &self,
+        proposal: &Proposal,
+        answer: Answer<Outcome>,
+        overlay: &mut Overlay<'_>,
+        batch: &mut Batch,
+    ) {
+        let last = batch.entries.last().map(|entry| entry.revision);
+        let revision = last.unwrap_or_else(|| self.shared.head()).next();
+        match self.state.apply(revision, proposal, overlay) {
+            Ok(applied) => {
+                if let Some(event) = &applied.event {
+                    let entry = append(overlay, revision, event, &proposal.caller);
+                    batch.entries.push(entry);
+                }
+                batch.changed.extend(applied.site_changed);
+                batch.replies.push(Reply::Outcome(answer, applied.outcome));
+            }
+            Err(error) => {
+                overlay.roll_back();
+                tracing::error!(%error, site = %proposal.command.site(), "a command failed");
+                drop(answer.send(Err(ProposeError::Store(error.to_string()))));
+            }
+        }
+    }
+
+    /// Makes a batch durable, then lets everyone see it, then answers.
+    fn commit(&self, overlay: Overlay<'_>, batch: Batch) -> Result<(), StoreError> {
+        let mut changed = Vec::with_capacity(batch.changed.len());
+        for name in batch.changed {
+            let site = SiteView::load(&overlay, &name)?;
+            changed.push((name, site));
+        }
+        self.write(overlay)?;
+        if let Some(last) = batch.entries.last() {
+            let head = last.revision;
+            let mut tail = self.shared.tail.write();
+            batch.entries.into_iter().for_each(|entry| tail.push(entry));
+            drop(tail);
+            // A snapshot is never newer than the head: its position must be found.
+            self.shared.head.send_replace(head);
+            self.shared.catalog.publish(head, changed);
+        }
+        batch.replies.into_iter().for_each(Reply::send);
+        Ok(())
+    }
+
+    /// Makes writes durable, if there are any.
+    pub(crate) fn write(&self, overlay: Overlay<'_>) -> Result<(), StoreError> {
+        let writes = overlay.into_writes();
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let began = self.settings.clock.boot();
+        self.shared.store.commit(&writes)?;
+        self.shared.note_write(began);
+        Ok(())
+    }
+}
+
+/// Adds an entry to the log.
+fn append(
+    overlay: &mut Overlay<'_>,
+    revision: Revision,
+    event: &v1::Event,
+    caller: &str,
+) -> LogEntry {
+    let encoded = bytes::Bytes::from(event.encode_to_vec());
+    let record = storage::LogRecord {
+        event: encoded.clone(),
+        caller: caller.to_owned(),
+    };
+    overlay.put_message(keys::log(revision), &record);
+    LogEntry {
+        revision,
+        site: event.site.clone(),
+        event: encoded,
+    }
+}
+
+/// A random id. 0 is not one.
+fn id(settings: &LogSettings) -> u64 {
+    (settings.random)().max(1)
+}
+
+/// The newest revision in a store.
+fn head_of(store: &dyn Store) -> Result<Revision, StoreError> {
+    let floor = tables::floor(store, keys::FLOOR)?;
+    Ok(match tables::last(store, keys::LOG)? {
+        Some((key, _)) => tables::number_of(&key)?.max(floor),
+        None => floor,
+    })
+}

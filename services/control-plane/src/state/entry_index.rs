@@ -1,0 +1,310 @@
+//! Pushed entries and the keys that find them: by tag, by age, by expiry.
+//!
+//! An entry below its site's floor is invalid. It stays in the store for a while,
+//! counts for nothing and is removed bit by bit, so that `*` costs the same for one
+//! entry and for a million.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use prost::Message as _;
+use tidegate_domain::site::HostPattern;
+use tidegate_domain::{Mode, PathAndQuery, Revision, SiteName, TagPattern, host_tag, url_tag};
+use tidegate_proto::storage::v1 as storage;
+use tidegate_proto::{duration_from_wire, time_from_wire};
+
+use super::apply::Context;
+use super::keys::{self, EntryId};
+use super::overlay::Overlay;
+use super::store::{Direction, KeyRange, StoreError, View};
+use super::tables;
+
+/// A `url:` tag that was cut keeps at least this much of its beginning.
+const CUT_TAG_KEEPS: usize = 128;
+
+/// The site's entries as a whole.
+pub(crate) fn totals(
+    view: &dyn View,
+    site: &SiteName,
+) -> Result<storage::SiteEntriesRecord, StoreError> {
+    Ok(tables::read(view, &keys::site_entries(site))?.unwrap_or_default())
+}
+
+pub(crate) fn get(
+    view: &dyn View,
+    site: &SiteName,
+    id: &EntryId,
+) -> Result<Option<storage::EntryRecord>, StoreError> {
+    tables::read(view, &keys::entry(site, id))
+}
+
+/// The variants of a URL that are stored, dead ones too.
+pub(crate) fn variants(
+    view: &dyn View,
+    site: &SiteName,
+    url: &PathAndQuery,
+) -> Result<Vec<(EntryId, storage::EntryRecord)>, StoreError> {
+    let skip = keys::entries(site).len();
+    let mut found = Vec::new();
+    let range = KeyRange::prefix(keys::entry_variants(site, url));
+    tables::each(view, range, Direction::Forward, |(key, value)| {
+        let id = EntryId::from_key(key, skip)
+            .ok_or_else(|| StoreError::damaged(key, "the key is too short"))?;
+        found.push((id, tables::decode(key, value)?));
+        Ok(true)
+    })?;
+    Ok(found)
+}
+
+/// When an entry expires.
+pub(crate) fn expires(record: &storage::EntryRecord) -> SystemTime {
+    let ttl = record.entry.as_ref().and_then(|e| e.ttl);
+    let ttl = duration_from_wire("ttl", ttl.as_ref(), Duration::ZERO).unwrap_or_default();
+    time_from_wire(record.stored_at.as_ref()) + ttl
+}
+
+/// Adds an entry whose place is free.
+pub(crate) fn insert(
+    overlay: &mut Overlay<'_>,
+    site: &SiteName,
+    id: &EntryId,
+    record: &storage::EntryRecord,
+    totals: &mut storage::SiteEntriesRecord,
+) {
+    for tag in tags(record) {
+        overlay.put(keys::entry_tag(site, &tag, id), Vec::new());
+    }
+    let age = keys::entry_age(site, Revision(record.revision));
+    overlay.put(age, id.as_bytes().to_vec());
+    let expiry = keys::entry_expiry(site, expires(record), id);
+    overlay.put(expiry, Vec::new());
+    overlay.put(keys::entry(site, id), record.encode_to_vec());
+    totals.entries += 1;
+    totals.bytes += record.charge;
+}
+
+/// Removes an entry, dead or alive.
+pub(crate) fn remove(
+    overlay: &mut Overlay<'_>,
+    site: &SiteName,
+    id: &EntryId,
+    record: &storage::EntryRecord,
+    totals: &mut storage::SiteEntriesRecord,
+) {
+    for tag in tags(record) {
+        overlay.remove(keys::entry_tag(site, &tag, id));
+    }
+    overlay.remove(keys::entry_age(site, Revision(record.revision)));
+    overlay.remove(keys::entry_expiry(site, expires(record), id));
+    overlay.remove(keys::entry(site, id));
+    if record.revision >= totals.floor {
+        totals.entries = totals.entries.saturating_sub(1);
+        totals.bytes = totals.bytes.saturating_sub(record.charge);
+    }
+}
+
+/// Invalidates what matches: hard removes it, soft marks it as stale.
+pub(crate) fn invalidate(
+    cx: &mut Context<'_, '_>,
+    site: &SiteName,
+    patterns: &[TagPattern],
+    mode: Mode,
+) -> Result<(), StoreError> {
+    let mut totals = totals(cx.overlay, site)?;
+    if totals.entries == 0 {
+        return Ok(());
+    }
+    if hit_everything(cx.overlay, site, patterns)? {
+        return raise_floor(cx, site, mode);
+    }
+    for id in select(cx.overlay, site, patterns)? {
+        let Some(mut record) = get(cx.overlay, site, &id)? else {
+            continue;
+        };
+        match mode {
+            Mode::Hard => remove(cx.overlay, site, &id, &record, &mut totals),
+            Mode::Soft => {
+                record.soft_revision = cx.revision.0;
+                cx.overlay.put_message(keys::entry(site, &id), &record);
+            }
+        }
+    }
+    cx.overlay.put_message(keys::site_entries(site), &totals);
+    Ok(())
+}
+
+/// Invalidates all entries without visiting them.
+pub(crate) fn raise_floor(
+    cx: &mut Context<'_, '_>,
+    site: &SiteName,
+    mode: Mode,
+) -> Result<(), StoreError> {
+    let mut totals = totals(cx.overlay, site)?;
+    if totals.entries == 0 {
+        return Ok(());
+    }
+    match mode {
+        Mode::Soft => totals.soft_floor = cx.revision.0,
+        Mode::Hard => {
+            totals.floor = cx.revision.0;
+            totals.entries = 0;
+            totals.bytes = 0;
+            cx.overlay.put(keys::dead_entries(site), Vec::new());
+        }
+    }
+    cx.overlay.put_message(keys::site_entries(site), &totals);
+    Ok(())
+}
+
+/// Drops all entries of a site that goes.
+pub(crate) fn forget(cx: &mut Context<'_, '_>, site: &SiteName) -> Result<(), StoreError> {
+    if !totals(cx.overlay, site)?.ever {
+        return Ok(());
+    }
+    // The floor stays behind, so that a push that was read before is refused.
+    let totals = storage::SiteEntriesRecord {
+        floor: cx.revision.0,
+        ..storage::SiteEntriesRecord::default()
+    };
+    cx.overlay.put_message(keys::site_entries(site), &totals);
+    cx.overlay.put(keys::dead_entries(site), Vec::new());
+    Ok(())
+}
+
+/// Whether these patterns are about all entries of the site. An entry is served on
+/// every host of its site, so a pattern that matches the tag of one host is.
+pub(crate) fn hit_everything(
+    view: &dyn View,
+    site: &SiteName,
+    patterns: &[TagPattern],
+) -> Result<bool, StoreError> {
+    if patterns.iter().any(TagPattern::is_everything) {
+        return Ok(true);
+    }
+    let any_host = pattern("host:*");
+    let suspects: Vec<_> = patterns
+        .iter()
+        .filter(|p| p.intersects(&any_host))
+        .collect();
+    if suspects.is_empty() || tables::site(view, site)?.is_none() {
+        return Ok(false);
+    }
+    let hosts: Vec<TagPattern> = tables::site_config(view, site)?
+        .hosts()
+        .iter()
+        .map(|host| match host {
+            HostPattern::Exact(host) => host_tag(host).to_pattern(),
+            HostPattern::Suffix(suffix) => pattern(&format!("host:*{suffix}")),
+            HostPattern::Any => any_host.clone(),
+        })
+        .collect();
+    Ok(suspects
+        .iter()
+        .any(|p| hosts.iter().any(|host| p.intersects(host))))
+}
+
+fn pattern(text: &str) -> TagPattern {
+    // Hosts were normalised; if one were no pattern, everything is the safe answer.
+    TagPattern::parse(text).unwrap_or_else(|_| TagPattern::everything())
+}
+
+/// The entries that carry a matching tag.
+pub(crate) fn select(
+    view: &dyn View,
+    site: &SiteName,
+    patterns: &[TagPattern],
+) -> Result<BTreeSet<EntryId>, StoreError> {
+    let all = keys::entry_tags(site);
+    let mut found = BTreeSet::new();
+    for pattern in patterns {
+        let mut prefix = all.clone();
+        prefix.extend_from_slice(seek_prefix(pattern).as_bytes());
+        if pattern.as_literal().is_some() {
+            prefix.push(0);
+        }
+        let range = KeyRange::prefix(prefix);
+        tables::each(view, range, Direction::Forward, |(key, _)| {
+            let damaged = || StoreError::damaged(key, "the key names no tag and entry");
+            let rest = key.get(all.len()..).ok_or_else(damaged)?;
+            let end = rest.iter().position(|b| *b == 0).ok_or_else(damaged)?;
+            let tag = std::str::from_utf8(&rest[..end]).map_err(|_| damaged())?;
+            if pattern.matches(tag) {
+                found.extend(EntryId::from_key(rest, end + 1));
+            }
+            Ok(true)
+        })?;
+    }
+    Ok(found)
+}
+
+/// What every tag that `pattern` matches begins with. A cut `url:` tag matches by
+/// its beginning alone, so of such patterns no more than that counts.
+fn seek_prefix(pattern: &TagPattern) -> &str {
+    let prefix = pattern.literal_prefix();
+    if pattern.as_literal().is_none() && prefix.starts_with("url:") {
+        &prefix[..prefix.len().min(CUT_TAG_KEEPS)]
+    } else {
+        prefix
+    }
+}
+
+/// All tags of an entry.
+pub(crate) fn tags(record: &storage::EntryRecord) -> Vec<String> {
+    let Some(entry) = &record.entry else {
+        return Vec::new();
+    };
+    let url = PathAndQuery::parse(&entry.url).ok();
+    let implicit = url.map(|url| url_tag(&url).to_string());
+    let mut tags: Vec<_> = entry.tags.iter().cloned().chain(implicit).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    tags
+}
+
+/// Removes at most `limit` entries that expired before `before`.
+pub(crate) fn sweep_expired(
+    overlay: &mut Overlay<'_>,
+    site: &SiteName,
+    before: SystemTime,
+    limit: usize,
+    totals: &mut storage::SiteEntriesRecord,
+) -> Result<(), StoreError> {
+    let prefix = keys::entry_expiries(site);
+    let end = [&prefix[..], &keys::unix_seconds(before).to_be_bytes()].concat();
+    let range = KeyRange::prefix(prefix.clone()).below(&end);
+    for (key, _) in overlay.scan(&range, limit, Direction::Forward)? {
+        let id = EntryId::from_key(&key, prefix.len() + 8)
+            .ok_or_else(|| StoreError::damaged(&key, "the key is too short"))?;
+        match get(overlay, site, &id)? {
+            Some(record) => remove(overlay, site, &id, &record, totals),
+            None => overlay.remove(key.to_vec()),
+        }
+    }
+    Ok(())
+}
+
+/// Removes at most `limit` entries below the floor, and the note that there are
+/// some once there are none. Returns how many.
+pub(crate) fn sweep_dead(
+    overlay: &mut Overlay<'_>,
+    site: &SiteName,
+    limit: usize,
+) -> Result<usize, StoreError> {
+    let mut totals = totals(overlay, site)?;
+    let prefix = keys::entry_ages(site);
+    let range = KeyRange::prefix(prefix).below(&keys::entry_age(site, Revision(totals.floor)));
+    let dead = overlay.scan(&range, limit, Direction::Forward)?;
+    for (key, id) in &dead {
+        let record = EntryId::from_key(id, 0)
+            .map(|id| get(overlay, site, &id).map(|record| (id, record)))
+            .transpose()?;
+        match record {
+            Some((id, Some(record))) => remove(overlay, site, &id, &record, &mut totals),
+            _ => overlay.remove(key.to_vec()),
+        }
+    }
+    if dead.len() < limit {
+        overlay.remove(keys::dead_entries(site));
+    }
+    Ok(dead.len())
+}

@@ -1,0 +1,207 @@
+//! The keys of the store. Numbers are big-endian, so that a position is a seek.
+//!
+//! Site names hold no `/`, URLs and tags no zero byte, so no key can be read in two
+//! ways.
+
+use std::time::SystemTime;
+
+use tidegate_domain::{Digest, PathAndQuery, Revision, SiteName, url_tag};
+
+/// What this store is.
+pub(crate) const STORE_META: &[u8] = b"meta/store";
+/// The last revision that is gone from the log.
+pub(crate) const FLOOR: &[u8] = b"meta/floor";
+/// The last revision that is gone from the audit trail.
+pub(crate) const AUDIT_FLOOR: &[u8] = b"meta/audit-floor";
+/// Written when nothing else is.
+pub(crate) const TOUCH: &[u8] = b"meta/touch";
+/// Terms by the revision at which they began.
+pub(crate) const TERMS: &[u8] = b"meta/term/";
+/// The log.
+pub(crate) const LOG: &[u8] = b"log/";
+/// Sites by name.
+pub(crate) const SITES: &[u8] = b"site/";
+/// Entries.
+pub(crate) const ENTRIES: &[u8] = b"entry/";
+/// Sites that have entries below their floor.
+pub(crate) const DEAD_ENTRIES: &[u8] = b"entry-dead/";
+/// Idempotency records by revision.
+pub(crate) const IDEMPOTENCY_AGES: &[u8] = b"idempotency-age/";
+/// Invalidations that a push has to be checked against.
+pub(crate) const AUDIT: &[u8] = b"audit/";
+/// Invalidations that a push caused.
+pub(crate) const AUDIT_PUSH: &[u8] = b"audit-push/";
+/// Leases.
+pub(crate) const LEASES: &[u8] = b"lease/";
+
+fn join(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+fn of_site(prefix: &[u8], site: &str, rest: &[u8]) -> Vec<u8> {
+    join(&[prefix, site.as_bytes(), b"/", rest])
+}
+
+/// The number that ends a key.
+pub(crate) fn trailing_number(key: &[u8]) -> Option<u64> {
+    let bytes = key.last_chunk::<8>()?;
+    Some(u64::from_be_bytes(*bytes))
+}
+
+pub(crate) fn numbered(prefix: &[u8], revision: Revision) -> Vec<u8> {
+    join(&[prefix, &revision.0.to_be_bytes()])
+}
+
+pub(crate) fn log(revision: Revision) -> Vec<u8> {
+    numbered(LOG, revision)
+}
+
+pub(crate) fn term(revision: Revision) -> Vec<u8> {
+    numbered(TERMS, revision)
+}
+
+pub(crate) fn site(name: &str) -> Vec<u8> {
+    join(&[SITES, name.as_bytes()])
+}
+
+pub(crate) fn site_config(name: &str) -> Vec<u8> {
+    join(&[b"site-config/", name.as_bytes()])
+}
+
+pub(crate) fn host(pattern: &str) -> Vec<u8> {
+    join(&[b"host/", pattern.as_bytes()])
+}
+
+pub(crate) fn site_entries(site: &SiteName) -> Vec<u8> {
+    join(&[b"site-entries/", site.as_str().as_bytes()])
+}
+
+pub(crate) fn dead_entries(site: &SiteName) -> Vec<u8> {
+    join(&[DEAD_ENTRIES, site.as_str().as_bytes()])
+}
+
+pub(crate) fn release(site: &SiteName, id: &str) -> Vec<u8> {
+    of_site(b"release/", site.as_str(), id.as_bytes())
+}
+
+pub(crate) fn releases(site: &SiteName) -> Vec<u8> {
+    release(site, "")
+}
+
+pub(crate) fn release_orders(site: &SiteName) -> Vec<u8> {
+    of_site(b"release-order/", site.as_str(), b"")
+}
+
+pub(crate) fn release_order(site: &SiteName, revision: Revision) -> Vec<u8> {
+    numbered(&release_orders(site), revision)
+}
+
+pub(crate) fn idempotency(site: &SiteName, caller: &str, key: &str) -> Vec<u8> {
+    let scope = [caller.as_bytes(), b"\0", key.as_bytes()].concat();
+    of_site(
+        b"idempotency/",
+        site.as_str(),
+        Digest::of(&scope).as_bytes(),
+    )
+}
+
+pub(crate) fn idempotency_age(revision: Revision) -> Vec<u8> {
+    numbered(IDEMPOTENCY_AGES, revision)
+}
+
+/// Audit records of a site, in [`AUDIT`] or [`AUDIT_PUSH`].
+pub(crate) fn audits(table: &[u8], site: &str) -> Vec<u8> {
+    of_site(table, site, b"")
+}
+
+pub(crate) fn audit(table: &[u8], site: &SiteName, revision: Revision) -> Vec<u8> {
+    numbered(&audits(table, site.as_str()), revision)
+}
+
+pub(crate) fn lease(instance: &str) -> Vec<u8> {
+    join(&[LEASES, instance.as_bytes()])
+}
+
+/// Where an entry is within its site: its URL, shortened as its `url:` tag is, and
+/// its variant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct EntryId(Vec<u8>);
+
+/// Bytes of the hash that names a variant.
+const VARIANT_BYTES: usize = 16;
+
+impl EntryId {
+    pub(crate) fn new(url: &PathAndQuery, variant: &Digest) -> Self {
+        let mut id = variants_of(url);
+        id.extend_from_slice(&variant.as_bytes()[..VARIANT_BYTES]);
+        Self(id)
+    }
+
+    /// Reads the id that ends a key, behind `skip` bytes.
+    pub(crate) fn from_key(key: &[u8], skip: usize) -> Option<Self> {
+        key.get(skip..).map(|id| Self(id.to_vec()))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What the ids of all variants of a URL begin with.
+fn variants_of(url: &PathAndQuery) -> Vec<u8> {
+    let tag = url_tag(url);
+    let url = tag.as_str().strip_prefix("url:").unwrap_or(tag.as_str());
+    join(&[url.as_bytes(), b"\0"])
+}
+
+pub(crate) fn entries(site: &SiteName) -> Vec<u8> {
+    of_site(ENTRIES, site.as_str(), b"")
+}
+
+/// What the keys of all entries begin with whose URL begins with `url`. A long URL
+/// is shortened in the key, so of a long prefix no more than that counts.
+pub(crate) fn entries_from(site: &SiteName, url: &str) -> Vec<u8> {
+    const KEPT: usize = 128;
+    let url = url.as_bytes();
+    of_site(ENTRIES, site.as_str(), &url[..url.len().min(KEPT)])
+}
+
+pub(crate) fn entry(site: &SiteName, id: &EntryId) -> Vec<u8> {
+    of_site(ENTRIES, site.as_str(), id.as_bytes())
+}
+
+pub(crate) fn entry_variants(site: &SiteName, url: &PathAndQuery) -> Vec<u8> {
+    of_site(ENTRIES, site.as_str(), &variants_of(url))
+}
+
+pub(crate) fn entry_tags(site: &SiteName) -> Vec<u8> {
+    of_site(b"entry-tag/", site.as_str(), b"")
+}
+
+pub(crate) fn entry_tag(site: &SiteName, tag: &str, id: &EntryId) -> Vec<u8> {
+    join(&[&entry_tags(site), tag.as_bytes(), b"\0", id.as_bytes()])
+}
+
+pub(crate) fn entry_ages(site: &SiteName) -> Vec<u8> {
+    of_site(b"entry-age/", site.as_str(), b"")
+}
+
+/// By the revision at which an entry was stored. A revision stores one entry.
+pub(crate) fn entry_age(site: &SiteName, revision: Revision) -> Vec<u8> {
+    numbered(&entry_ages(site), revision)
+}
+
+pub(crate) fn entry_expiries(site: &SiteName) -> Vec<u8> {
+    of_site(b"entry-expiry/", site.as_str(), b"")
+}
+
+/// By the second in which an entry expires.
+pub(crate) fn entry_expiry(site: &SiteName, expires: SystemTime, id: &EntryId) -> Vec<u8> {
+    let second = unix_seconds(expires).to_be_bytes();
+    join(&[&entry_expiries(site), &second, id.as_bytes()])
+}
+
+pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

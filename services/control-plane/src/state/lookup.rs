@@ -1,0 +1,127 @@
+//! Finds the pushed entry that answers a request.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tidegate_domain::{PathAndQuery, Revision, SiteName};
+use tidegate_proto::storage::v1 as storage;
+use tidegate_proto::{time_from_wire, v1};
+
+use super::entry_index;
+use super::store::{StoreError, View};
+use crate::command::EntryBody;
+
+/// Whether an entry may be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// It may.
+    Fresh,
+    /// Something it carries was invalidated softly.
+    Stale,
+    /// Its time is up.
+    Expired,
+}
+
+/// A pushed entry.
+#[derive(Debug, Clone)]
+pub struct FoundEntry {
+    /// The response; without the body if that is a blob.
+    pub entry: v1::Entry,
+    /// Its body.
+    pub body: EntryBody,
+    /// Revision at which it was stored.
+    pub revision: Revision,
+    /// It is as valid as it says as of this revision.
+    pub validated_as_of: Revision,
+    /// Whether it may be served.
+    pub freshness: Freshness,
+    /// How long from now on; zero unless it is fresh.
+    pub fresh_for: Duration,
+    /// How long ago it was stored.
+    pub age: Duration,
+}
+
+/// The entry made for such a request: of those whose request fields agree, the one
+/// that names most of them, then the newest. `request` has names in lower case.
+pub(crate) fn find(
+    view: &dyn View,
+    site: &SiteName,
+    url: &PathAndQuery,
+    request: &[(String, Bytes)],
+) -> Result<Option<storage::EntryRecord>, StoreError> {
+    let floor = entry_index::totals(view, site)?.floor;
+    let variants = entry_index::variants(view, site, url)?;
+    let live = variants.into_iter().map(|(_, record)| record);
+    Ok(live
+        .filter(|record| record.revision >= floor)
+        .filter_map(|record| agreeing(&record, request).map(|fields| (fields, record)))
+        .max_by_key(|(fields, record)| (*fields, record.revision))
+        .map(|(_, record)| record))
+}
+
+/// How many request fields the entry names, if all of them agree.
+fn agreeing(record: &storage::EntryRecord, request: &[(String, Bytes)]) -> Option<usize> {
+    let vary = &record.entry.as_ref()?.vary;
+    vary.iter()
+        .all(|field| value_of(request, &field.name) == field.value)
+        .then_some(vary.len())
+}
+
+/// The value of a request field: several lines as one list (RFC 9110, section 5.3),
+/// an absent one as empty.
+fn value_of(request: &[(String, Bytes)], name: &str) -> Vec<u8> {
+    let values = request.iter().filter(|(n, _)| n == name);
+    values
+        .map(|(_, value)| value.as_ref())
+        .collect::<Vec<_>>()
+        .join(&b", "[..])
+}
+
+/// Whether the entry may be served, and how long from `now` on.
+pub(crate) fn freshness(
+    record: &storage::EntryRecord,
+    soft_floor: u64,
+    now: SystemTime,
+) -> (Freshness, Duration) {
+    if record.soft_revision > 0 || record.revision < soft_floor {
+        return (Freshness::Stale, Duration::ZERO);
+    }
+    match entry_index::expires(record).duration_since(now) {
+        Ok(left) if !left.is_zero() => (Freshness::Fresh, left),
+        _ => (Freshness::Expired, Duration::ZERO),
+    }
+}
+
+impl FoundEntry {
+    pub(crate) fn new(
+        record: storage::EntryRecord,
+        soft_floor: u64,
+        validated_as_of: Revision,
+        now: SystemTime,
+    ) -> Result<Self, StoreError> {
+        let (freshness, fresh_for) = freshness(&record, soft_floor, now);
+        let stored = time_from_wire(record.stored_at.as_ref());
+        let damaged = |reason: &str| StoreError::damaged(b"entry/", reason);
+        let entry = record.entry.ok_or_else(|| damaged("it has no response"))?;
+        let body = if record.body_digest.is_empty() {
+            EntryBody::Inline(entry.body.clone())
+        } else {
+            EntryBody::Blob {
+                digest: record
+                    .body_digest
+                    .parse()
+                    .map_err(|_| damaged("its body has no digest"))?,
+                size: record.size,
+            }
+        };
+        Ok(Self {
+            entry,
+            body,
+            revision: Revision(record.revision),
+            validated_as_of,
+            freshness,
+            fresh_for,
+            age: now.duration_since(stored).unwrap_or_default(),
+        })
+    }
+}

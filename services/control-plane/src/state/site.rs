@@ -1,0 +1,131 @@
+//! Commands about sites as a whole.
+
+use std::collections::BTreeSet;
+
+use tidegate_domain::site::CheckedSite;
+use tidegate_domain::{Mode, SiteName};
+use tidegate_proto::storage::v1 as storage;
+use tidegate_proto::{site_to_wire, v1};
+use v1::event::Kind;
+
+use super::apply::{Context, Effect};
+use super::store::{Direction, KeyRange, StoreError};
+use super::{entry_index, keys, tables};
+use crate::command::{Detail, Refusal};
+
+pub(crate) fn put(
+    cx: &mut Context<'_, '_>,
+    name: &SiteName,
+    config: &CheckedSite,
+) -> Result<Effect, StoreError> {
+    let wire = site_to_wire(config.config());
+    let before = match tables::site(cx.overlay, name)? {
+        Some(record) => Some((record, tables::site_config(cx.overlay, name)?)),
+        None => None,
+    };
+    if let Some((record, old)) = &before
+        && site_to_wire(old.config()) == wire
+    {
+        return Ok(Effect::Unchanged(tidegate_domain::Revision(
+            record.revision,
+        )));
+    }
+    let hosts = host_names(config);
+    for host in &hosts {
+        let taken: Option<storage::HostRecord> = tables::read(cx.overlay, &keys::host(host))?;
+        if let Some(taken) = taken.filter(|taken| taken.site != name.as_str()) {
+            return Ok(Effect::Refused(Refusal::HostTaken {
+                host: host.clone(),
+                by: taken.site,
+            }));
+        }
+    }
+    if let Some((_, old)) = &before {
+        remove_hosts(cx, old);
+        // Entries are stored under the URLs of the policy that was in force.
+        if old.config().key != config.config().key {
+            entry_index::raise_floor(cx, name, Mode::Hard)?;
+        }
+    }
+    for host in &hosts {
+        let record = storage::HostRecord {
+            site: name.to_string(),
+        };
+        cx.overlay.put_message(keys::host(host), &record);
+    }
+    let record = match before {
+        Some((record, _)) => storage::SiteRecord {
+            revision: cx.revision.0,
+            ..record
+        },
+        None => storage::SiteRecord {
+            revision: cx.revision.0,
+            created_revision: cx.revision.0,
+            ..storage::SiteRecord::default()
+        },
+    };
+    cx.overlay.put_message(keys::site(name.as_str()), &record);
+    cx.overlay
+        .put_message(keys::site_config(name.as_str()), &wire);
+    Ok(Effect::Applied {
+        kind: Kind::SiteChanged(v1::SiteChanged { config: Some(wire) }),
+        detail: Detail::None,
+        site_changed: true,
+    })
+}
+
+/// Deletes a site. Its entries only fall below a floor here, so that a large site
+/// does not hold the log up; they are removed bit by bit. Its idempotency records
+/// are void because they are older than any site of this name that may come.
+pub(crate) fn delete(cx: &mut Context<'_, '_>, name: &SiteName) -> Result<Effect, StoreError> {
+    if tables::site(cx.overlay, name)?.is_none() {
+        return Ok(Effect::Refused(Refusal::NoSuchSite));
+    }
+    let config = tables::site_config(cx.overlay, name)?;
+    remove_hosts(cx, &config);
+    for prefix in [keys::releases(name), keys::release_orders(name)] {
+        remove_all(cx, &KeyRange::prefix(prefix))?;
+    }
+    entry_index::forget(cx, name)?;
+    cx.overlay.remove(keys::site(name.as_str()));
+    cx.overlay.remove(keys::site_config(name.as_str()));
+    Ok(Effect::Applied {
+        kind: Kind::SiteDeleted(v1::SiteDeleted {}),
+        detail: Detail::None,
+        site_changed: true,
+    })
+}
+
+/// A command that changes nothing here: it only lets others know.
+pub(crate) fn tell(
+    cx: &mut Context<'_, '_>,
+    name: &SiteName,
+    kind: impl FnOnce() -> Kind,
+) -> Result<Effect, StoreError> {
+    Ok(match tables::site(cx.overlay, name)? {
+        Some(_) => Effect::of(kind()),
+        None => Effect::Refused(Refusal::NoSuchSite),
+    })
+}
+
+fn host_names(config: &CheckedSite) -> BTreeSet<String> {
+    config.hosts().iter().map(ToString::to_string).collect()
+}
+
+fn remove_hosts(cx: &mut Context<'_, '_>, config: &CheckedSite) {
+    for host in host_names(config) {
+        cx.overlay.remove(keys::host(&host));
+    }
+}
+
+fn remove_all(cx: &mut Context<'_, '_>, range: &KeyRange) -> Result<(), StoreError> {
+    let mut found = Vec::new();
+    tables::each(cx.overlay, range.clone(), Direction::Forward, |(key, _)| {
+        found.push(key.to_vec());
+        Ok(true)
+    })?;
+    for key in found {
+        cx.overlay.remove(key);
+    }
+    Ok(())
+}

@@ -1,0 +1,419 @@
+//! The store on disk.
+//!
+//! What sled 0.34 does not do by itself, this file does:
+//!
+//! - Its `flush` is no fsync on Linux, so an `fdatasync` of its file follows.
+//! - Its `flush_async` deadlocks under load and is never called; nothing here is
+//!   called by more than one writer at a time.
+//! - Large values would leak; see [`super::chunks`].
+//! - A transaction cannot scan, and one batch on one tree is atomic: so there is one
+//!   tree, with prefixes in the keys.
+
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
+
+use super::chunks::{self, Head};
+use super::folder::{self, DataFolder};
+use super::store::{Direction, KeyRange, Pair, Store, StoreError, View, WriteSet};
+
+/// Is told that a write failed and what is on disk is not known any more. The
+/// default one logs and aborts the process.
+pub type FatalHandler = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How to open a store on disk.
+#[derive(Clone)]
+pub struct SledOptions {
+    /// The data folder.
+    pub folder: PathBuf,
+    /// Memory for pages of the store, in bytes.
+    pub cache_bytes: u64,
+    /// Is told of a failed write.
+    pub fatal: FatalHandler,
+}
+
+impl SledOptions {
+    /// A store in `folder` with the defaults: 64 MiB of cache, a failed write aborts.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            cache_bytes: 64 << 20,
+            fatal: Arc::new(abort),
+        }
+    }
+}
+
+fn abort(reason: &str) {
+    tracing::error!(
+        reason,
+        "a write failed; ending the process, because what is on disk is not known any more"
+    );
+    std::process::abort();
+}
+
+/// A data folder cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreOpenError {
+    /// Another process uses it.
+    #[error(
+        "the data folder {} is in use by another process: stop that one, or choose another folder",
+        folder.display()
+    )]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// It is damaged.
+    #[error(
+        "the store in the data folder {} cannot be opened ({reason}): move the folder away and put a copy in its place that was made while the control plane was stopped. Without a copy, start with an empty folder and apply and publish the sites again; edges notice by themselves and revalidate what they hold",
+        folder.display()
+    )]
+    Damaged {
+        /// The folder.
+        folder: PathBuf,
+        /// What the store says.
+        reason: String,
+    },
+    /// The file system refuses.
+    #[error("the data folder {} cannot be used: {source}", path.display())]
+    Io {
+        /// The folder.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// How often, and how long apart, sled's own lock is tried for.
+const RELEASE_TRIES: u32 = 200;
+const RELEASE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Makes what was written to a file durable.
+type SyncFile = Box<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
+
+/// An ordered store on disk whose commits survive a power loss.
+pub struct SledStore {
+    tree: sled::Tree,
+    db: sled::Db,
+    file: File,
+    sync: SyncFile,
+    fatal: FatalHandler,
+    /// Held by a commit while values change, and by readers while they put a value
+    /// together from its pieces.
+    gate: RwLock<()>,
+    /// One commit at a time. Set once one has failed.
+    failed: Mutex<bool>,
+    /// The last to be dropped: nobody else may come before sled has let go.
+    _folder: DataFolder,
+}
+
+impl SledStore {
+    /// Opens the store of a data folder, or creates one.
+    ///
+    /// # Errors
+    /// Another process uses the folder, the store is damaged, or the file system
+    /// refuses.
+    pub fn open(options: &SledOptions) -> Result<Self, StoreOpenError> {
+        Self::open_with(options, Box::new(File::sync_data))
+    }
+
+    fn open_with(options: &SledOptions, sync: SyncFile) -> Result<Self, StoreOpenError> {
+        let data = DataFolder::open(&options.folder)?;
+        let failed = |source| StoreOpenError::Io {
+            path: options.folder.clone(),
+            source,
+        };
+        let path = data.path().join("store");
+        folder::create_durably(&path).map_err(failed)?;
+        let db = open_db(&path, options)?;
+        let file = File::open(path.join("db")).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        File::open(path.join("conf"))
+            .and_then(|conf| conf.sync_all())
+            .map_err(failed)?;
+        folder::sync_folder(&path).map_err(failed)?;
+        Ok(Self {
+            tree: (*db).clone(),
+            db,
+            file,
+            sync,
+            fatal: options.fatal.clone(),
+            gate: RwLock::new(()),
+            failed: Mutex::new(false),
+            _folder: data,
+        })
+    }
+
+    /// Writes the batch and makes it durable.
+    fn write(&self, batch: sled::Batch) -> Result<(), StoreError> {
+        let failed = |error: &dyn std::fmt::Display| StoreError::Write(error.to_string());
+        {
+            let _gate = self.gate.write();
+            self.tree.apply_batch(batch).map_err(|e| failed(&e))?;
+        }
+        self.db.flush().map_err(|e| failed(&e))?;
+        (self.sync)(&self.file).map_err(|e| failed(&e))
+    }
+
+    fn batch(&self, writes: &WriteSet) -> Result<sled::Batch, StoreError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in &writes.0 {
+            let physical = chunks::value_key(key);
+            let before = self.tree.get(&physical).map_err(read_error)?;
+            let pieces_before = match &before {
+                Some(head) => Head::parse(key, head)?.pieces(),
+                None => 0,
+            };
+            let mut pieces = 0;
+            match value {
+                Some(value) => {
+                    let encoded = chunks::encode(value);
+                    batch.insert(physical, encoded.head);
+                    for piece in encoded.pieces {
+                        batch.insert(chunks::piece_key(key, pieces), piece.as_ref());
+                        pieces += 1;
+                    }
+                }
+                None => batch.remove(physical),
+            }
+            for index in pieces..pieces_before {
+                batch.remove(chunks::piece_key(key, index));
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The value whose own key holds `head`. The gate is held.
+    fn value(&self, key: &[u8], head: &[u8]) -> Result<Bytes, StoreError> {
+        let count = match Head::parse(key, head)? {
+            Head::Whole(value) => return Ok(Bytes::copy_from_slice(value)),
+            Head::Split(count) => count,
+        };
+        let mut value = Vec::new();
+        for index in 0..count {
+            let piece = self.tree.get(chunks::piece_key(key, index));
+            let piece = piece.map_err(read_error)?;
+            let piece = piece.ok_or_else(|| StoreError::damaged(key, "a piece is missing"))?;
+            value.extend_from_slice(&piece);
+        }
+        Ok(value.into())
+    }
+}
+
+fn open_db(path: &Path, options: &SledOptions) -> Result<sled::Db, StoreOpenError> {
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(options.cache_bytes)
+        .flush_every_ms(None);
+    let damaged = |reason: String| StoreOpenError::Damaged {
+        folder: options.folder.clone(),
+        reason,
+    };
+    let mut tries_left = RELEASE_TRIES;
+    loop {
+        // On some damage sled panics.
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(db)) => return Ok(db),
+            // The lock of the folder is ours, so this is an instance of this process
+            // whose threads have not quite ended.
+            Ok(Err(error)) if tries_left > 0 && is_lock_held(&error) => {
+                tries_left -= 1;
+                std::thread::sleep(RELEASE_PAUSE);
+            }
+            Ok(Err(error)) => return Err(damaged(error.to_string())),
+            Err(_) => return Err(damaged("its recovery panicked".to_owned())),
+        }
+    }
+}
+
+fn is_lock_held(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
+}
+
+fn read_error(error: sled::Error) -> StoreError {
+    StoreError::Read(error.to_string())
+}
+
+impl View for SledStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let _gate = self.gate.read();
+        let head = self.tree.get(chunks::value_key(key)).map_err(read_error)?;
+        head.map(|head| self.value(key, &head)).transpose()
+    }
+
+    fn scan(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Vec<Pair>, StoreError> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let start = chunks::value_key(&range.start);
+        let end = range.end.as_deref();
+        let end = end.map_or_else(chunks::end_of_values, chunks::value_key);
+        let _gate = self.gate.read();
+        let mut found = self.tree.range(start..end);
+        let mut pairs = Vec::new();
+        while pairs.len() < limit {
+            let next = match direction {
+                Direction::Forward => found.next(),
+                Direction::Backward => found.next_back(),
+            };
+            let Some(next) = next else { break };
+            let (physical, head) = next.map_err(read_error)?;
+            let key = chunks::key_of(&physical);
+            pairs.push((Bytes::copy_from_slice(key), self.value(key, &head)?));
+        }
+        Ok(pairs)
+    }
+}
+
+impl Store for SledStore {
+    fn commit(&self, writes: &WriteSet) -> Result<(), StoreError> {
+        let mut failed = self.failed.lock();
+        if *failed {
+            return Err(StoreError::Write("an earlier write failed".to_owned()));
+        }
+        let result = self.batch(writes).and_then(|batch| self.write(batch));
+        if let Err(error) = &result {
+            *failed = true;
+            (self.fatal)(&error.to_string());
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(folder: &Path) -> SledStore {
+        SledStore::open(&SledOptions::new(folder)).unwrap()
+    }
+
+    fn put(store: &SledStore, key: &str, value: impl Into<Bytes>) {
+        let writes = [(key.as_bytes().to_vec(), Some(value.into()))];
+        store.commit(&WriteSet(writes.into())).unwrap();
+    }
+
+    fn remove(store: &SledStore, key: &str) {
+        let writes = [(key.as_bytes().to_vec(), None)];
+        store.commit(&WriteSet(writes.into())).unwrap();
+    }
+
+    #[test]
+    fn large_values_come_back_whole_and_leave_no_piece_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        put(&store, "a", vec![1; 3]);
+        put(&store, "b", vec![2; 100_000]);
+        put(&store, "c", vec![3; 4_097]);
+        let large = store.get(b"b").unwrap().unwrap();
+        assert_eq!(large, vec![2; 100_000]);
+        assert_eq!(store.tree.len(), 3 + 25 + 2);
+
+        let range = KeyRange::prefix("");
+        let keys = |d| -> Vec<_> {
+            let pairs = store.scan(&range, 9, d).unwrap();
+            pairs.into_iter().map(|(key, _)| key).collect()
+        };
+        assert_eq!(keys(Direction::Forward), ["a", "b", "c"]);
+        assert_eq!(keys(Direction::Backward), ["c", "b", "a"]);
+
+        put(&store, "b", vec![4; 5_000]);
+        assert_eq!(store.get(b"b").unwrap().unwrap(), vec![4; 5_000]);
+        assert_eq!(store.tree.len(), 3 + 2 + 2, "overwritten by a shorter one");
+        put(&store, "b", vec![5]);
+        remove(&store, "c");
+        remove(&store, "a");
+        remove(&store, "never there");
+        assert_eq!(store.tree.len(), 1, "only the small value is left");
+    }
+
+    #[test]
+    fn a_folder_in_use_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        let error = SledStore::open(&SledOptions::new(folder.path()))
+            .err()
+            .unwrap();
+        assert!(matches!(error, StoreOpenError::InUse { .. }));
+        let text = error.to_string();
+        assert!(text.contains(&*folder.path().to_string_lossy()), "{text}");
+        drop(store);
+        open(folder.path());
+    }
+
+    #[test]
+    fn a_damaged_store_says_how_to_restore() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path()));
+        let conf = folder.path().join("store/conf");
+        std::fs::write(
+            &conf,
+            b"segment_size: 99\nuse_compression: false\nversion: 0.1\n####",
+        )
+        .unwrap();
+        let text = SledStore::open(&SledOptions::new(folder.path()))
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(text.contains("put a copy in its place"), "{text}");
+        assert!(text.contains(&*folder.path().to_string_lossy()), "{text}");
+    }
+
+    #[test]
+    fn after_a_failed_sync_nothing_is_written_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let teller = told.clone();
+        let options = SledOptions {
+            fatal: Arc::new(move |reason| teller.lock().push(reason.to_owned())),
+            ..SledOptions::new(folder.path())
+        };
+        let sync = Box::new(|_: &File| Err(io::Error::other("the disk is gone")));
+        let store = SledStore::open_with(&options, sync).unwrap();
+        let writes = WriteSet([(b"a".to_vec(), Some(Bytes::from_static(b"1")))].into());
+        assert!(store.commit(&writes).is_err());
+        assert!(store.commit(&writes).is_err());
+        let told = told.lock();
+        assert_eq!(told.len(), 1, "told once");
+        assert!(told[0].contains("the disk is gone"), "{}", told[0]);
+    }
+
+    #[test]
+    fn what_was_committed_is_in_a_copy_of_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        put(&store, "a", vec![7; 10_000]);
+        // No drop, so nothing but the commit itself can have written.
+        copy_all(folder.path(), copy.path());
+        let copied = open(copy.path());
+        assert_eq!(copied.get(b"a").unwrap().unwrap(), vec![7; 10_000]);
+        drop(store);
+    }
+
+    fn copy_all(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy_all(&entry.path(), &target);
+            } else {
+                std::fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+}
