@@ -10,6 +10,7 @@
 //! - `fleet`: which edges there are, what they have applied, what they may do.
 //! - `grpc`, `admin`: adapters for callers; they decide nothing.
 
+pub mod blobs;
 pub mod command;
 pub mod fleet;
 pub mod log;
