@@ -1,5 +1,7 @@
 //! What every bench is given: how long to measure, on which cores, with which files.
 
+use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -63,6 +65,25 @@ impl Context {
     }
 }
 
+/// Begins the name of every folder of a run; the run's pid follows.
+const PREFIX: &str = "tidegate-bench-run-";
+
+/// A run that was killed could not remove its folders.
+fn remove_left_overs(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let dead = pid_of_run(&entry.file_name())
+            .is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
+        if dead {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn pid_of_run(folder: &OsStr) -> Option<u32> {
+    let (pid, _) = folder.to_str()?.strip_prefix(PREFIX)?.split_once('-')?;
+    pid.parse().ok()
+}
+
 fn memory_folder() -> PathBuf {
     let shm = PathBuf::from("/dev/shm");
     if shm.is_dir() {
@@ -74,8 +95,34 @@ fn memory_folder() -> PathBuf {
 
 fn folder_in(parent: impl AsRef<Path>) -> anyhow::Result<TempDir> {
     let parent = parent.as_ref();
+    remove_left_overs(parent);
     tempfile::Builder::new()
-        .prefix("tidegate-bench-")
+        .prefix(&format!("{PREFIX}{}-", std::process::id()))
         .tempdir_in(parent)
         .with_context(|| format!("no folder can be made in {}", parent.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_of_runs_that_ended_are_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = |name: String| {
+            let path = parent.path().join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        // No pid is that large.
+        let left_over = folder(format!("{PREFIX}4294967295-a"));
+        let others = [
+            folder(format!("{PREFIX}{}-a", std::process::id())),
+            folder(format!("{PREFIX}x-a")),
+            folder("data".to_owned()),
+        ];
+        remove_left_overs(parent.path());
+        assert!(!left_over.exists());
+        assert!(others.iter().all(|path| path.exists()));
+    }
 }

@@ -168,7 +168,7 @@ async fn measure(
                 Err(error) => section.fail(subject.name, &format!("{error:#}")),
             }
         }
-        let done = disk::append(context.disk(), size, time / 5)?;
+        let done = disk::append(context, size, time / 5)?;
         floor.0.push(done.calls_per_second);
         floor.1.extend(&done.latencies);
     }
