@@ -12,7 +12,10 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(15);
 
 /// Arguments of `invalidate`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").required(true).multiple(true).args(["tags", "urls"]))]
+#[command(
+    override_usage = "tidegate invalidate [OPTIONS] [TAG_PATTERN]... [--url <PATH>]...",
+    group = ArgGroup::new("what").required(true).multiple(true).args(["tags", "urls"])
+)]
 pub struct InvalidateArgs {
     /// Tags, in which each `*` stands for any run of characters; `*` alone is everything
     #[arg(value_name = "TAG_PATTERN", value_parser = value::tag_pattern)]

@@ -1,0 +1,239 @@
+//! Commands as their callers meet them: against a server, and as a process.
+#![expect(clippy::unwrap_used, reason = "a test fails where this panics")]
+
+mod fake;
+mod process;
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use clap::Parser as _;
+use fake::Fake;
+use tidegate_cli::args::{Cli, OutputFormat};
+use tidegate_cli::failure::{Exit, Failure};
+use tidegate_cli::output::Output;
+use tidegate_domain::FieldError;
+use tidegate_proto::v1;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// What a command wrote.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.text()).unwrap()
+    }
+}
+
+/// Runs a command against the fake; gives how it ended and what it wrote.
+async fn tidegate(fake: &Fake, words: &[&str]) -> (Result<Exit, Failure>, Written) {
+    let control = format!("http://{}", fake.serve().await);
+    let line = ["tidegate", "--output", "json", "--control", &control];
+    let cli = Cli::try_parse_from(line.iter().chain(words)).unwrap();
+    let written = Written::default();
+    let mut output = Output::to(OutputFormat::Json, written.clone(), std::io::sink());
+    let ended = tidegate_cli::execute(cli, &mut output, CancellationToken::new()).await;
+    (ended, written)
+}
+
+fn site(dir: &Path) {
+    std::fs::write(dir.join("index.html"), "<!doctype html><title>a</title>").unwrap();
+    std::fs::write(dir.join("empty.txt"), "").unwrap();
+    for n in 0..6_u8 {
+        // Random enough not to be compressed, and more than one piece.
+        let mut seed = u64::from(n) + 1;
+        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed.to_le_bytes()[0]
+        })
+        .take(300_000)
+        .collect();
+        std::fs::write(dir.join(format!("{n}.bin")), bytes).unwrap();
+    }
+}
+
+async fn publish(fake: &Fake, dir: &Path) -> (Result<Exit, Failure>, Written) {
+    let dir = dir.to_str().unwrap();
+    tidegate(fake, &["site", "publish", dir, "--fast"]).await
+}
+
+#[tokio::test]
+async fn a_site_is_published_and_an_unchanged_one_sends_nothing() {
+    let (fake, dir) = (Fake::default(), tempfile::tempdir().unwrap());
+    site(dir.path());
+    let (ended, written) = publish(&fake, dir.path()).await;
+    assert_eq!(ended.unwrap(), Exit::Done);
+    let first = written.json();
+    assert_eq!(first["blobs"], first["blobs_sent"]);
+    assert_eq!(first["release"]["active"], true);
+    assert_eq!(fake.script().streams.len(), 1);
+
+    let (ended, written) = publish(&fake, dir.path()).await;
+    assert_eq!(ended.unwrap(), Exit::Done);
+    assert_eq!(written.json()["blobs_sent"], 0);
+    assert_eq!(written.json()["release"]["id"], first["release"]["id"]);
+    assert_eq!(fake.script().streams.len(), 1, "no stream was opened");
+}
+
+#[tokio::test]
+async fn a_broken_upload_goes_on_with_what_is_missing() {
+    let (fake, dir) = (Fake::default(), tempfile::tempdir().unwrap());
+    site(dir.path());
+    fake.script().breaks_after = vec![3, 1];
+    let (ended, written) = publish(&fake, dir.path()).await;
+    assert_eq!(ended.unwrap(), Exit::Done);
+    let blobs = usize::try_from(written.json()["blobs"].as_u64().unwrap()).unwrap();
+    // The fake refuses to take a blob twice.
+    assert_eq!(fake.script().streams, [3, 1, blobs - 4]);
+    assert_eq!(fake.script().held.len(), blobs);
+}
+
+#[tokio::test]
+async fn an_upload_that_gets_nowhere_ends() {
+    let (fake, dir) = (Fake::default(), tempfile::tempdir().unwrap());
+    site(dir.path());
+    fake.script().breaks_after = vec![0; 100];
+    let (ended, written) = publish(&fake, dir.path()).await;
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.code(), "UNAVAILABLE");
+    assert!(failure.to_string().contains("breaks here"), "{failure}");
+    assert_eq!(fake.script().streams.len(), 5);
+    assert_eq!(written.text(), "");
+}
+
+#[tokio::test]
+async fn a_folder_that_site_build_wrote_is_published_as_it_is() {
+    let (fake, dir) = (Fake::default(), tempfile::tempdir().unwrap());
+    let out = tempfile::tempdir().unwrap();
+    site(dir.path());
+    let (from, to) = (dir.path().to_str().unwrap(), out.path().to_str().unwrap());
+    let (ended, built) = tidegate(&fake, &["site", "build", from, "--fast", "--out", to]).await;
+    ended.unwrap();
+    let (ended, published) = publish(&fake, out.path()).await;
+    ended.unwrap();
+    assert_eq!(published.json()["release"]["id"], built.json()["release"]);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_named() {
+    let (ended, _) = publish(&Fake::default(), Path::new("/nonexistent/site")).await;
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.exit(), Exit::Failed);
+    assert!(
+        failure.to_string().contains("/nonexistent/site"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn an_activation_that_is_incomplete_has_an_exit_code_of_its_own() {
+    let (fake, dir) = (Fake::default(), tempfile::tempdir().unwrap());
+    site(dir.path());
+    fake.script().activation = v1::ActivateReleaseResponse {
+        changed: true,
+        status: v1::CompletionStatus::Partial.into(),
+        ..v1::ActivateReleaseResponse::default()
+    };
+    let (ended, _) = publish(&fake, dir.path()).await;
+    assert_eq!(ended.unwrap(), Exit::Incomplete);
+}
+
+fn answer(status: v1::CompletionStatus) -> v1::InvalidateResponse {
+    v1::InvalidateResponse {
+        revision: 7,
+        status: status.into(),
+        ..v1::InvalidateResponse::default()
+    }
+}
+
+#[tokio::test]
+async fn an_invalidation_is_made_again_with_the_same_key_when_the_server_says_not_now() {
+    let fake = Fake::default();
+    fake.script().answers = [
+        Err(Status::unavailable("draining")),
+        Ok(answer(v1::CompletionStatus::Complete)),
+    ]
+    .into();
+    let words = ["invalidate", "item:42", "--url", "/a", "--wait", "--soft"];
+    let (ended, written) = tidegate(&fake, &words).await;
+    assert_eq!(ended.unwrap(), Exit::Done);
+    assert_eq!(written.json()["status"], "COMPLETE");
+    let script = fake.script();
+    let [first, second] = &script.invalidations[..] else {
+        panic!("{:?}", script.invalidations);
+    };
+    assert_eq!(first, second);
+    assert!(!first.idempotency_key.is_empty());
+    assert_eq!(first.site, "dev");
+    assert_eq!(first.tags, ["item:42"]);
+    assert_eq!(first.urls, ["/a"]);
+    assert_eq!(first.mode(), v1::InvalidationMode::Soft);
+    assert_eq!(first.wait_for(), v1::WaitFor::AllEdges);
+    assert_eq!(first.wait_timeout.unwrap().seconds, 15);
+}
+
+#[tokio::test]
+async fn an_invalidation_that_is_incomplete_is_a_result_with_exit_code_3() {
+    let fake = Fake::default();
+    let partial = answer(v1::CompletionStatus::Partial);
+    fake.script().answers = [Ok(partial)].into();
+    let (ended, written) = tidegate(&fake, &["invalidate", "a", "--wait"]).await;
+    assert_eq!(ended.unwrap().code(), 3);
+    assert_eq!(written.json()["status"], "PARTIAL");
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_is_not_tried_again_and_names_the_field() {
+    let fake = Fake::default();
+    let refusal = FieldError::new(
+        "urls[0]",
+        "https://b.example/",
+        "a URL on a host of the site",
+    );
+    let refusal = Status::from(tidegate_proto::Error::from(refusal));
+    fake.script().answers = [Err(refusal)].into();
+    let words = ["invalidate", "--url", "https://b.example/"];
+    let (ended, written) = tidegate(&fake, &words).await;
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.code(), "INVALID_ARGUMENT");
+    assert!(failure.to_text().contains("urls[0]"), "{failure}");
+    assert_eq!(fake.script().invalidations.len(), 1);
+    assert_eq!(written.text(), "");
+}
+
+#[tokio::test]
+async fn a_control_plane_that_is_not_there_is_named_with_what_to_change() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    for command in ["edges", "watch"] {
+        let control = format!("http://{address}");
+        let line = ["tidegate", "--control", &control, command];
+        let cli = Cli::try_parse_from(line).unwrap();
+        let mut output = Output::to(OutputFormat::Table, std::io::sink(), std::io::sink());
+        let ended = tidegate_cli::execute(cli, &mut output, CancellationToken::new()).await;
+        let text = ended.unwrap_err().to_text();
+        assert!(text.contains(&address), "{text}");
+        assert!(text.contains("--control"), "{text}");
+        assert!(text.to_lowercase().contains("connection refused"), "{text}");
+    }
+}
