@@ -86,6 +86,7 @@ impl Live {
         if !self.opening.is_empty() {
             return Poll::Ready(Some(std::mem::take(&mut self.opening)));
         }
+        let mut registered = self.is_registered(cx);
         loop {
             if self.is_over {
                 return Poll::Ready(None);
@@ -101,11 +102,12 @@ impl Live {
                 self.is_over = true;
                 continue;
             }
-            if self.is_registered(cx) {
+            if registered {
                 return Poll::Pending;
             }
             // Whatever happened before the waker was there is looked for once more.
             self.register(cx);
+            registered = true;
         }
     }
 
@@ -126,6 +128,7 @@ impl Live {
         }
     }
 
+    /// It may say no of a waker that is registered, so it is asked once.
     fn is_registered(&self, cx: &Context<'_>) -> bool {
         self.waker
             .as_ref()

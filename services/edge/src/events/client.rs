@@ -3,10 +3,12 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use tidegate_domain::Digest;
+
+use crate::conditional::{Precondition, Validators, evaluate};
 
 const CLIENT: &str = include_str!("../../assets/client.js");
 
@@ -31,9 +33,20 @@ pub fn serve_client(method: &Method, headers: &HeaderMap) -> Response<Full<Bytes
     }
     fields.insert(ETAG, CLIENT_ETAG.clone());
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    if is_current(headers) {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        return response;
+    let validators = Validators {
+        etag: CLIENT_ETAG.to_str().ok(),
+        last_modified: None,
+    };
+    match evaluate(method, headers, validators) {
+        Precondition::Holds => {}
+        Precondition::NotModified => {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        Precondition::Failed => {
+            *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+            return response;
+        }
     }
     fields.insert(
         CONTENT_TYPE,
@@ -47,21 +60,10 @@ pub fn serve_client(method: &Method, headers: &HeaderMap) -> Response<Full<Bytes
     response
 }
 
-/// Whether `If-None-Match` names this client, by the weak comparison (RFC 9110,
-/// section 13.1.2).
-fn is_current(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
-        .map(<[u8]>::trim_ascii)
-        .map(|etag| etag.strip_prefix(b"W/").unwrap_or(etag))
-        .any(|etag| etag == b"*" || etag == CLIENT_ETAG.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::IF_NONE_MATCH;
 
     fn get(if_none_match: Option<&HeaderValue>) -> Response<Full<Bytes>> {
         let mut headers = HeaderMap::new();

@@ -8,9 +8,9 @@
 //! - nothing is betrayed: whatever is shown matches only tags that he is allowed.
 //!
 //! So an invalidation of `*` shows a caller who is allowed `item:*` the pattern
-//! `item:*`, and `*:42` shows him `item:*:42` and, where prefix and suffix can
-//! overlap, the tags in which they do. Where an intersection has no short form he is
-//! shown the narrowest of his own patterns that covers it.
+//! `item:*`, and `*:42` shows him `item:*:42` and `item:42`, in which prefix and
+//! suffix overlap. Where an intersection has no short form he is shown the narrowest
+//! of his own patterns that covers it.
 
 use std::sync::Arc;
 
