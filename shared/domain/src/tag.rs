@@ -116,10 +116,13 @@ impl TagPattern {
         (!self.0.contains('*')).then_some(&*self.0)
     }
 
-    /// What every matching tag begins with.
+    /// What every matching tag begins with. Of a long URL no more than its tag keeps
+    /// when it is cut.
     #[must_use]
     pub fn literal_prefix(&self) -> &str {
-        self.0.split('*').next().unwrap_or_default()
+        let prefix = self.0.split('*').next().unwrap_or_default();
+        // Patterns are ASCII, so every index is a character boundary.
+        &prefix[..prefix.len().min(url::KEPT_BYTES)]
     }
 
     /// Whether the tag matches. A `url:` tag that was too long and so holds only
@@ -209,11 +212,11 @@ mod tests {
         let long = format!("/{}/end", "x".repeat(400));
         let tag = crate::url_tag(&crate::PathAndQuery::parse(&long).unwrap());
         assert!(tag.as_str().len() <= MAX_TAG_BYTES);
-        for hit in ["url:/x*", "url:*end", "*", "url:/xx*yy"] {
-            assert!(
-                TagPattern::parse(hit).unwrap().matches(tag.as_str()),
-                "{hit}"
-            );
+        let longer_than_kept = format!("url:/{}*", "x".repeat(230));
+        for hit in ["url:/x*", "url:*end", "*", "url:/xx*yy", &longer_than_kept] {
+            let pattern = TagPattern::parse(hit).unwrap();
+            assert!(pattern.matches(tag.as_str()), "{hit}");
+            assert!(tag.as_str().starts_with(pattern.literal_prefix()), "{hit}");
         }
         for miss in ["url:/y*", "item:*", "url:/x"] {
             assert!(

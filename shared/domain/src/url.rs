@@ -16,7 +16,7 @@ pub const MAX_URL_BYTES: usize = 8 * 1024;
 pub(crate) const CUT_MARK: char = '|';
 
 /// How much of a long URL its tag keeps, so that patterns still find it.
-const KEPT_BYTES: usize = 200;
+pub(crate) const KEPT_BYTES: usize = 200;
 
 /// A normalised path with an optional query (RFC 3986, section 6.2.2): percent-encoded
 /// triplets in upper case, unreserved characters decoded, everything else that is

@@ -250,10 +250,10 @@ impl StateFetch {
             text = format!("{text}?{}", query.replace("{path}", &value));
         }
         let url = PathAndQuery::parse(&text).ok()?;
-        Some(Self {
-            url,
-            headers: request.headers.clone(),
-        })
+        let mut headers = request.headers.clone();
+        // An origin that renders pages may have the state at the page's own path.
+        headers.insert(APP_STATE, HeaderValue::from_static("1"));
+        Some(Self { url, headers })
     }
 }
 

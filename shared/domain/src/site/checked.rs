@@ -249,7 +249,7 @@ impl SiteConfig {
     fn check_pages(&self) -> Result<(), FieldError> {
         let pages = &self.pages;
         if !pages.state_path.is_empty() {
-            PathAndQuery::parse(&pages.state_path.replace("{path}", "x"))
+            PathAndQuery::parse(&pages.state_path.replace("{path}", "/x"))
                 .map_err(|e| e.within("state_path"))?;
         }
         check_field_name(&pages.precache_header).map_err(|e| e.within("precache_header"))?;

@@ -188,8 +188,9 @@ pub enum FencedMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PagesConfig {
-    /// Path at the origin that answers with a page's state; `{path}` stands for
-    /// the page's path, percent-encoded.
+    /// Path at the origin that answers with a page's state, such as
+    /// `/api/state{path}` or `/api/state?page={path}`; `{path}` stands for the
+    /// page's path, percent-encoded where it is part of a query.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub state_path: String,
     /// Request field that marks a service worker's precache.
