@@ -1,0 +1,373 @@
+//! Whether a copy may be used for one request. A pure function of the copy, the
+//! request and the moment in which it arrived.
+
+use std::time::Duration;
+
+use tidegate_clock::BootInstant;
+use tidegate_domain::Revision;
+use tidegate_domain::site::{FencedMode, FencedPolicy};
+
+use super::policy::directives::RequestDirectives;
+use super::policy::storable::Terms;
+use super::tags::{Fence, Touched};
+use crate::standing::{Lease, Moment};
+
+/// What a request's consistency token comes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Demand {
+    /// It has none.
+    #[default]
+    None,
+    /// The edge has applied this revision: a soft invalidation at or below it counts
+    /// as hard.
+    AtLeast(Revision),
+    /// The edge could not get that far in time, or does not know the history: nothing
+    /// is used without the origin's word.
+    Revalidate,
+}
+
+/// The part of a request that judging needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// What the edge could rely on when the request arrived.
+    pub moment: Moment,
+    /// What its consistency token comes to.
+    pub demand: Demand,
+    /// Its `Cache-Control`.
+    pub directives: &'a RequestDirectives,
+    /// Now.
+    pub now: BootInstant,
+    /// What the site does without a lease.
+    pub fenced: &'a FencedPolicy,
+}
+
+/// What may be done with a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is used. Whether it was without a lease, as the site wants it.
+    Use {
+        /// For how long it is fresh yet.
+        left: Duration,
+        /// The edge has no lease.
+        fenced: bool,
+    },
+    /// It is used, and refreshed meanwhile.
+    UseWhileRefreshing {
+        /// For how long it has been stale.
+        over: Duration,
+    },
+    /// The origin is asked. A 304 is believed. `on_error` says whether the copy may be
+    /// used if the origin fails.
+    Revalidate {
+        /// See the variant.
+        on_error: bool,
+    },
+    /// The origin is asked, and a 304 is believed only for what tells two versions
+    /// apart for certain.
+    RevalidateStrictly,
+    /// Nothing of this site is answered (503).
+    Refuse,
+}
+
+/// Whether the site lets the edge use its copies at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// It holds a lease.
+    Leased,
+    /// It has none, and the site wants copies used all the same.
+    Fenced,
+    /// It has none.
+    None,
+    /// It has none, and the site wants nothing answered.
+    Refused,
+}
+
+impl Trust {
+    /// Looks at the lease and at what the site wants without one.
+    #[must_use]
+    pub fn at(moment: Moment, policy: &FencedPolicy) -> Self {
+        match (moment.lease, policy.mode) {
+            (Lease::Held, _) => Self::Leased,
+            (Lease::Lost(ago), FencedMode::ServeStale) if ago <= policy.serve_stale_for => {
+                Self::Fenced
+            }
+            (_, FencedMode::Fail) => Self::Refused,
+            _ => Self::None,
+        }
+    }
+}
+
+/// Judges a copy.
+///
+/// It is used if the edge holds a lease, and it is of this era, and no invalidation
+/// has hit it since its fetch began, and it is fresh (RFC 9111, section 4.2).
+#[must_use]
+pub fn judge(fence: &Fence, terms: &Terms, arrival: Arrival<'_>) -> Verdict {
+    let trust = match Trust::at(arrival.moment, arrival.fenced) {
+        Trust::Refused => return Verdict::Refuse,
+        Trust::None => return Verdict::RevalidateStrictly,
+        trust => trust,
+    };
+    // A copy of a newer era than the request's was fetched after it arrived.
+    if fence.filled.era() < arrival.moment.era {
+        return Verdict::RevalidateStrictly;
+    }
+    let soft_since = match (fence.touched(), arrival.demand) {
+        (Touched::Hard, _) | (_, Demand::Revalidate) => return Verdict::RevalidateStrictly,
+        // Only the last soft invalidation is known. There may have been one before it
+        // that the token covers, unless the copy is newer than the token.
+        (Touched::Soft(_), Demand::AtLeast(token)) if fence.filled.revision() < token => {
+            return Verdict::RevalidateStrictly;
+        }
+        (Touched::Soft(since), _) => Some(since),
+        (Touched::Untouched, _) => None,
+    };
+    by_freshness(terms, arrival, soft_since, trust)
+}
+
+/// The rest is HTTP: RFC 9111, sections 4.2 and 5.2.1, and RFC 5861.
+fn by_freshness(
+    terms: &Terms,
+    arrival: Arrival<'_>,
+    soft_since: Option<BootInstant>,
+    trust: Trust,
+) -> Verdict {
+    let request = arrival.directives;
+    let age = terms.freshness.age(arrival.now);
+    let (left, mut over) = terms.freshness.left_and_over(arrival.now);
+    let is_stale = left.is_zero() || soft_since.is_some();
+    if let Some(since) = soft_since {
+        over = over.max(arrival.now.saturating_since(since));
+    }
+    let on_error = over < terms.stale_if_error && !terms.no_cache;
+    let must_ask = terms.no_cache
+        || request.no_cache
+        || request
+            .max_age
+            .is_some_and(|max| age > max || max.is_zero());
+    if must_ask {
+        return Verdict::Revalidate { on_error };
+    }
+    if !is_stale {
+        return match request.min_fresh {
+            Some(min) if left < min => Verdict::Revalidate { on_error },
+            _ => Verdict::Use {
+                left,
+                fenced: trust == Trust::Fenced,
+            },
+        };
+    }
+    if over < terms.stale_while_revalidate && request.min_fresh.is_none() {
+        return Verdict::UseWhileRefreshing { over };
+    }
+    let wanted_stale = request.max_stale.is_some_and(|max| over <= max);
+    if wanted_stale && terms.max_stale_allowed && soft_since.is_none() {
+        return Verdict::UseWhileRefreshing { over };
+    }
+    Verdict::Revalidate { on_error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::policy::freshness::Freshness;
+    use crate::cache::stamp::Stamp;
+    use crate::cache::tags::TagTable;
+    use crate::standing::Era;
+    use std::sync::Arc;
+    use tidegate_domain::{Mode, Tag, TagPattern};
+
+    const ON_ERROR: Verdict = Verdict::Revalidate { on_error: true };
+    const ASK: Verdict = Verdict::Revalidate { on_error: false };
+
+    /// A copy filled at revision 5 in era 2, fresh for 60 s, stale-while-revalidate 10 s,
+    /// stale-if-error 20 s.
+    struct Case {
+        table: Arc<TagTable>,
+        fence: Fence,
+        terms: Terms,
+        request: RequestDirectives,
+        moment: Moment,
+        demand: Demand,
+        fenced: FencedPolicy,
+    }
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn case() -> Case {
+        let table = Arc::new(TagTable::default());
+        let filled = Stamp::of_fill(Era(2), Revision(5)).unwrap();
+        let tags = [Tag::parse("a").unwrap()];
+        let fence = table
+            .hold(filled, 1, &tags, BootInstant::default())
+            .unwrap();
+        Case {
+            table,
+            fence,
+            terms: Terms {
+                freshness: Freshness {
+                    received: BootInstant::default(),
+                    initial_age: Duration::ZERO,
+                    lifetime: seconds(60),
+                },
+                no_cache: false,
+                stale_while_revalidate: seconds(10),
+                stale_if_error: seconds(20),
+                max_stale_allowed: true,
+            },
+            request: RequestDirectives::default(),
+            moment: Moment {
+                applied: Revision(9),
+                era: Era(2),
+                lease: Lease::Held,
+            },
+            demand: Demand::None,
+            fenced: FencedPolicy::default(),
+        }
+    }
+
+    impl Case {
+        fn at(&self, now: u64) -> Verdict {
+            let arrival = Arrival {
+                moment: self.moment,
+                demand: self.demand,
+                directives: &self.request,
+                now: BootInstant::from_boot(seconds(now)),
+                fenced: &self.fenced,
+            };
+            judge(&self.fence, &self.terms, arrival)
+        }
+
+        fn invalidate(&self, revision: u64, mode: Mode, at: u64) {
+            let stamp = Stamp::of_invalidation(Era(2), Revision(revision));
+            let pattern = [TagPattern::parse("a").unwrap()];
+            let now = BootInstant::from_boot(seconds(at));
+            self.table.apply(stamp, mode, &pattern, now);
+        }
+    }
+
+    fn used(left: u64) -> Verdict {
+        Verdict::Use {
+            left: seconds(left),
+            fenced: false,
+        }
+    }
+
+    fn refreshing(over: u64) -> Verdict {
+        Verdict::UseWhileRefreshing {
+            over: seconds(over),
+        }
+    }
+
+    #[test]
+    fn by_time_a_copy_goes_from_fresh_to_stale_to_useless() {
+        let case = case();
+        assert_eq!(case.at(10), used(50));
+        assert_eq!(case.at(65), refreshing(5));
+        assert_eq!(case.at(75), ON_ERROR);
+        assert_eq!(case.at(85), ASK);
+    }
+
+    #[test]
+    fn a_hard_invalidation_ends_every_use_and_a_soft_one_does_not_undo_it() {
+        let case = case();
+        case.invalidate(5, Mode::Hard, 1);
+        assert_eq!(
+            case.at(10),
+            used(50),
+            "it is not behind what it was filled at"
+        );
+        case.invalidate(6, Mode::Hard, 1);
+        case.invalidate(7, Mode::Soft, 1);
+        assert_eq!(case.at(10), Verdict::RevalidateStrictly);
+    }
+
+    #[test]
+    fn a_soft_invalidation_makes_stale_from_then_on() {
+        let case = case();
+        case.invalidate(6, Mode::Soft, 20);
+        assert_eq!(case.at(25), refreshing(5));
+        assert_eq!(case.at(31), ON_ERROR);
+        assert_eq!(case.at(41), ASK);
+    }
+
+    #[test]
+    fn a_token_makes_soft_hard_unless_the_copy_is_newer() {
+        let mut case = case();
+        case.demand = Demand::AtLeast(Revision(6));
+        assert_eq!(case.at(10), used(50));
+        case.invalidate(8, Mode::Soft, 1);
+        assert_eq!(case.at(2), Verdict::RevalidateStrictly);
+        case.demand = Demand::AtLeast(Revision(5));
+        assert_eq!(case.at(2), refreshing(1));
+        case.demand = Demand::Revalidate;
+        assert_eq!(case.at(2), Verdict::RevalidateStrictly);
+    }
+
+    #[test]
+    fn without_lease_or_era_the_origin_is_asked() {
+        let mut case = case();
+        case.moment.era = Era(3);
+        assert_eq!(case.at(10), Verdict::RevalidateStrictly);
+        case.moment.era = Era(2);
+        for lease in [Lease::Never, Lease::Lost(seconds(3))] {
+            case.moment.lease = lease;
+            assert_eq!(case.at(10), Verdict::RevalidateStrictly);
+        }
+    }
+
+    #[test]
+    fn a_site_may_choose_what_happens_without_a_lease() {
+        let mut case = case();
+        case.moment.lease = Lease::Lost(seconds(3));
+        case.fenced.mode = FencedMode::ServeStale;
+        case.fenced.serve_stale_for = seconds(3);
+        let fenced = Verdict::Use {
+            left: seconds(50),
+            fenced: true,
+        };
+        assert_eq!(case.at(10), fenced);
+        case.moment.lease = Lease::Lost(seconds(4));
+        assert_eq!(case.at(10), Verdict::RevalidateStrictly);
+        case.moment.lease = Lease::Never;
+        assert_eq!(case.at(10), Verdict::RevalidateStrictly);
+        case.fenced.mode = FencedMode::Fail;
+        assert_eq!(case.at(10), Verdict::Refuse);
+    }
+
+    #[test]
+    fn the_request_may_ask_for_more_or_for_less() {
+        let mut case = case();
+        case.request.no_cache = true;
+        assert_eq!(case.at(10), ON_ERROR);
+        case.request = RequestDirectives {
+            max_age: Some(seconds(9)),
+            ..Default::default()
+        };
+        assert_eq!(case.at(10), ON_ERROR);
+        assert_eq!(case.at(9), used(51));
+        case.request = RequestDirectives {
+            min_fresh: Some(seconds(50)),
+            ..Default::default()
+        };
+        assert_eq!(case.at(10), used(50));
+        assert_eq!(case.at(11), ON_ERROR);
+        case.request = RequestDirectives {
+            max_stale: Some(seconds(100)),
+            ..Default::default()
+        };
+        assert_eq!(case.at(150), refreshing(90));
+        assert_eq!(case.at(170), ASK);
+        case.terms.max_stale_allowed = false;
+        assert_eq!(case.at(150), ASK);
+    }
+
+    #[test]
+    fn no_cache_of_the_origin_asks_however_fresh() {
+        let mut case = case();
+        case.terms.no_cache = true;
+        assert_eq!(case.at(1), ASK);
+    }
+}

@@ -1,0 +1,213 @@
+//! What makes two requests the same.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderName};
+use tidegate_domain::PathAndQuery;
+
+/// A key of the storage. Its method is always GET: a HEAD is answered from the
+/// response to a GET, and nothing else is stored.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// Number of the site on this edge; never given twice.
+    pub site: u64,
+    /// Host, normalised.
+    pub host: Arc<str>,
+    /// Path and query, as the site's policy has them.
+    pub url: PathAndQuery,
+    /// Fields and cookies that the site's policy counts.
+    pub extra: Option<Arc<str>>,
+}
+
+/// A key that is looked up, of borrowed parts.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyRef<'a> {
+    /// See [`Key::site`].
+    pub site: u64,
+    /// See [`Key::host`].
+    pub host: &'a str,
+    /// See [`Key::url`].
+    pub url: &'a PathAndQuery,
+    /// See [`Key::extra`].
+    pub extra: Option<&'a Arc<str>>,
+}
+
+impl KeyRef<'_> {
+    /// The key with parts of its own.
+    #[must_use]
+    pub fn to_key(self) -> Key {
+        Key {
+            site: self.site,
+            host: self.host.into(),
+            url: self.url.clone(),
+            extra: self.extra.cloned(),
+        }
+    }
+
+    fn parts(&self) -> (u64, &str, &str, Option<&str>) {
+        let extra = self.extra.map(|extra| &**extra);
+        (self.site, self.host, self.url.as_str(), extra)
+    }
+}
+
+impl Key {
+    /// The key with borrowed parts.
+    #[must_use]
+    pub fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef {
+            site: self.site,
+            host: &self.host,
+            url: &self.url,
+            extra: self.extra.as_ref(),
+        }
+    }
+
+    /// Bytes it takes, besides itself.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.host.len() + self.url.as_str().len() + self.extra.as_ref().map_or(0, |e| e.len())
+    }
+}
+
+impl Hash for KeyRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_ref().hash(state);
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_ref().parts() == other.as_ref().parts()
+    }
+}
+
+impl Eq for Key {}
+
+impl quick_cache::Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.parts() == key.as_ref().parts()
+    }
+}
+
+/// Which fields and cookies of a request count.
+#[derive(Debug, Clone, Default)]
+pub struct ExtraParts {
+    /// Names of fields.
+    pub headers: Vec<HeaderName>,
+    /// Names of cookies.
+    pub cookies: Vec<String>,
+}
+
+impl ExtraParts {
+    /// What of the request counts, as one text; `None` if nothing can count.
+    #[must_use]
+    pub fn of(&self, request: &HeaderMap) -> Option<Arc<str>> {
+        if self.headers.is_empty() && self.cookies.is_empty() {
+            return None;
+        }
+        let mut text = String::new();
+        for name in &self.headers {
+            for value in request.get_all(name) {
+                push_part(&mut text, value.as_bytes());
+            }
+            text.push('\n');
+        }
+        for name in &self.cookies {
+            for value in cookies(request, name) {
+                push_part(&mut text, value.as_bytes());
+            }
+            text.push('\n');
+        }
+        Some(text.into())
+    }
+}
+
+/// A length before each value, so that no value can look like two.
+fn push_part(text: &mut String, value: &[u8]) {
+    text.push_str(&value.len().to_string());
+    text.push(':');
+    // Bytes beyond ASCII become one character each: distinct values stay distinct.
+    text.extend(value.iter().copied().map(char::from));
+    text.push(' ');
+}
+
+fn cookies<'a>(request: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
+    request
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(move |(found, _)| *found == name)
+        .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn request(fields: &[(&str, &str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(n, v)| (n.parse::<HeaderName>().unwrap(), v.parse().unwrap()))
+            .collect()
+    }
+
+    fn parts() -> ExtraParts {
+        ExtraParts {
+            headers: vec!["x-country".parse().unwrap()],
+            cookies: vec!["plan".into()],
+        }
+    }
+
+    #[test]
+    fn only_named_fields_and_cookies_count() {
+        let of = |fields: &[(&str, &str)]| parts().of(&request(fields));
+        let plain = of(&[("x-country", "de"), ("cookie", "plan=gold; id=1")]);
+        assert_eq!(
+            plain,
+            of(&[
+                ("x-country", "de"),
+                ("cookie", "id=2; plan=gold"),
+                ("x", "y")
+            ])
+        );
+        assert_ne!(plain, of(&[("x-country", "fr"), ("cookie", "plan=gold")]));
+        assert_ne!(plain, of(&[("x-country", "de"), ("cookie", "plan=free")]));
+        assert_ne!(of(&[]), of(&[("x-country", "")]));
+        assert_eq!(ExtraParts::default().of(&request(&[("a", "b")])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn distinct_values_have_distinct_keys(a in "[ -~]{0,12}", b in "[ -~]{0,12}") {
+            let of = |value: &str| {
+                let mut map = HeaderMap::new();
+                map.insert("x-country", value.parse().unwrap());
+                parts().of(&map)
+            };
+            prop_assert_eq!(a == b, of(&a) == of(&b));
+        }
+
+        #[test]
+        fn a_borrowed_key_is_the_key(host in "[a-z.]{1,8}", path in "/[a-z?&=]{0,12}", extra in prop::option::of("[a-z]{0,4}")) {
+            use std::hash::BuildHasher as _;
+            let url = PathAndQuery::parse(&path).unwrap();
+            let extra: Option<Arc<str>> = extra.map(Into::into);
+            let borrowed = KeyRef { site: 1, host: &host, url: &url, extra: extra.as_ref() };
+            let owned = borrowed.to_key();
+            let hasher = quick_cache::DefaultHashBuilder::default();
+            prop_assert_eq!(hasher.hash_one(borrowed), hasher.hash_one(&owned));
+            prop_assert!(quick_cache::Equivalent::equivalent(&borrowed, &owned));
+        }
+    }
+}

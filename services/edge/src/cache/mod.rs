@@ -1,0 +1,21 @@
+//! Stored responses: what may be stored, for how long it is fresh, by which tags it
+//! falls, and whether a copy may be used for one request.
+//!
+//! No network and no waiting: everything here is a function of what it is given,
+//! or a table in memory.
+//!
+//! - [`policy`]: HTTP caching as RFC 9111 has it, a file a topic.
+//! - [`tagging`]: the tags of a response.
+//! - [`stamp`], [`tags`], [`recent`]: which invalidation a copy is behind.
+//! - [`key`], [`stored`], [`storage`]: the copies.
+//! - [`judge`]: whether a copy may be used.
+
+pub mod judge;
+pub mod key;
+pub mod policy;
+pub mod recent;
+pub mod stamp;
+pub mod storage;
+pub mod stored;
+pub mod tagging;
+pub mod tags;

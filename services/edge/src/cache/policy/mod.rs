@@ -1,0 +1,14 @@
+//! HTTP caching for a shared cache (RFC 9111), a file a topic.
+//!
+//! - [`directives`]: `Cache-Control` of responses and requests.
+//! - [`freshness`]: for how long a response is fresh, and how old it is.
+//! - [`storable`]: whether a response may be stored, and under which rules.
+//! - [`vary`]: which requests a stored response answers.
+//! - [`validation`]: asking the origin whether a copy is still good, and what a 304
+//!   does to it.
+
+pub mod directives;
+pub mod freshness;
+pub mod storable;
+pub mod validation;
+pub mod vary;

@@ -1,0 +1,204 @@
+//! Which requests a stored response answers (RFC 9111, section 4.1).
+
+use http::header::{ACCEPT_ENCODING, VARY};
+use http::{HeaderMap, HeaderName};
+
+/// A response that varies on more fields is not stored.
+const MAX_NAMES: usize = 16;
+
+/// The fields that `Vary` names, sorted, each once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VaryNames(Box<[HeaderName]>);
+
+/// `Vary` is `*`, is malformed, or names too many fields: no request but its own is
+/// answered by the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VariesOnEverything;
+
+impl VaryNames {
+    /// Reads the field.
+    ///
+    /// # Errors
+    /// See [`VariesOnEverything`].
+    pub fn read(response: &HeaderMap) -> Result<Self, VariesOnEverything> {
+        let mut names = Vec::new();
+        for line in response.get_all(VARY) {
+            let line = line.to_str().map_err(|_| VariesOnEverything)?;
+            for name in line.split(',').map(str::trim).filter(|n| !n.is_empty()) {
+                if name == "*" {
+                    return Err(VariesOnEverything);
+                }
+                names.push(name.parse::<HeaderName>().map_err(|_| VariesOnEverything)?);
+                if names.len() > MAX_NAMES {
+                    return Err(VariesOnEverything);
+                }
+            }
+        }
+        names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        names.dedup();
+        Ok(Self(names.into()))
+    }
+
+    /// What the request has in these fields.
+    #[must_use]
+    pub fn select(&self, request: &HeaderMap) -> Selection {
+        Selection {
+            values: self
+                .0
+                .iter()
+                .map(|name| normalized(request, name))
+                .collect(),
+            names: self.clone(),
+        }
+    }
+}
+
+/// The values of the fields that `Vary` names, of the request that was answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    names: VaryNames,
+    values: Box<[Option<Box<str>>]>,
+}
+
+impl Selection {
+    /// Whether the response answers this request too.
+    #[must_use]
+    pub fn matches(&self, request: &HeaderMap) -> bool {
+        self.names
+            .0
+            .iter()
+            .zip(&self.values)
+            .all(|(name, value)| normalized(request, name) == *value)
+    }
+
+    /// The fields.
+    #[must_use]
+    pub fn names(&self) -> &VaryNames {
+        &self.names
+    }
+
+    /// Whether every request is answered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.0.is_empty()
+    }
+
+    /// Bytes it takes, besides itself.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.values
+            .iter()
+            .map(|value| 48 + value.as_ref().map_or(0, |v| v.len()))
+            .sum()
+    }
+}
+
+/// The value of a field as it is compared: lines joined, white space around commas
+/// gone. Of `Accept-Encoding` only which codings are acceptable counts.
+fn normalized(request: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
+    let mut lines = request.get_all(name).iter().peekable();
+    lines.peek()?;
+    let mut elements: Vec<String> = Vec::new();
+    for line in lines {
+        // Bytes beyond ASCII become one character each: distinct values stay distinct.
+        let text: String = line.as_bytes().iter().copied().map(char::from).collect();
+        if name == ACCEPT_ENCODING {
+            elements.extend(text.split(',').filter_map(acceptable_coding));
+        } else {
+            elements.extend(text.split(',').map(|element| element.trim().to_owned()));
+        }
+    }
+    if name == ACCEPT_ENCODING {
+        elements.sort_unstable();
+        elements.dedup();
+    }
+    Some(elements.join(",").into())
+}
+
+/// The coding of an element of `Accept-Encoding`, unless its weight is zero or it
+/// is what is acceptable anyway.
+fn acceptable_coding(element: &str) -> Option<String> {
+    let mut parts = element.split(';').map(str::trim);
+    let coding = parts.next()?.to_ascii_lowercase();
+    let refused = parts.any(|part| {
+        part.strip_prefix("q=")
+            .or_else(|| part.strip_prefix("Q="))
+            .is_some_and(|q| q.trim().bytes().all(|b| b == b'0' || b == b'.'))
+    });
+    if refused && (coding == "identity" || coding == "*") {
+        // It says that something is not acceptable, which counts.
+        return Some(format!("{coding};q=0"));
+    }
+    let counts = !refused && !coding.is_empty() && coding != "identity";
+    counts.then_some(coding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn request(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(*name, value.parse().unwrap());
+        }
+        map
+    }
+
+    fn names(value: &str) -> Result<VaryNames, VariesOnEverything> {
+        VaryNames::read(&request(&[("vary", value)]))
+    }
+
+    #[test]
+    fn equivalent_requests_select_the_same_variant() {
+        let by = names("Accept-Encoding, accept-language").unwrap();
+        let stored = by.select(&request(&[
+            ("accept-encoding", "gzip, br;q=0.5, zstd;q=0"),
+            ("accept-language", "de, en"),
+        ]));
+        assert!(stored.matches(&request(&[
+            ("accept-encoding", "BR,identity"),
+            ("accept-encoding", "gzip;q=1.0"),
+            ("accept-language", "de ,en"),
+        ])));
+        for other in [
+            [("accept-encoding", "gzip"), ("accept-language", "de, en")],
+            [
+                ("accept-encoding", "gzip, br, identity;q=0"),
+                ("accept-language", "de, en"),
+            ],
+            [
+                ("accept-encoding", "gzip, br"),
+                ("accept-language", "en, de"),
+            ],
+        ] {
+            assert!(!stored.matches(&request(&other)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn an_absent_field_is_not_an_empty_one() {
+        let stored = names("x").unwrap().select(&request(&[]));
+        assert!(stored.matches(&request(&[("y", "1")])));
+        assert!(!stored.matches(&request(&[("x", "")])));
+    }
+
+    #[test]
+    fn what_varies_on_everything_is_told() {
+        assert_eq!(names("a, *"), Err(VariesOnEverything));
+        assert_eq!(names("a b"), Err(VariesOnEverything));
+        let many: Vec<_> = (0..17).map(|n| format!("x{n}")).collect();
+        assert_eq!(names(&many.join(",")), Err(VariesOnEverything));
+        assert_eq!(names("").unwrap(), VaryNames::default());
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_always_selects_its_own_variant(value in "[ -~]{0,30}") {
+            let by = names("accept-encoding, accept").unwrap();
+            let request = request(&[("accept-encoding", &value), ("accept", &value)]);
+            prop_assert!(by.select(&request).matches(&request));
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Where copies are: a bounded table, in memory.
+//!
+//! The table is `quick_cache`: a look-up takes a shared lock of one shard for as long
+//! as it takes to copy a pointer, and a scan over many keys does not push out the hot
+//! ones. The measurements behind the choice are in `ARCHITECTURE.md`.
+
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use parking_lot::Mutex;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+
+use super::key::{Key, KeyRef};
+use super::stored::{Resource, Stored};
+use super::tags::Touched;
+
+/// Every shard holds several of the largest objects that sites store by default.
+const SHARD_BYTES: u64 = 64 << 20;
+/// What a copy is taken to weigh before there are any.
+const ESTIMATED_BYTES: u64 = 8 << 10;
+/// Keys looked at before others may run.
+const SWEEP_STEP: usize = 256;
+/// Locks that keep two writers of one key apart.
+const WRITERS: usize = 64;
+
+#[derive(Debug, Clone)]
+struct ByBytes;
+
+impl Weighter<Key, Arc<Resource>> for ByBytes {
+    fn weight(&self, _: &Key, resource: &Arc<Resource>) -> u64 {
+        resource.bytes()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Storage {
+    cache: Cache<Key, Arc<Resource>, ByBytes>,
+    writers: Box<[Mutex<()>]>,
+    /// The largest response that one shard can hold.
+    largest: u64,
+    hasher: DefaultHashBuilder,
+}
+
+impl Storage {
+    /// A table for so many bytes of responses, their fields, tags and keys.
+    #[must_use]
+    pub fn new(capacity: u64) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        let shards = (capacity / SHARD_BYTES)
+            .clamp(1, 4 * cores)
+            .next_power_of_two();
+        let items = usize::try_from(capacity / ESTIMATED_BYTES).unwrap_or(usize::MAX);
+        let mut options = OptionsBuilder::new();
+        options
+            .shards(usize::try_from(shards).unwrap_or(1))
+            .estimated_items_capacity(items.max(1))
+            .weight_capacity(capacity);
+        let options = options
+            .build()
+            .expect("both capacities are given, which is all that build asks for");
+        let cache = Cache::with_options(
+            options,
+            ByBytes,
+            DefaultHashBuilder::default(),
+            DefaultLifecycle::default(),
+        );
+        Self {
+            largest: cache.shard_capacity() / 2,
+            cache,
+            writers: (0..WRITERS).map(|_| Mutex::default()).collect(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    /// What is stored under a key.
+    #[must_use]
+    pub fn get(&self, key: &KeyRef<'_>) -> Option<Arc<Resource>> {
+        self.cache.get(key)
+    }
+
+    /// What is stored under a key, without counting as a use of it.
+    #[must_use]
+    pub fn peek(&self, key: &KeyRef<'_>) -> Option<Arc<Resource>> {
+        self.cache.peek(key)
+    }
+
+    /// Stores a response, unless what is stored in its place was fetched later. Whether
+    /// it was stored.
+    pub fn put(
+        &self,
+        key: &Key,
+        new: Arc<Stored>,
+        request: &HeaderMap,
+        max_variants: usize,
+    ) -> bool {
+        if new.bytes() as u64 > self.largest {
+            return false;
+        }
+        let _writing = self.writer(key).lock();
+        let old = self.cache.peek(&key.as_ref());
+        let newer = old
+            .as_deref()
+            .and_then(|resource| resource.select(request))
+            .is_some_and(|there| there.head.fence.serial > new.head.fence.serial);
+        if newer {
+            return false;
+        }
+        let key_bytes = size_of::<Key>() + key.bytes();
+        let resource = Resource::with(old.as_deref(), new, max_variants, key_bytes);
+        self.cache.insert(key.clone(), Arc::new(resource));
+        true
+    }
+
+    /// Removes what is stored under a key.
+    pub fn remove(&self, key: &Key) {
+        let _writing = self.writer(key).lock();
+        self.cache.remove(&key.as_ref());
+    }
+
+    /// Removes what no request will be answered from. Returns how many keys. It looks
+    /// at every key, a few at a time, and lets others run in between.
+    ///
+    /// A copy that a hard invalidation has hit is kept as long as it can be asked about
+    /// with an entity tag: that is cheaper than fetching it anew.
+    pub async fn sweep(&self) -> usize {
+        let mut removed = 0;
+        for (index, (key, resource)) in self.cache.iter().enumerate() {
+            if index % SWEEP_STEP == SWEEP_STEP - 1 {
+                tokio::task::yield_now().await;
+            }
+            if resource
+                .variants()
+                .iter()
+                .all(|variant| is_useless(variant))
+            {
+                let gone = self
+                    .cache
+                    .remove_if(&key.as_ref(), |there| Arc::ptr_eq(there, &resource));
+                removed += usize::from(gone.is_some());
+            }
+        }
+        removed
+    }
+
+    /// Visits up to `max` keys. Whether those were all.
+    pub fn visit(&self, max: usize, mut each: impl FnMut(&Key, &Resource)) -> bool {
+        let mut keys = self.cache.iter();
+        for (key, resource) in keys.by_ref().take(max) {
+            each(&key, &resource);
+        }
+        keys.next().is_none()
+    }
+
+    /// Keys that have something stored.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.cache.len() as u64
+    }
+
+    /// Whether nothing is stored.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that are in use, near enough.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
+    fn writer(&self, key: &Key) -> &Mutex<()> {
+        let hash = self.hasher.hash_one(key.as_ref());
+        let index = usize::try_from(hash % self.writers.len() as u64).unwrap_or(0);
+        &self.writers[index]
+    }
+}
+
+fn is_useless(variant: &Stored) -> bool {
+    let can_be_asked_about = variant.head.fields.contains_key(http::header::ETAG);
+    variant.head.fence.touched() == Touched::Hard && !can_be_asked_about
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::policy::freshness::Freshness;
+    use crate::cache::policy::storable::Terms;
+    use crate::cache::policy::vary::VaryNames;
+    use crate::cache::stamp::Stamp;
+    use crate::cache::stored::{Head, StoredBody};
+    use crate::cache::tagging::ResponseTags;
+    use crate::cache::tags::TagTable;
+    use crate::standing::Era;
+    use bytes::Bytes;
+    use http::StatusCode;
+    use std::time::Duration;
+    use tidegate_clock::BootInstant;
+    use tidegate_domain::{Mode, PathAndQuery, Revision, TagPattern};
+
+    fn key(path: &str) -> Key {
+        let url = PathAndQuery::parse(path).unwrap();
+        KeyRef {
+            site: 1,
+            host: "h",
+            url: &url,
+            extra: None,
+        }
+        .to_key()
+    }
+
+    fn stored(
+        table: &TagTable,
+        serial: u64,
+        vary: &str,
+        request: &HeaderMap,
+        len: usize,
+    ) -> Arc<Stored> {
+        let filled = Stamp::of_fill(Era(1), Revision(serial)).unwrap();
+        let mut fields = HeaderMap::new();
+        fields.insert("vary", vary.parse().unwrap());
+        Arc::new(Stored {
+            head: Head {
+                status: StatusCode::OK,
+                selection: VaryNames::read(&fields).unwrap().select(request),
+                fields,
+                withheld: HeaderMap::new(),
+                tags: ResponseTags::default(),
+                fence: table
+                    .hold(filled, serial, &[], BootInstant::default())
+                    .unwrap(),
+                terms: Terms {
+                    freshness: Freshness {
+                        received: BootInstant::default(),
+                        initial_age: Duration::ZERO,
+                        lifetime: Duration::from_secs(60),
+                    },
+                    no_cache: false,
+                    stale_while_revalidate: Duration::ZERO,
+                    stale_if_error: Duration::ZERO,
+                    max_stale_allowed: false,
+                },
+            },
+            body: StoredBody::One(Bytes::from(vec![0; len])),
+        })
+    }
+
+    fn asking(value: &str) -> HeaderMap {
+        [("x".parse().unwrap(), value.parse().unwrap())]
+            .into_iter()
+            .collect()
+    }
+
+    #[test]
+    fn bytes_stay_below_the_bound_whatever_is_stored() {
+        let (storage, table) = (Storage::new(1 << 20), TagTable::default());
+        for n in 0..500 {
+            let one = stored(&table, 1, "", &HeaderMap::new(), 10_000);
+            assert!(storage.put(&key(&format!("/{n}")), one, &HeaderMap::new(), 4));
+            assert!(storage.bytes() <= 1 << 20);
+        }
+        assert!(storage.len() > 50, "{}", storage.len());
+        let large = stored(&table, 1, "", &HeaderMap::new(), 1 << 20);
+        assert!(!storage.put(&key("/large"), large, &HeaderMap::new(), 4));
+    }
+
+    #[test]
+    fn variants_are_bounded_and_a_newer_fetch_is_never_replaced_by_an_older_one() {
+        let (storage, table) = (Storage::new(1 << 20), TagTable::default());
+        for (serial, value) in [(1, "a"), (2, "b"), (3, "c")] {
+            let one = stored(&table, serial, "x", &asking(value), 10);
+            assert!(storage.put(&key("/"), one, &asking(value), 2));
+        }
+        let there = storage.get(&key("/").as_ref()).unwrap();
+        assert_eq!(there.variants().len(), 2);
+        assert!(there.select(&asking("a")).is_none());
+        assert_eq!(there.select(&asking("b")).unwrap().head.fence.serial, 2);
+        let older = stored(&table, 1, "x", &asking("b"), 10);
+        assert!(!storage.put(&key("/"), older, &asking("b"), 2));
+    }
+
+    #[tokio::test]
+    async fn a_sweep_removes_what_can_neither_be_used_nor_asked_about() {
+        let (storage, table) = (Storage::new(1 << 20), TagTable::default());
+        for (serial, path) in [(1, "/dead"), (9, "/alive")] {
+            let one = stored(&table, serial, "", &HeaderMap::new(), 10);
+            storage.put(&key(path), one, &HeaderMap::new(), 2);
+        }
+        let stamp = Stamp::of_invalidation(Era(1), Revision(5));
+        table.apply(
+            stamp,
+            Mode::Hard,
+            &[TagPattern::everything()],
+            BootInstant::default(),
+        );
+        assert_eq!(storage.sweep().await, 1);
+        assert!(storage.get(&key("/dead").as_ref()).is_none());
+        assert!(storage.get(&key("/alive").as_ref()).is_some());
+    }
+}

@@ -1,0 +1,243 @@
+//! A stored response, and all those that are stored under one key.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::ETAG;
+use http::{HeaderMap, StatusCode};
+
+use super::policy::freshness::date;
+use super::policy::storable::Terms;
+use super::policy::vary::Selection;
+use super::tagging::ResponseTags;
+use super::tags::Fence;
+use crate::conditional::Validators;
+
+/// Bodies are kept in pieces of this size, in buffers of their own: what comes off
+/// the wire is a slice of a read buffer and would keep all of that alive.
+const SEGMENT_BYTES: usize = 1 << 20;
+
+/// What a response takes besides its fields and body: itself, counts, its entries in
+/// tables.
+const FIXED_BYTES: usize = 640;
+/// What a field takes besides its text.
+const FIELD_BYTES: usize = 72;
+/// What a tag takes besides its text: its mark, its place in the table.
+const TAG_BYTES: usize = 144;
+
+/// Everything about a stored response but its body.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// Status.
+    pub status: StatusCode,
+    /// The fields that leave with it.
+    pub fields: HeaderMap,
+    /// Fields of the origin that do not leave, or leave with another value: its own
+    /// `Cache-Control` where the site replaces it, and tags.
+    pub withheld: HeaderMap,
+    /// Tags that the origin gave it.
+    pub tags: ResponseTags,
+    /// Where it stands between fetches and invalidations.
+    pub fence: Fence,
+    /// How it may be used.
+    pub terms: Terms,
+    /// Which requests it answers.
+    pub selection: Selection,
+}
+
+impl Head {
+    /// The fields as the origin sent them.
+    #[must_use]
+    pub fn origin_fields(&self) -> HeaderMap {
+        let mut fields = self.fields.clone();
+        for name in self.withheld.keys() {
+            fields.remove(name);
+            for value in self.withheld.get_all(name) {
+                fields.append(name, value.clone());
+            }
+        }
+        fields
+    }
+
+    /// What it is validated by.
+    #[must_use]
+    pub fn validators(&self) -> Validators<'_> {
+        Validators {
+            etag: self.fields.get(ETAG).and_then(|value| value.to_str().ok()),
+            last_modified: date(&self.fields, &http::header::LAST_MODIFIED),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let of_fields = |map: &HeaderMap| -> usize {
+            map.iter()
+                .map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len())
+                .sum()
+        };
+        let tags: usize = self.tags.own.iter().map(|tag| tag.as_str().len()).sum();
+        FIXED_BYTES
+            + of_fields(&self.fields)
+            + of_fields(&self.withheld)
+            + tags
+            + TAG_BYTES * self.fence.marks()
+            + self.selection.bytes()
+    }
+}
+
+/// A body in memory.
+#[derive(Debug, Clone)]
+pub enum StoredBody {
+    /// In one piece.
+    One(Bytes),
+    /// In several.
+    Many(Arc<[Bytes]>),
+}
+
+impl StoredBody {
+    /// Copies chunks into buffers of its own.
+    #[must_use]
+    pub fn copy_of<'a>(chunks: impl Iterator<Item = &'a Bytes>, len: usize) -> Self {
+        if len == 0 {
+            return Self::One(Bytes::new());
+        }
+        let mut segments = Vec::with_capacity(len.div_ceil(SEGMENT_BYTES));
+        let mut left = len;
+        let mut segment = BytesMut::with_capacity(left.min(SEGMENT_BYTES));
+        for chunk in chunks {
+            let mut rest = &chunk[..];
+            while !rest.is_empty() {
+                let room = SEGMENT_BYTES - segment.len();
+                let (now, later) = rest.split_at(rest.len().min(room));
+                segment.extend_from_slice(now);
+                left = left.saturating_sub(now.len());
+                rest = later;
+                if segment.len() == SEGMENT_BYTES {
+                    segments.push(segment.freeze());
+                    segment = BytesMut::with_capacity(left.min(SEGMENT_BYTES));
+                }
+            }
+        }
+        if !segment.is_empty() {
+            segments.push(segment.freeze());
+        }
+        match <[Bytes; 1]>::try_from(segments) {
+            Ok([one]) => Self::One(one),
+            Err(many) => Self::Many(many.into()),
+        }
+    }
+
+    /// Its length.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::One(bytes) => bytes.len(),
+            Self::Many(segments) => segments.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    /// Whether it is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A stored response.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// All but its body.
+    pub head: Head,
+    /// Its body.
+    pub body: StoredBody,
+}
+
+impl Stored {
+    /// Bytes it takes in memory, near enough.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.head.bytes() + self.body.len()
+    }
+}
+
+/// The responses stored under one key, newest first. It is never changed, only
+/// replaced, so that a reader needs no lock.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    variants: Box<[Arc<Stored>]>,
+    bytes: u64,
+}
+
+impl Resource {
+    /// The resource with one more response, which takes the place of those that answer
+    /// the same requests. The oldest go if there are more than `max`.
+    #[must_use]
+    pub fn with(old: Option<&Self>, new: Arc<Stored>, max: usize, key_bytes: usize) -> Self {
+        let others = old.map_or(&[][..], |resource| &resource.variants);
+        let kept = others
+            .iter()
+            .filter(|other| other.head.selection != new.head.selection)
+            // Where the origin has changed what it varies on, the older ones go.
+            .filter(|other| other.head.selection.names() == new.head.selection.names())
+            .take(max.saturating_sub(1))
+            .cloned();
+        let variants: Box<[_]> = std::iter::once(new.clone()).chain(kept).collect();
+        let bytes: usize = variants.iter().map(|variant| variant.bytes()).sum();
+        Self {
+            variants,
+            bytes: (bytes + key_bytes) as u64,
+        }
+    }
+
+    /// The newest response that answers this request.
+    #[must_use]
+    pub fn select(&self, request: &HeaderMap) -> Option<&Arc<Stored>> {
+        self.variants
+            .iter()
+            .find(|variant| variant.head.selection.matches(request))
+    }
+
+    /// The newest response.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Arc<Stored>> {
+        self.variants.first()
+    }
+
+    /// All of them, newest first.
+    #[must_use]
+    pub fn variants(&self) -> &[Arc<Stored>] {
+        &self.variants
+    }
+
+    /// Bytes it takes in memory, near enough.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_copied_whole_into_segments() {
+        let chunks: Vec<Bytes> = (0..40_u8).map(|n| vec![n; 70_000].into()).collect();
+        let len = chunks.iter().map(Bytes::len).sum();
+        let StoredBody::Many(segments) = StoredBody::copy_of(chunks.iter(), len) else {
+            panic!("it is larger than a segment");
+        };
+        assert!(
+            segments[..segments.len() - 1]
+                .iter()
+                .all(|s| s.len() == SEGMENT_BYTES)
+        );
+        assert_eq!(segments.concat(), chunks.concat());
+    }
+
+    #[test]
+    fn a_small_body_is_one_piece() {
+        let chunks = [Bytes::from_static(b"ab"), Bytes::from_static(b"c")];
+        assert!(matches!(StoredBody::copy_of(chunks.iter(), 3), StoredBody::One(b) if b == "abc"));
+        assert!(StoredBody::copy_of([].iter(), 0).is_empty());
+    }
+}
