@@ -10,15 +10,19 @@ const money = new Intl.NumberFormat(undefined, { style: "currency", currency: "E
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 let shown = { version: 0 };
+let turns = 0;
 
 // `fetchItem` of an event asks for an answer that is not older than that event.
 async function show(fetchItem, why) {
   const card = byId("item");
+  const turn = ++turns;
   card.setAttribute("aria-busy", "true");
   try {
     const response = await fetchItem(ITEM);
     if (!response.ok) throw new Error(`the edge answered ${response.status}`);
     const item = await response.json();
+    // A slow answer may come after one that was asked for later.
+    if (turn !== turns) return;
     byId("item-name").textContent = item.name;
     byId("item-price").textContent = money.format(item.price_cents / 100);
     byId("item-version").textContent = item.version;
@@ -28,9 +32,9 @@ async function show(fetchItem, why) {
     if (item.version !== shown.version && shown.version !== 0) flash(card);
     shown = item;
   } catch (error) {
-    byId("message").textContent = `Not fetched: ${error.message}.`;
+    if (turn === turns) byId("message").textContent = `Not fetched: ${error.message}.`;
   } finally {
-    card.removeAttribute("aria-busy");
+    if (turn === turns) card.removeAttribute("aria-busy");
   }
 }
 
