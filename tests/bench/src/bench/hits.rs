@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::load::http::Connection;
 use crate::load::{runtime, wrk};
 use crate::origin::Origin;
+use crate::peer::nginx::CacheFiles;
 use crate::peer::{Server, nginx, tidegate, varnish};
 use crate::report::{Budget, Column, Section};
 use crate::stats::median;
@@ -27,6 +28,7 @@ const P99: Column = Column {
 };
 
 const NGINX: &str = "nginx proxy_cache";
+const NGINX_OPEN: &str = "nginx, open_file_cache";
 const VARNISH: &str = "Varnish";
 const FLOOR: &str = "nginx return (floor)";
 
@@ -78,7 +80,14 @@ fn measure(context: &Context, variant: &Variant) -> anyhow::Result<Section> {
             TIDEGATE,
             tidegate::dev(context, origin.address).map(|dev| dev.server),
         ),
-        (NGINX, nginx::proxy_cache(context, origin.address)),
+        (
+            NGINX,
+            nginx::proxy_cache(context, origin.address, CacheFiles::OpenedEachTime),
+        ),
+        (
+            NGINX_OPEN,
+            nginx::proxy_cache(context, origin.address, CacheFiles::KeptOpen),
+        ),
         (VARNISH, varnish::start(context, origin.address)),
         (FLOOR, nginx::return_bytes(context, &origin.body)),
     ];
@@ -119,6 +128,7 @@ fn measure(context: &Context, variant: &Variant) -> anyhow::Result<Section> {
         ];
         section.row(subject.name, &subject.server.version, values);
     }
+    section.compare(RATE.name, TIDEGATE, NGINX_OPEN, None);
     for (peer, budget) in [NGINX, VARNISH, FLOOR].into_iter().zip(variant.budgets) {
         section.compare(RATE.name, TIDEGATE, peer, budget);
     }

@@ -10,20 +10,38 @@ use super::{Absent, Server, first_line, free_address, log, version_in, wait_for_
 use crate::context::Context;
 use crate::install::NGINX;
 
+/// Whether nginx keeps the files of its cache open, which saves an open() for each hit
+/// and is not what it does by default.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum CacheFiles {
+    OpenedEachTime,
+    KeptOpen,
+}
+
 /// A cache in front of `origin`, its files in memory.
-pub(crate) fn proxy_cache(context: &Context, origin: SocketAddr) -> Result<Server, Absent> {
+pub(crate) fn proxy_cache(
+    context: &Context,
+    origin: SocketAddr,
+    files: CacheFiles,
+) -> Result<Server, Absent> {
     NGINX.ensure()?;
     let address = free_address()?;
-    // `open_file_cache` saves nginx an open() for each hit.
+    let (name, open_files) = match files {
+        CacheFiles::OpenedEachTime => ("nginx-proxy-cache", ""),
+        CacheFiles::KeptOpen => (
+            "nginx-proxy-cache-open",
+            "open_file_cache max=10000 inactive=1h; open_file_cache_valid 1h;",
+        ),
+    };
     let http = format!(
         "proxy_cache_path cache keys_zone=cache:16m inactive=1h use_temp_path=off;
-         open_file_cache max=10000 inactive=1h; open_file_cache_valid 1h;
+         {open_files}
          server {{
              listen {address} backlog=4096;
              location / {{ proxy_pass http://{origin}; proxy_cache cache; }}
          }}"
     );
-    Ok(start(context, "nginx-proxy-cache", address, "", &http)?)
+    Ok(start(context, name, address, "", &http)?)
 }
 
 /// The same bytes without a cache or an origin.
