@@ -7,11 +7,20 @@
 //! - `state`: applies commands, deterministically, to an ordered key-value store.
 //! - `log`: gives commands their revisions and makes them durable with their effect.
 //! - `blobs`: content by digest.
-//! - `fleet`: which edges there are, what they have applied, what they may do.
-//! - `grpc`, `admin`: adapters for callers; they decide nothing.
+//! - [`fleet`]: which edges there are, what they have applied, what they may do.
+//! - [`releases`]: what is checked and computed before a release is published or
+//!   activated.
+//! - [`grpc`], `admin`: adapters for callers; they decide nothing.
+//! - [`config`], [`app`]: flags, and how the rooms are put together.
 
+mod admin;
+pub mod app;
 pub mod blobs;
 pub mod command;
+pub mod config;
+mod durable;
 pub mod fleet;
+pub mod grpc;
 pub mod log;
+pub mod releases;
 pub mod state;

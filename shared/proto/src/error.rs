@@ -104,7 +104,14 @@ impl Code {
 pub struct Error {
     code: Code,
     message: String,
-    field: Option<FieldError>,
+    violation: Option<Violation>,
+}
+
+/// What is wrong with which field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Violation {
+    field: String,
+    description: String,
 }
 
 impl Error {
@@ -113,7 +120,20 @@ impl Error {
         Self {
             code,
             message: message.into(),
-            field: None,
+            violation: None,
+        }
+    }
+
+    /// An error of a field that the caller sent, in a text of its own.
+    pub fn in_field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self {
+            code: Code::InvalidArgument,
+            violation: Some(Violation {
+                field: field.into(),
+                description: message.clone(),
+            }),
+            message,
         }
     }
 
@@ -135,7 +155,10 @@ impl From<FieldError> for Error {
         Self {
             code: Code::InvalidArgument,
             message: field.to_string(),
-            field: Some(field),
+            violation: Some(Violation {
+                description: format!("\"{}\"; allowed: {}", field.value, field.allowed),
+                field: field.field,
+            }),
         }
     }
 }
@@ -152,9 +175,8 @@ impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
         let mut details = ErrorDetails::new();
         details.set_error_info(error.code.reason(), DOMAIN, []);
-        if let Some(field) = &error.field {
-            let description = format!("\"{}\"; allowed: {}", field.value, field.allowed);
-            details.add_bad_request_violation(&field.field, description);
+        if let Some(violation) = error.violation {
+            details.add_bad_request_violation(violation.field, violation.description);
         }
         Self::with_error_details(error.code.grpc(), error.message, details)
     }

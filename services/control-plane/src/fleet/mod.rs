@@ -13,11 +13,11 @@ mod completion;
 mod heads;
 mod heartbeat;
 mod instance;
-mod jitter;
 mod metrics;
 mod position;
 mod settings;
 mod sites;
+mod stale;
 mod store;
 mod streams;
 mod subscription;
@@ -177,15 +177,24 @@ impl Fleet {
         self.inner.lock().table.counts(now)
     }
 
-    /// Notes for how long a site lets edges serve without a lease.
-    pub fn allow_stale(&self, stale_for: Duration) {
-        self.inner.lock().table.allow_stale(stale_for);
+    /// Allows a site's edges to serve at least for so long without a lease. To be
+    /// called before an edge can hear of it.
+    pub fn allow_stale(&self, site: &SiteName, bound: Duration) {
+        self.inner.lock().table.allow_stale(site, bound);
     }
 
-    /// For how long an edge may serve without a lease at most.
+    /// Sets for how long a site's edges may serve without a lease. Edges that did
+    /// not hear of it go on by the bound before, and are waited for accordingly.
+    pub fn set_stale(&self, site: &SiteName, bound: Duration) {
+        let now = self.clock.boot();
+        self.inner.lock().table.set_stale(site, bound, now);
+    }
+
+    /// What a change of a site's content is to be waited for as.
     #[must_use]
-    pub fn longest_stale(&self) -> Duration {
-        self.inner.lock().table.longest_stale()
+    pub fn content_of(&self, site: &SiteName) -> Subject {
+        let now = self.clock.boot();
+        self.inner.lock().table.content_of(site, now)
     }
 
     /// Waits until every edge with an open stream holds a release's blobs, at most

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_domain::{Cursor, EdgeId, InstanceId, Revision};
+use tidegate_net::spread;
 use tidegate_proto::v1::subscribe_response::Frame;
 use tidegate_proto::{duration_to_wire, v1};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::Fleet;
-use super::jitter::{lifetime, spread};
 use super::position::{Misplaced, locate};
 use super::sites::SiteSet;
 use super::streams::{Opened, Question};
@@ -312,6 +312,11 @@ impl Stream {
         // Whether it arrives or not, the stream ends.
         let _ = tokio::time::timeout(GOODBYE, self.sender.send(frame)).await;
     }
+}
+
+/// 80 to 100 % of the longest.
+fn lifetime(longest: Duration) -> Duration {
+    longest.mul_f64(0.8) + spread(longest.mul_f64(0.2))
 }
 
 fn query(question: &Question) -> Frame {

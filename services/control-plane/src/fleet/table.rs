@@ -11,11 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tidegate_clock::BootInstant;
-use tidegate_domain::{Digest, EdgeId, InstanceId, Revision};
+use tidegate_domain::{Digest, EdgeId, InstanceId, Revision, SiteName};
 
 use super::heads::Heads;
 use super::instance::{EdgeView, Instance, Stats};
 use super::settings::FleetSettings;
+use super::stale::StaleBounds;
 
 /// What a predecessor left behind about one instance.
 #[derive(Debug, Clone)]
@@ -127,8 +128,7 @@ pub(crate) struct Table {
     min_applied: Revision,
     instances: BTreeMap<InstanceId, Instance>,
     heads: Heads,
-    /// The longest any site lets an edge serve without a lease.
-    longest_stale: Duration,
+    stale: StaleBounds,
 }
 
 impl Table {
@@ -157,7 +157,7 @@ impl Table {
             min_applied: head,
             instances: instances.collect(),
             heads: Heads::new(now, head),
-            longest_stale: Duration::ZERO,
+            stale: StaleBounds::default(),
             settings,
         }
     }
@@ -348,19 +348,29 @@ impl Table {
             .all(|i| i.prepared.contains(release))
     }
 
-    /// Notes for how long a site lets edges serve without a lease. Never lowered in
-    /// a term: an edge that is cut off goes by what it knew.
-    pub(crate) fn allow_stale(&mut self, stale_for: Duration) {
-        self.longest_stale = self.longest_stale.max(stale_for);
+    /// Allows a site's edges to serve at least for so long without a lease. To be
+    /// called before an edge can hear of it.
+    pub(crate) fn allow_stale(&mut self, site: &SiteName, bound: Duration) {
+        self.stale.allow(site, bound);
     }
 
-    /// For how long an edge may serve without a lease at most.
-    pub(crate) fn longest_stale(&self) -> Duration {
-        self.longest_stale
+    /// Sets for how long a site's edges may serve without a lease.
+    pub(crate) fn set_stale(&mut self, site: &SiteName, bound: Duration, now: BootInstant) {
+        // One that did not hear of it is renewed for one more heartbeat at most.
+        let longest_lease = self.settings.counted_lease() + self.settings.heartbeat;
+        self.stale.set(site, bound, now, longest_lease);
+    }
+
+    /// What a change of a site's content is to be waited for as.
+    pub(crate) fn content_of(&self, site: &SiteName, now: BootInstant) -> Subject {
+        Subject::Content {
+            stale_for: self.stale.get(site, now),
+        }
     }
 
     /// Instances of which nothing is expected any more.
-    pub(crate) fn forgettable(&self, now: BootInstant) -> Vec<InstanceId> {
+    pub(crate) fn forgettable(&mut self, now: BootInstant) -> Vec<InstanceId> {
+        self.stale.sweep(now);
         let all = self.instances.iter();
         all.filter(|(id, _)| self.is_forgettable(id, now))
             .map(|(id, _)| id.clone())
@@ -387,13 +397,14 @@ impl Table {
         if now <= silent_since {
             return false;
         }
+        let longest_stale = self.stale.longest(now);
         let kept = if instance.left {
             // Long enough that a late heartbeat of it does not bring it back.
             self.settings.counted_lease()
         } else if self.is_superseded(id, instance) {
-            self.longest_stale
+            longest_stale
         } else {
-            self.settings.forget_after.max(self.longest_stale)
+            self.settings.forget_after.max(longest_stale)
         };
         now >= silent_since + kept
     }

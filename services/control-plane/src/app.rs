@@ -1,0 +1,341 @@
+//! Puts the rooms together: `Config` -> [`build`] -> [`App`] -> [`App::run`] until
+//! shutdown -> drain with a deadline. Listeners, clock and shutdown come from
+//! outside, so that tests and `tidegate dev` run it in their own process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tidegate_clock::Clock;
+use tidegate_net::ListenError;
+use tidegate_telemetry::{FilterHandle, Health, MetricError, Registry};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::blobs::{BlobError, BlobStore, LocalBlobs, collect_garbage};
+use crate::config::{Config, ConfigError};
+use crate::durable::Durable;
+use crate::fleet::{Fleet, FleetMetrics, StoreError};
+use crate::grpc::{Context, stale_bound};
+use crate::log::{EmbeddedLog, Facts as _, OpenError, OpenOptions, SharedLog};
+use crate::releases::Releases;
+use crate::state::Reader;
+use crate::{admin, grpc};
+
+/// The one condition of readiness: the log takes writes.
+const LOG: &str = "log";
+/// How often the log is tried.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// A write that takes longer than this is a failed one, as far as readiness goes.
+const PROBE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Where the control plane is served.
+#[derive(Debug)]
+pub struct Listeners {
+    /// gRPC.
+    pub grpc: TcpListener,
+    /// `/livez`, `/readyz`, `/metrics`.
+    pub admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds the addresses of the configuration.
+    ///
+    /// # Errors
+    /// One is in use, not of this machine, or open to others without `--insecure`.
+    pub fn bind(config: &Config) -> Result<Self, ListenError> {
+        Ok(Self {
+            grpc: bind("--grpc-listen", config.grpc_listen, config.insecure)?,
+            admin: bind("--admin-listen", config.admin_listen, config.insecure)?,
+        })
+    }
+}
+
+fn bind(
+    flag: &'static str,
+    address: SocketAddr,
+    insecure: bool,
+) -> Result<TcpListener, ListenError> {
+    let listener = tidegate_net::bind(flag, address, insecure)?;
+    TcpListener::from_std(listener).map_err(|error| ListenError::Other {
+        flag,
+        address,
+        error,
+    })
+}
+
+/// The addresses that are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// `/livez`, `/readyz`, `/metrics`.
+    pub admin: SocketAddr,
+}
+
+/// A control plane cannot be built.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// The configuration contradicts itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The blobs cannot be opened.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// The records of leases cannot be read.
+    #[error(transparent)]
+    Leases(#[from] StoreError),
+    /// A metric is registered twice.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    /// A listener has no address, or a thread failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// A control plane that is ready to run.
+pub struct App {
+    config: Config,
+    listeners: Listeners,
+    addresses: Addresses,
+    clock: Arc<dyn Clock>,
+    log: Arc<EmbeddedLog>,
+    blobs: Arc<dyn BlobStore>,
+    fleet: Arc<Fleet>,
+    health: Health,
+    registry: Registry,
+    log_filter: Option<FilterHandle>,
+}
+
+/// Opens the store and puts everything together. Nothing is served yet; callers
+/// that connect already wait.
+///
+/// # Errors
+/// The configuration contradicts itself, or the data folder cannot be used.
+pub async fn build(
+    config: Config,
+    listeners: Listeners,
+    clock: Arc<dyn Clock>,
+) -> Result<App, BuildError> {
+    config.check()?;
+    let addresses = Addresses {
+        grpc: listeners.grpc.local_addr()?,
+        admin: listeners.admin.local_addr()?,
+    };
+    let registry = Registry::new();
+    let (log, blobs) = open(&config, &clock).await?;
+    let reader = log.reader();
+    let shared: SharedLog = log.clone();
+    let store = Arc::new(Durable::new(log.clone(), reader.clone()));
+    let fleet = Fleet::new(
+        config.fleet.clone(),
+        shared.clone(),
+        store,
+        clock.clone(),
+        FleetMetrics::register(&registry)?,
+    )?;
+    for site in reader.snapshot(|_| true).1 {
+        fleet.set_stale(&site.name, stale_bound(site.config.config()));
+    }
+    admin::register(&registry, &shared, &fleet)?;
+    Ok(App {
+        config,
+        listeners,
+        addresses,
+        clock,
+        log,
+        blobs,
+        fleet,
+        health: Health::new(&[LOG]),
+        registry,
+        log_filter: None,
+    })
+}
+
+async fn open(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Arc<EmbeddedLog>, Arc<dyn BlobStore>), BuildError> {
+    let mut options = OpenOptions::new(config.data.clone(), clock.clone());
+    options.log.retention = config.retention;
+    options.log.entry_quota = config.entry_quota;
+    let folder = config.data.join("blobs");
+    let (max_bytes, clock) = (config.max_blob_bytes, clock.clone());
+    let opened = tokio::task::spawn_blocking(move || -> Result<_, BuildError> {
+        let log = EmbeddedLog::open(options)?;
+        let blobs = LocalBlobs::open(&folder, max_bytes, clock)?;
+        Ok((log, Arc::new(blobs) as Arc<dyn BlobStore>))
+    });
+    opened.await.map_err(std::io::Error::other)?
+}
+
+/// A control plane ended badly.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// gRPC failed.
+    #[error("gRPC: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+    /// The admin port failed.
+    #[error("admin port: {0}")]
+    Admin(#[from] std::io::Error),
+}
+
+impl App {
+    /// Where it is served.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Whether it can do its work.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Lets callers of `SetLogLevel` change what this process logs.
+    #[must_use]
+    pub fn with_log_filter(mut self, handle: FilterHandle) -> Self {
+        self.log_filter = Some(handle);
+        self
+    }
+
+    /// Serves until `shutdown`, then drains: readiness goes off, edges are told to
+    /// come back later, calls in flight end, and the log is closed. What has not
+    /// ended by the deadline is cut off.
+    ///
+    /// # Errors
+    /// A listener failed.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
+        let context = self.context();
+        let Self {
+            config,
+            listeners,
+            log,
+            blobs,
+            fleet,
+            health,
+            registry,
+            ..
+        } = self;
+        // Set once calls shall end; the admin port answers until the very end.
+        let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
+        let mut background = tokio::task::JoinSet::new();
+        background.spawn(fleet.clone().run());
+        background.spawn(probe(log.clone(), health.clone()));
+        background.spawn(collect(log.reader(), blobs, config.clone()));
+        let admin = tokio::spawn(admin::serve(
+            listeners.admin,
+            health.clone(),
+            registry,
+            ended.clone(),
+        ));
+        let mut grpc = tokio::spawn(grpc::serve(
+            context,
+            listeners.grpc,
+            health.clone(),
+            closing.clone(),
+        ));
+        let served = tokio::select! {
+            () = shutdown.cancelled() => {
+                tracing::info!(deadline = ?config.drain_deadline, "draining");
+                health.drain();
+                fleet.drain();
+                closing.cancel();
+                let drained = async {
+                    fleet.drained().await;
+                    (&mut grpc).await
+                };
+                match tokio::time::timeout(config.drain_deadline, drained).await {
+                    Ok(ended) => flatten(ended),
+                    Err(_) => {
+                        tracing::warn!("the drain deadline has passed; calls in flight are cut off");
+                        Ok(())
+                    }
+                }
+            }
+            ended = &mut grpc => {
+                health.drain();
+                fleet.drain();
+                flatten(ended)
+            }
+        };
+        grpc.abort();
+        background.abort_all();
+        log.stop().await;
+        ended.cancel();
+        let admin = tokio::time::timeout(Duration::from_secs(1), admin).await;
+        served?;
+        match admin {
+            Ok(Ok(served)) => Ok(served?),
+            // A caller that does not let go of the admin port is cut off.
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    fn context(&self) -> Arc<Context> {
+        let log: SharedLog = self.log.clone();
+        let releases = Releases::new(
+            log.clone(),
+            self.log.reader(),
+            self.blobs.clone(),
+            self.fleet.clone(),
+            self.clock.clone(),
+        );
+        Context::new(
+            log,
+            self.log.reader(),
+            self.blobs.clone(),
+            self.fleet.clone(),
+            releases,
+            self.clock.clone(),
+            self.config.limits.clone(),
+            self.log_filter.clone(),
+        )
+    }
+}
+
+fn flatten(
+    ended: Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>,
+) -> Result<(), RunError> {
+    match ended {
+        Ok(served) => Ok(served?),
+        Err(error) => Err(RunError::Admin(std::io::Error::other(error))),
+    }
+}
+
+/// Keeps readiness true: the log is ready as long as writes become durable.
+async fn probe(log: Arc<EmbeddedLog>, health: Health) {
+    let mut tick = tokio::time::interval(PROBE_EVERY);
+    loop {
+        tick.tick().await;
+        let written = tokio::time::timeout(PROBE_DEADLINE, log.ensure_recent_write(PROBE_EVERY));
+        let met = match written.await {
+            Ok(written) => written.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no write became durable in {PROBE_DEADLINE:?}")),
+        };
+        health.set_ready(LOG, met);
+    }
+}
+
+/// Removes blobs that nothing names.
+async fn collect(reader: Reader, blobs: Arc<dyn BlobStore>, config: Config) {
+    let mut tick = tokio::time::interval(config.blob_collect_every);
+    // The first one comes at once, when there is enough to do.
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        let (reader, blobs, grace) = (reader.clone(), blobs.clone(), config.blob_grace);
+        let collected =
+            tokio::task::spawn_blocking(move || collect_garbage(&reader, &*blobs, grace)).await;
+        match collected {
+            Ok(Ok(collected)) => tracing::debug!(?collected, "blobs were collected"),
+            Ok(Err(error)) => tracing::error!(%error, "blobs could not be collected"),
+            Err(error) => tracing::error!(%error, "collecting blobs failed"),
+        }
+    }
+}

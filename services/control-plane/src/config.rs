@@ -1,0 +1,364 @@
+//! Flags and variables, and what they mean.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, ValueEnum};
+use thiserror::Error;
+use tidegate_telemetry::LogFormat;
+
+use crate::fleet::{FleetSettings, SettingsError};
+use crate::grpc::Limits;
+use crate::log::Retention;
+use crate::state::EntryQuota;
+
+/// What a control plane is built from. Made from flags by [`Flags::config`], or in
+/// process by [`Config::new`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where gRPC is served.
+    pub grpc_listen: SocketAddr,
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    pub admin_listen: SocketAddr,
+    /// Whether listeners without authentication may be reached from elsewhere.
+    pub insecure: bool,
+    /// Folder of everything that is kept.
+    pub data: PathBuf,
+    /// Leases, streams and bounds of the fleet.
+    pub fleet: FleetSettings,
+    /// Bounds of calls.
+    pub limits: Limits,
+    /// What the log keeps.
+    pub retention: Retention,
+    /// Entries of one site.
+    pub entry_quota: EntryQuota,
+    /// The largest blob, in bytes.
+    pub max_blob_bytes: u64,
+    /// Blobs that nothing names are kept for so long.
+    pub blob_grace: Duration,
+    /// How often such blobs are looked for.
+    pub blob_collect_every: Duration,
+    /// The longest a drain takes.
+    pub drain_deadline: Duration,
+}
+
+impl Config {
+    /// The defaults with this data folder.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            grpc_listen: SocketAddr::from(([127, 0, 0, 1], 7420)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 7421)),
+            insecure: false,
+            data: data.into(),
+            fleet: FleetSettings::default(),
+            limits: Limits::default(),
+            retention: Retention::default(),
+            entry_quota: EntryQuota::default(),
+            max_blob_bytes: 1 << 30,
+            blob_grace: Duration::from_secs(3_600),
+            blob_collect_every: Duration::from_secs(600),
+            drain_deadline: Duration::from_secs(10),
+        }
+    }
+
+    /// Checks what one value alone cannot show.
+    ///
+    /// # Errors
+    /// Settings contradict each other.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        Ok(self.fleet.check()?)
+    }
+}
+
+/// Settings that cannot be used together.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// The lease cannot be kept.
+    #[error("--lease, --lease-margin, --heartbeat: {0}")]
+    Fleet(#[from] SettingsError),
+}
+
+/// Orders what backends say of a site's cached content, keeps it, and tells the
+/// edges.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "tidegate-control-plane", version)]
+pub struct Flags {
+    #[command(flatten)]
+    listen: ListenFlags,
+    #[command(flatten)]
+    store: StoreFlags,
+    #[command(flatten)]
+    lease: LeaseFlags,
+    #[command(flatten)]
+    process: ProcessFlags,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Listeners")]
+struct ListenFlags {
+    /// Where gRPC is served, as IP:PORT. Port 0 takes a free one.
+    #[arg(
+        long,
+        env = "TIDEGATE_GRPC_LISTEN",
+        value_name = "IP:PORT",
+        default_value = "127.0.0.1:7420"
+    )]
+    grpc_listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics are served, as IP:PORT.
+    #[arg(
+        long,
+        env = "TIDEGATE_ADMIN_LISTEN",
+        value_name = "IP:PORT",
+        default_value = "127.0.0.1:7421"
+    )]
+    admin_listen: SocketAddr,
+    /// Allows listeners that are reachable from elsewhere although nobody is
+    /// authenticated.
+    #[arg(long, env = "TIDEGATE_INSECURE")]
+    insecure: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Store")]
+struct StoreFlags {
+    /// Folder of everything that is kept. Made if it is not there; used by one
+    /// process at a time.
+    #[arg(long, env = "TIDEGATE_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// Records of the log at most: an edge further behind begins anew.
+    #[arg(long, env = "TIDEGATE_RETAIN_RECORDS", value_name = "COUNT", default_value_t = Retention::default().max_records)]
+    retain_records: u64,
+    /// Records of the log older than this go.
+    #[arg(long, env = "TIDEGATE_RETAIN_FOR", value_name = "DURATION", value_parser = positive_duration, default_value = "7d")]
+    retain_for: Duration,
+    /// How long idempotency keys are kept.
+    #[arg(long, env = "TIDEGATE_RETAIN_KEYS_FOR", value_name = "DURATION", value_parser = duration, default_value = "24h")]
+    retain_keys_for: Duration,
+    /// How long the audit trail goes back.
+    #[arg(long, env = "TIDEGATE_RETAIN_AUDIT_FOR", value_name = "DURATION", value_parser = duration, default_value = "30d")]
+    retain_audit_for: Duration,
+    /// Pushed entries of one site.
+    #[arg(long, env = "TIDEGATE_ENTRY_QUOTA", value_name = "COUNT", default_value_t = EntryQuota::default().entries)]
+    entry_quota: u64,
+    /// Bytes of the pushed entries of one site.
+    #[arg(long, env = "TIDEGATE_ENTRY_QUOTA_BYTES", value_name = "BYTES", default_value_t = EntryQuota::default().bytes)]
+    entry_quota_bytes: u64,
+    /// The largest blob, in bytes. At most 1 GiB.
+    #[arg(long, env = "TIDEGATE_MAX_BLOB_BYTES", value_name = "BYTES", default_value_t = 1 << 30,
+          value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    max_blob_bytes: u64,
+    /// Blobs that nothing names are kept for so long: an upload has this time to be
+    /// published.
+    #[arg(long, env = "TIDEGATE_BLOB_GRACE", value_name = "DURATION", value_parser = positive_duration, default_value = "1h")]
+    blob_grace: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Fleet")]
+struct LeaseFlags {
+    /// How often edges call.
+    #[arg(long, env = "TIDEGATE_HEARTBEAT", value_name = "DURATION", value_parser = positive_duration, default_value = "1s")]
+    heartbeat: Duration,
+    /// How long an edge may answer from its cache without having heard from here.
+    #[arg(long, env = "TIDEGATE_LEASE", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
+    lease: Duration,
+    /// How much longer a lease is counted here, for clocks that run at other rates.
+    /// Edges count as much less; set both alike.
+    #[arg(long, env = "TIDEGATE_LEASE_MARGIN", value_name = "DURATION", value_parser = duration, default_value = "500ms")]
+    lease_margin: Duration,
+    /// Leases are granted only if a write became durable this recently.
+    #[arg(long, env = "TIDEGATE_RECENT_WRITE", value_name = "DURATION", value_parser = positive_duration, default_value = "3s")]
+    recent_write: Duration,
+    /// How long a call that waits for the edges waits if it does not say.
+    #[arg(long, env = "TIDEGATE_WAIT_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "15s")]
+    wait_timeout: Duration,
+    /// How long an edge that is no longer heard stays listed once its lease is over.
+    #[arg(long, env = "TIDEGATE_FORGET_AFTER", value_name = "DURATION", value_parser = positive_duration, default_value = "10min")]
+    forget_after: Duration,
+    /// Edge instances at once.
+    #[arg(long, env = "TIDEGATE_MAX_EDGES", value_name = "COUNT", default_value_t = 10_000,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
+    max_edges: usize,
+    /// An edge further behind than this many revisions begins anew.
+    #[arg(
+        long,
+        env = "TIDEGATE_MAX_BEHIND",
+        value_name = "COUNT",
+        default_value_t = 100_000
+    )]
+    max_behind: u64,
+    /// The longest a stream to an edge lives; each ends at 80 to 100 % of it.
+    #[arg(long, env = "TIDEGATE_STREAM_LIFETIME", value_name = "DURATION", value_parser = positive_duration, default_value = "1h")]
+    stream_lifetime: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Process")]
+struct ProcessFlags {
+    /// What is logged, such as `info` or `info,tidegate_control_plane=debug`.
+    #[arg(
+        long,
+        env = "TIDEGATE_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    log: String,
+    /// How log lines look.
+    #[arg(
+        long,
+        env = "TIDEGATE_LOG_FORMAT",
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "text"
+    )]
+    log_format: LogLines,
+    /// The longest a drain takes after SIGTERM or Ctrl-C.
+    #[arg(long, env = "TIDEGATE_DRAIN_DEADLINE", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
+    drain_deadline: Duration,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogLines {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Flags {
+    /// What is logged.
+    #[must_use]
+    pub fn log_filter(&self) -> &str {
+        &self.process.log
+    }
+
+    /// How log lines look.
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        match self.process.log_format {
+            LogLines::Text => LogFormat::Text,
+            LogLines::Json => LogFormat::Json,
+        }
+    }
+
+    /// The configuration, checked.
+    ///
+    /// # Errors
+    /// Settings contradict each other.
+    pub fn config(self) -> Result<Config, ConfigError> {
+        let Self {
+            listen,
+            store,
+            lease,
+            process,
+        } = self;
+        let defaults = Config::new(store.data);
+        let config = Config {
+            grpc_listen: listen.grpc_listen,
+            admin_listen: listen.admin_listen,
+            insecure: listen.insecure,
+            fleet: FleetSettings {
+                heartbeat: lease.heartbeat,
+                lease: lease.lease,
+                margin: lease.lease_margin,
+                recent_write: lease.recent_write,
+                forget_after: lease.forget_after,
+                max_instances: lease.max_edges,
+                max_behind: lease.max_behind,
+                stream_lifetime: lease.stream_lifetime,
+                ..defaults.fleet
+            },
+            limits: Limits {
+                wait_timeout: lease.wait_timeout,
+                ..defaults.limits
+            },
+            retention: Retention {
+                max_records: store.retain_records,
+                max_age: store.retain_for,
+                idempotency: store.retain_keys_for,
+                audit: store.retain_audit_for,
+            },
+            entry_quota: EntryQuota {
+                entries: store.entry_quota,
+                bytes: store.entry_quota_bytes,
+            },
+            max_blob_bytes: store.max_blob_bytes,
+            blob_grace: store.blob_grace,
+            drain_deadline: process.drain_deadline,
+            ..defaults
+        };
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// A duration such as `500ms`, `10s` or `30d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| {
+        format!("{error}; allowed: a number with a unit, such as 500ms, 10s, 1h or 30d")
+    })
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("allowed: more than zero, such as 500ms, 10s or 1h".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Config, String> {
+        let args = ["tidegate-control-plane", "--data", "/tmp/x"]
+            .iter()
+            .chain(args);
+        let flags = Flags::try_parse_from(args).map_err(|e| e.to_string())?;
+        flags.config().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        Flags::command().debug_assert();
+        for argument in Flags::command().get_arguments() {
+            let id = argument.get_id().as_str();
+            if !["help", "version"].contains(&id) {
+                let variable = argument.get_env().expect(id).to_string_lossy();
+                assert!(variable.starts_with("TIDEGATE_"), "{id}: {variable}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_flags_mean_the_same_as_the_defaults() {
+        let read = format!("{:?}", read(&[]).unwrap());
+        assert_eq!(read, format!("{:?}", Config::new("/tmp/x")));
+    }
+
+    #[test]
+    fn a_bad_value_names_the_flag_the_value_and_what_is_allowed() {
+        for (flag, value, allowed) in [
+            ("--lease", "10", "500ms"),
+            ("--heartbeat", "0s", "more than zero"),
+            ("--grpc-listen", "localhost", "socket address"),
+            ("--log-format", "xml", "text"),
+            ("--max-edges", "0", "1.."),
+        ] {
+            let error = read(&[flag, value]).unwrap_err();
+            for part in [flag, value, allowed] {
+                assert!(error.contains(part), "{part} is not in {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lease_that_cannot_be_kept_is_refused() {
+        let error = read(&["--lease", "2s"]).unwrap_err();
+        assert!(error.contains("--lease"), "{error}");
+    }
+}

@@ -1,0 +1,69 @@
+//! Gives the fleet what it needs of the log and the state.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tidegate_domain::InstanceId;
+
+use crate::fleet::{FleetStore, LeaseRecord, SiteSet, Snapshot, StoreError};
+use crate::log::{Facts, LeaseFact};
+use crate::state::Reader;
+
+/// See the module.
+pub(crate) struct Durable {
+    facts: Arc<dyn Facts>,
+    reader: Reader,
+}
+
+impl Durable {
+    pub(crate) fn new(facts: Arc<dyn Facts>, reader: Reader) -> Self {
+        Self { facts, reader }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> StoreError {
+    StoreError(error.to_string())
+}
+
+impl FleetStore for Durable {
+    fn lease_records(&self) -> Result<Vec<LeaseRecord>, StoreError> {
+        let leases = self.facts.leases().map_err(failed)?;
+        let records = leases.into_iter().map(|fact| LeaseRecord {
+            instance: fact.instance,
+            edge: fact.edge,
+            lease: fact.lease,
+        });
+        Ok(records.collect())
+    }
+
+    fn put_lease(&self, record: LeaseRecord) -> BoxFuture<'_, Result<(), StoreError>> {
+        let fact = LeaseFact {
+            instance: record.instance,
+            edge: record.edge,
+            lease: record.lease,
+        };
+        async { self.facts.put_lease(fact).await.map_err(failed) }.boxed()
+    }
+
+    fn remove_lease(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), StoreError>> {
+        async { self.facts.remove_lease(instance).await.map_err(failed) }.boxed()
+    }
+
+    fn ensure_recent_write(&self, within: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let written = self.facts.ensure_recent_write(within).await;
+            written.map_err(failed)
+        }
+        .boxed()
+    }
+
+    fn snapshot(&self, sites: &SiteSet) -> Result<Snapshot, StoreError> {
+        let (revision, views) = self.reader.snapshot(|site| sites.contains(site.as_str()));
+        Ok(Snapshot {
+            revision,
+            sites: views.iter().map(|view| view.to_snapshot()).collect(),
+        })
+    }
+}

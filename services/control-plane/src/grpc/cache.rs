@@ -1,0 +1,369 @@
+//! `CacheService`: what backends say of cached content.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_domain::{EventType, FieldError, Revision, SiteName};
+use tidegate_proto::v1::cache_service_server::CacheService;
+use tidegate_proto::{Code, mode_from_wire, parse_audience, parse_patterns, parse_url, v1};
+use tonic::{Request, Response, Status};
+
+use super::call::{budget, caller};
+use super::context::Context;
+use super::fault::Fault;
+use super::wait::{Wait, outcome};
+use super::{entry, fields, unimplemented};
+use crate::blobs::BlobError;
+use crate::command::{Command, Detail, EntryBody};
+use crate::state::{Freshness, PageRequest};
+
+const MAX_SPREAD: Duration = Duration::from_secs(3_600);
+const MAX_KEY_BYTES: usize = 128;
+const MAX_HINTED_URLS: usize = 100;
+const MAX_DATA_BYTES: usize = 16 << 10;
+/// Outcomes in one page of the audit trail; a large fleet gets smaller pages.
+const MAX_OUTCOMES: usize = 20_000;
+
+/// Adapter for [`CacheService`].
+pub(crate) struct Cache(pub(crate) Arc<Context>);
+
+#[tonic::async_trait]
+impl CacheService for Cache {
+    async fn invalidate(
+        &self,
+        request: Request<v1::InvalidateRequest>,
+    ) -> Result<Response<v1::InvalidateResponse>, Status> {
+        let (caller, budget) = (caller(&request), budget(&request));
+        let request = request.into_inner();
+        let (wait_for, wait_timeout) = (request.wait_for, request.wait_timeout);
+        let (site, command) = self.invalidation(request)?;
+        let wait = Wait::read(&self.0, wait_for, wait_timeout.as_ref(), budget)?;
+        let began = tokio::time::Instant::now();
+        let done = self.0.propose(command, caller).await?;
+        // A call that is repeated waits anew at the revision it had.
+        let subject = self.0.fleet.content_of(&site);
+        let reached = wait
+            .less(began.elapsed())
+            .until_final(&self.0, done.revision, subject)
+            .await;
+        Ok(Response::new(v1::InvalidateResponse {
+            revision: done.revision.0,
+            cursor: self.0.token(done.revision),
+            status: reached.status.into(),
+            edges: reached.edges,
+        }))
+    }
+
+    async fn preview_invalidation(
+        &self,
+        request: Request<v1::PreviewInvalidationRequest>,
+    ) -> Result<Response<v1::PreviewInvalidationResponse>, Status> {
+        let request = request.into_inner();
+        let site = fields::site_name(&request.site).map_err(Fault::from)?;
+        let view = self.0.site(&site)?;
+        let patterns = parse_patterns(&view.config, &request.tags, &request.urls, request.cascade)
+            .map_err(Fault::from)?;
+        let entries = {
+            let (reader, site, patterns) = (self.0.reader.clone(), site.clone(), patterns.clone());
+            self.0
+                .read(move || reader.entries_matching(&site, &patterns))
+        };
+        let (entries, previews) =
+            tokio::join!(entries, self.0.fleet.preview(&site, patterns.clone()));
+        let edges = previews.into_iter().map(|preview| {
+            let matched = preview.matched.unwrap_or_default();
+            v1::PreviewOutcome {
+                edge_id: preview.edge.to_string(),
+                instance_id: preview.instance.to_string(),
+                answered: preview.matched.is_some(),
+                tags: matched.tags,
+                responses: matched.responses,
+            }
+        });
+        Ok(Response::new(v1::PreviewInvalidationResponse {
+            patterns: patterns.iter().map(|p| p.as_str().to_owned()).collect(),
+            entries: entries?.map_err(Fault::from)?,
+            edges: edges.collect(),
+        }))
+    }
+
+    async fn list_invalidations(
+        &self,
+        request: Request<v1::ListInvalidationsRequest>,
+    ) -> Result<Response<v1::ListInvalidationsResponse>, Status> {
+        let request = request.into_inner();
+        let site = fields::site_name(&request.site).map_err(Fault::from)?;
+        self.0.site(&site)?;
+        let page = self.audit_page(&request).map_err(Fault::from)?;
+        let (reader, of_site) = (self.0.reader.clone(), site.clone());
+        let page = self.0.read(move || reader.audit(&of_site, &page)).await?;
+        let mut page = page.map_err(Fault::from)?;
+        let subject = self.0.fleet.content_of(&site);
+        for record in &mut page.items {
+            let edges = self.0.fleet.standings(Revision(record.revision), subject);
+            record.edges = edges.into_iter().map(outcome).collect();
+        }
+        Ok(Response::new(v1::ListInvalidationsResponse {
+            invalidations: page.items,
+            next_page_token: page.next_page_token,
+        }))
+    }
+
+    async fn preload_hint(
+        &self,
+        request: Request<v1::PreloadHintRequest>,
+    ) -> Result<Response<v1::PreloadHintResponse>, Status> {
+        let caller = caller(&request);
+        let command = self.hint(&request.into_inner())?;
+        let done = self.0.propose(command, caller).await?;
+        Ok(Response::new(v1::PreloadHintResponse {
+            revision: done.revision.0,
+            cursor: self.0.token(done.revision),
+        }))
+    }
+
+    async fn publish_event(
+        &self,
+        request: Request<v1::PublishEventRequest>,
+    ) -> Result<Response<v1::PublishEventResponse>, Status> {
+        let caller = caller(&request);
+        let command = event(request.into_inner()).map_err(Fault::from)?;
+        let done = self.0.propose(command, caller).await?;
+        Ok(Response::new(v1::PublishEventResponse {
+            revision: done.revision.0,
+            cursor: self.0.token(done.revision),
+        }))
+    }
+
+    async fn get_head(
+        &self,
+        _: Request<v1::GetHeadRequest>,
+    ) -> Result<Response<v1::GetHeadResponse>, Status> {
+        let head = self.0.log.head();
+        Ok(Response::new(v1::GetHeadResponse {
+            revision: head.0,
+            cursor: self.0.token(head),
+        }))
+    }
+
+    async fn put_entry(
+        &self,
+        request: Request<v1::PutEntryRequest>,
+    ) -> Result<Response<v1::PutEntryResponse>, Status> {
+        let caller = caller(&request);
+        let command = self.pushed(request.into_inner()).await?;
+        let done = self.0.propose(command, caller).await?;
+        Ok(Response::new(v1::PutEntryResponse {
+            revision: done.revision.0,
+            cursor: self.0.token(done.revision),
+        }))
+    }
+
+    async fn get_entry(
+        &self,
+        request: Request<v1::GetEntryRequest>,
+    ) -> Result<Response<v1::GetEntryResponse>, Status> {
+        let request = request.into_inner();
+        let site = fields::site_name(&request.site).map_err(Fault::from)?;
+        let view = self.0.site(&site)?;
+        let url = parse_url(&view.config, &request.url).map_err(|e| {
+            Fault::from(FieldError {
+                field: "url".into(),
+                ..e
+            })
+        })?;
+        let fields = entry::vary(&request.vary).map_err(Fault::from)?;
+        let found = self.0.entry(site, url, fields).await?;
+        let Some((entry, found)) = found else {
+            let text = format!("url: there is no entry for \"{}\"", request.url);
+            return Err(Fault::new(Code::NotFound, text).into());
+        };
+        Ok(Response::new(v1::GetEntryResponse {
+            entry: Some(entry),
+            revision: found.revision.0,
+            fresh: found.freshness == Freshness::Fresh,
+        }))
+    }
+
+    async fn list_entries(
+        &self,
+        request: Request<v1::ListEntriesRequest>,
+    ) -> Result<Response<v1::ListEntriesResponse>, Status> {
+        let request = request.into_inner();
+        let site = fields::site_name(&request.site).map_err(Fault::from)?;
+        self.0.site(&site)?;
+        let page = PageRequest::parse(request.page_size, &request.page_token);
+        let page = page.map_err(Fault::from)?;
+        let (reader, now) = (self.0.reader.clone(), self.0.clock.wall());
+        let page = self
+            .0
+            .read(move || reader.entries(&site, &request.url_prefix, &page, now))
+            .await?;
+        let page = page.map_err(Fault::from)?;
+        Ok(Response::new(v1::ListEntriesResponse {
+            entries: page.items,
+            next_page_token: page.next_page_token,
+        }))
+    }
+
+    async fn delete_entry(
+        &self,
+        request: Request<v1::DeleteEntryRequest>,
+    ) -> Result<Response<v1::DeleteEntryResponse>, Status> {
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let site = fields::site_name(&request.site).map_err(Fault::from)?;
+        let view = self.0.site(&site)?;
+        let url = parse_url(&view.config, &request.url).map_err(|e| {
+            Fault::from(FieldError {
+                field: "url".into(),
+                ..e
+            })
+        })?;
+        let command = Command::DeleteEntry { site, url };
+        let done = self.0.propose(command, caller).await?;
+        let removed = match done.detail {
+            Detail::Removed(removed) => removed,
+            Detail::None | Detail::Pruned(_) => 0,
+        };
+        Ok(Response::new(v1::DeleteEntryResponse {
+            revision: done.revision.0,
+            removed,
+        }))
+    }
+
+    async fn put_schedule(
+        &self,
+        _: Request<v1::PutScheduleRequest>,
+    ) -> Result<Response<v1::PutScheduleResponse>, Status> {
+        Err(unimplemented("PutSchedule"))
+    }
+
+    async fn list_schedules(
+        &self,
+        _: Request<v1::ListSchedulesRequest>,
+    ) -> Result<Response<v1::ListSchedulesResponse>, Status> {
+        Err(unimplemented("ListSchedules"))
+    }
+
+    async fn delete_schedule(
+        &self,
+        _: Request<v1::DeleteScheduleRequest>,
+    ) -> Result<Response<v1::DeleteScheduleResponse>, Status> {
+        Err(unimplemented("DeleteSchedule"))
+    }
+}
+
+impl Cache {
+    fn invalidation(&self, request: v1::InvalidateRequest) -> Result<(SiteName, Command), Fault> {
+        let site = fields::site_name(&request.site)?;
+        let view = self.0.site(&site)?;
+        let patterns = parse_patterns(&view.config, &request.tags, &request.urls, request.cascade)?;
+        let mode = mode_from_wire(request.mode)?;
+        let spread = fields::duration(
+            "spread",
+            request.spread.as_ref(),
+            Duration::ZERO,
+            Duration::ZERO,
+            MAX_SPREAD,
+        )?;
+        fields::reason(&request.reason)?;
+        idempotency_key(&request.idempotency_key)?;
+        let command = Command::Invalidate {
+            site: site.clone(),
+            patterns,
+            mode,
+            spread,
+            reason: request.reason,
+            idempotency_key: request.idempotency_key,
+        };
+        Ok((site, command))
+    }
+
+    fn hint(&self, request: &v1::PreloadHintRequest) -> Result<Command, Fault> {
+        let site = fields::site_name(&request.site)?;
+        let view = self.0.site(&site)?;
+        if request.urls.is_empty() || request.urls.len() > MAX_HINTED_URLS {
+            let found = format!("{} elements", request.urls.len());
+            return Err(FieldError::new("urls", found, "1 to 100 elements").into());
+        }
+        let urls = request.urls.iter().enumerate();
+        let urls = urls.map(|(index, url)| {
+            parse_url(&view.config, url).map_err(|e| FieldError {
+                field: format!("urls[{index}]"),
+                ..e
+            })
+        });
+        Ok(Command::PreloadHint {
+            site,
+            urls: urls.collect::<Result<_, _>>()?,
+            audience: parse_audience(&request.audience)?,
+        })
+    }
+
+    async fn pushed(&self, request: v1::PutEntryRequest) -> Result<Command, Fault> {
+        let site = fields::site_name(&request.site)?;
+        let view = self.0.site(&site)?;
+        let read_as_of = fields::cursor("read_as_of", &request.read_as_of)?;
+        let wire = request
+            .entry
+            .ok_or_else(|| FieldError::new("entry", "", "an entry"))?;
+        let mut entry = entry::read(&view.config, wire)?;
+        if let EntryBody::Inline(body) = &entry.body
+            && body.len() > entry::MAX_INLINE_BYTES
+        {
+            let (blobs, body, size) = (self.0.blobs.clone(), body.clone(), body.len() as u64);
+            let stored = self.0.read(move || blobs.put_bytes(&body));
+            let digest = stored
+                .await?
+                .map_err(|error: BlobError| Fault::from(error))?;
+            entry.body = EntryBody::Blob { digest, size };
+        }
+        Ok(Command::PutEntry {
+            site,
+            entry: Box::new(entry),
+            read_as_of,
+        })
+    }
+
+    /// Reads which page of the audit trail is asked for, and makes it smaller where
+    /// the outcomes of a large fleet would not fit into one answer.
+    fn audit_page(
+        &self,
+        request: &v1::ListInvalidationsRequest,
+    ) -> Result<PageRequest, FieldError> {
+        PageRequest::parse(request.page_size, &request.page_token)?;
+        let instances = usize::try_from(self.0.fleet.counts().instances).unwrap_or(usize::MAX);
+        let fitting = (MAX_OUTCOMES / instances.max(1)).max(1);
+        let fitting = u32::try_from(fitting).unwrap_or(u32::MAX);
+        let size = match request.page_size {
+            0 => 100,
+            size => size,
+        };
+        PageRequest::parse(size.min(fitting), &request.page_token)
+    }
+}
+
+fn event(request: v1::PublishEventRequest) -> Result<Command, FieldError> {
+    let site = fields::site_name(&request.site)?;
+    let event_type = EventType::parse(&request.r#type).map_err(|e| e.within("type"))?;
+    let bytes = request.data.len();
+    fields::at_most("data", &request.data, bytes, MAX_DATA_BYTES, "bytes")?;
+    Ok(Command::PublishEvent {
+        site,
+        event_type,
+        audience: parse_audience(&request.audience)?,
+        data: request.data,
+    })
+}
+
+fn idempotency_key(key: &str) -> Result<(), FieldError> {
+    if key.len() <= MAX_KEY_BYTES && key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(FieldError::new(
+        "idempotency_key",
+        key,
+        "at most 128 bytes of visible ASCII, without space",
+    ))
+}

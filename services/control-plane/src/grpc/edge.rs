@@ -1,0 +1,190 @@
+//! `EdgeService`: for edges only.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _};
+use tidegate_domain::{Digest, FieldError, SiteName};
+use tidegate_proto::v1::edge_service_server::EdgeService;
+use tidegate_proto::{duration_to_wire, parse_url, v1};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::context::Context;
+use super::fault::Fault;
+use super::{blob, entry, fields, replay, unimplemented};
+use crate::fleet::{Heartbeat, Matched, SiteSet, Stats, Subscriber};
+use crate::state::Freshness;
+
+/// Sites that one edge may name.
+const MAX_SITES: usize = 10_000;
+/// Prepared releases that one heartbeat may name.
+const MAX_PREPARED: usize = 10_000;
+const MAX_ADDRESS_BYTES: usize = 256;
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Adapter for [`EdgeService`].
+pub(crate) struct Edges(pub(crate) Arc<Context>);
+
+#[tonic::async_trait]
+impl EdgeService for Edges {
+    type SubscribeStream = Answers<v1::SubscribeResponse>;
+    type ReadBlobStream = Answers<v1::ReadBlobResponse>;
+
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let subscriber = subscriber(request.get_ref()).map_err(Fault::from)?;
+        let frames = self.0.fleet.subscribe(subscriber).map_err(Fault::from)?;
+        let frames = ReceiverStream::new(frames);
+        let answers = frames.map(|frame| Ok(v1::SubscribeResponse { frame: Some(frame) }));
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<v1::HeartbeatRequest>,
+    ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        // Leases are counted from here.
+        let received = self.0.clock.boot();
+        let beat = heartbeat(request.into_inner()).map_err(Fault::from)?;
+        let answer = self.0.fleet.heartbeat(beat, received).await;
+        let answer = answer.map_err(Fault::from)?;
+        Ok(Response::new(v1::HeartbeatResponse {
+            epoch: answer.epoch.0,
+            head: answer.head.0,
+            lease: answer.grant.map(|grant| duration_to_wire(grant.lease)),
+            min_applied: answer.min_applied.0,
+            heartbeat: Some(duration_to_wire(answer.heartbeat)),
+        }))
+    }
+
+    async fn read_log(
+        &self,
+        request: Request<v1::ReadLogRequest>,
+    ) -> Result<Response<v1::ReadLogResponse>, Status> {
+        let answer = replay::read_log(&self.0, request.get_ref()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn read_blob(
+        &self,
+        request: Request<v1::ReadBlobRequest>,
+    ) -> Result<Response<Self::ReadBlobStream>, Status> {
+        let digest = fields::digest("digest", &request.get_ref().digest).map_err(Fault::from)?;
+        let pieces = blob::stream(&self.0, digest).await?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(pieces))))
+    }
+
+    async fn lookup_entry(
+        &self,
+        request: Request<v1::LookupEntryRequest>,
+    ) -> Result<Response<v1::LookupEntryResponse>, Status> {
+        let request = request.into_inner();
+        let site = fields::site_name(&request.site).map_err(Fault::from)?;
+        let view = self.0.site(&site)?;
+        let url = parse_url(&view.config, &request.url).map_err(|e| {
+            Fault::from(FieldError {
+                field: "url".into(),
+                ..e
+            })
+        })?;
+        let headers = entry::header_fields("request_headers", &request.request_headers);
+        let headers = headers.map_err(Fault::from)?;
+        let epoch = self.0.log.epoch().0;
+        let found = self.0.entry(site, url, headers).await?;
+        // Whatever is not fresh is asked of the origin.
+        let fresh = found.filter(|(_, found)| found.freshness == Freshness::Fresh);
+        Ok(Response::new(match fresh {
+            None => v1::LookupEntryResponse {
+                epoch,
+                ..v1::LookupEntryResponse::default()
+            },
+            Some((entry, found)) => v1::LookupEntryResponse {
+                entry: Some(entry),
+                validated_as_of: found.validated_as_of.0,
+                epoch,
+                fresh_for: Some(duration_to_wire(found.fresh_for)),
+                age: Some(duration_to_wire(found.age)),
+            },
+        }))
+    }
+
+    async fn store_entry(
+        &self,
+        _: Request<v1::StoreEntryRequest>,
+    ) -> Result<Response<v1::StoreEntryResponse>, Status> {
+        Err(unimplemented("StoreEntry"))
+    }
+
+    async fn answer(
+        &self,
+        request: Request<v1::AnswerRequest>,
+    ) -> Result<Response<v1::AnswerResponse>, Status> {
+        let request = request.into_inner();
+        let instance = fields::instance_id(&request.instance_id).map_err(Fault::from)?;
+        let Some(v1::answer_request::Kind::Preview(answer)) = request.kind else {
+            let error = FieldError::new("kind", "", "preview");
+            return Err(Fault::from(error).into());
+        };
+        let matched = Matched {
+            tags: answer.tags,
+            responses: answer.responses,
+        };
+        self.0
+            .fleet
+            .answer(&instance, request.query_id, matched)
+            .map_err(Fault::from)?;
+        Ok(Response::new(v1::AnswerResponse {}))
+    }
+}
+
+fn subscriber(request: &v1::SubscribeRequest) -> Result<Subscriber, FieldError> {
+    fields::at_most_elements("sites", request.sites.len(), MAX_SITES)?;
+    let sites = request.sites.iter().enumerate();
+    let sites = sites
+        .map(|(index, site)| SiteName::parse(site).map_err(|e| e.within(format!("sites[{index}]"))))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Subscriber {
+        edge: fields::edge_id(&request.edge_id)?,
+        instance: fields::instance_id(&request.instance_id)?,
+        sites: SiteSet::of(sites),
+        cursor: fields::optional_cursor("cursor", &request.cursor)?,
+    })
+}
+
+fn heartbeat(request: v1::HeartbeatRequest) -> Result<Heartbeat, FieldError> {
+    fields::at_most_elements("prepared", request.prepared.len(), MAX_PREPARED)?;
+    let prepared = request.prepared.iter().enumerate();
+    let prepared = prepared
+        .map(|(index, text)| fields::digest(&format!("prepared[{index}]"), text))
+        .collect::<Result<BTreeSet<Digest>, _>>()?;
+    let stats = request.stats.unwrap_or_default();
+    let bytes = stats.address.len();
+    fields::at_most(
+        "stats.address",
+        &stats.address,
+        bytes,
+        MAX_ADDRESS_BYTES,
+        "bytes",
+    )?;
+    Ok(Heartbeat {
+        edge: fields::edge_id(&request.edge_id)?,
+        instance: fields::instance_id(&request.instance_id)?,
+        applied: fields::optional_cursor("cursor", &request.cursor)?,
+        leaving: request.leaving,
+        stats: Stats {
+            requests: stats.requests,
+            hits: stats.hits,
+            connections: stats.connections,
+            cached_responses: stats.cached_responses,
+            cached_bytes: stats.cached_bytes,
+            tags: stats.tags,
+            address: stats.address,
+        },
+        prepared,
+    })
+}

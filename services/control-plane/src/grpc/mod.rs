@@ -1,0 +1,33 @@
+//! gRPC: adapters for callers. They read and check messages, hand them on as domain
+//! values, and write what comes back; they decide nothing.
+
+mod admin;
+mod blob;
+mod cache;
+mod call;
+mod context;
+mod edge;
+mod entry;
+mod fault;
+mod fields;
+mod fleet;
+mod lookup;
+mod replay;
+mod server;
+mod site;
+mod upload;
+mod wait;
+
+use tidegate_proto::{Code, Error};
+use tonic::Status;
+
+pub(crate) use context::Context;
+pub use context::Limits;
+pub(crate) use server::serve;
+pub(crate) use site::stale_bound;
+
+/// The answer to calls that are not built.
+fn unimplemented(call: &str) -> Status {
+    let text = format!("{call} is not implemented by this version of the control plane");
+    Error::new(Code::Unimplemented, text).into()
+}

@@ -1,0 +1,117 @@
+//! The gRPC server: services, limits, health and reflection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_proto::DESCRIPTORS;
+use tidegate_proto::v1::admin_service_server::AdminServiceServer;
+use tidegate_proto::v1::cache_service_server::CacheServiceServer;
+use tidegate_proto::v1::edge_service_server::EdgeServiceServer;
+use tidegate_proto::v1::fleet_service_server::FleetServiceServer;
+use tidegate_proto::v1::site_service_server::SiteServiceServer;
+use tidegate_telemetry::grpc::ServerLayer;
+use tidegate_telemetry::{Component, Health};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::server::HealthReporter;
+
+use super::admin::Admin;
+use super::cache::Cache;
+use super::context::Context;
+use super::edge::Edges;
+use super::fleet::FleetView;
+use super::site::Sites;
+
+/// The largest message that is read: an entry of 4 MiB with its fields, or a site
+/// with many redirects.
+const MAX_MESSAGE_BYTES: usize = 8 << 20;
+/// The largest header section, in bytes.
+const MAX_HEADER_BYTES: u32 = 32 << 10;
+/// Calls at once on one connection; more wait.
+const MAX_CALLS: usize = 1_024;
+const MAX_STREAMS: u32 = 2_048;
+/// A connection whose other end is gone is noticed within twice this.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Calls that machines make all day long: traced only when the caller traces.
+const QUIET: &[&str] = &[
+    "tidegate.v1.EdgeService/Heartbeat",
+    "tidegate.v1.EdgeService/Subscribe",
+];
+const SERVICES: [&str; 5] = [
+    "tidegate.v1.SiteService",
+    "tidegate.v1.CacheService",
+    "tidegate.v1.EdgeService",
+    "tidegate.v1.FleetService",
+    "tidegate.v1.AdminService",
+];
+
+/// Serves until `shutdown`, then ends once the calls in flight have.
+///
+/// # Errors
+/// The listener failed.
+pub(crate) async fn serve(
+    context: Arc<Context>,
+    listener: TcpListener,
+    health: Health,
+    shutdown: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let following = tokio::spawn(follow_health(health, reporter));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    let reflection = reflection
+        .inspect_err(|error| tracing::error!(%error, "there is no reflection"))
+        .ok();
+    let served = Server::builder()
+        .layer(ServerLayer::new(Component::CONTROL_PLANE).quiet(QUIET))
+        .concurrency_limit_per_connection(MAX_CALLS)
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(health_service)
+        .add_optional_service(reflection)
+        .add_service(
+            SiteServiceServer::new(Sites(context.clone()))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .add_service(
+            CacheServiceServer::new(Cache(context.clone()))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .add_service(
+            EdgeServiceServer::new(Edges(context.clone()))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .add_service(FleetServiceServer::new(FleetView(context.clone())))
+        .add_service(AdminServiceServer::new(Admin(context)))
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            shutdown.cancelled(),
+        )
+        .await;
+    following.abort();
+    served
+}
+
+/// Says by `grpc.health.v1` what `/readyz` says.
+async fn follow_health(health: Health, reporter: HealthReporter) {
+    let mut changes = health.subscribe();
+    loop {
+        let status = if changes.borrow_and_update().is_ready() {
+            tonic_health::ServingStatus::Serving
+        } else {
+            tonic_health::ServingStatus::NotServing
+        };
+        for service in SERVICES.into_iter().chain([""]) {
+            reporter.set_service_status(service, status).await;
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}

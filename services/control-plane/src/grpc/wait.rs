@@ -1,0 +1,96 @@
+//! `wait_for`: waiting until a change is final, on the wire.
+
+use std::time::Duration;
+
+use tidegate_domain::{FieldError, Revision};
+use tidegate_proto::v1;
+
+use super::context::Context;
+use super::fault::Fault;
+use super::fields;
+use crate::fleet::{EdgeStanding, Standing, Subject, WaitPermit};
+
+const MAX_WAIT: Duration = Duration::from_secs(600);
+
+/// How a call waits. Made before it changes anything.
+pub(crate) struct Wait {
+    permit: Option<WaitPermit>,
+    timeout: Duration,
+}
+
+/// How far a change has come.
+pub(crate) struct Reached {
+    pub(crate) status: v1::CompletionStatus,
+    pub(crate) edges: Vec<v1::EdgeOutcome>,
+}
+
+impl Wait {
+    /// Reads what a call asks for. It waits no longer than its caller's own deadline.
+    pub(crate) fn read(
+        context: &Context,
+        wait_for: i32,
+        timeout: Option<&prost_types::Duration>,
+        budget: Option<Duration>,
+    ) -> Result<Self, Fault> {
+        let default = context.limits.wait_timeout;
+        let timeout = fields::duration("wait_timeout", timeout, default, Duration::ZERO, MAX_WAIT)?;
+        let permit = match v1::WaitFor::try_from(wait_for) {
+            Ok(v1::WaitFor::Unspecified | v1::WaitFor::None) => None,
+            Ok(v1::WaitFor::AllEdges) => Some(context.fleet.permit_to_wait()?),
+            Err(_) => return Err(FieldError::new("wait_for", wait_for, "NONE or ALL_EDGES").into()),
+        };
+        Ok(Self {
+            permit,
+            timeout: budget.map_or(timeout, |budget| timeout.min(budget)),
+        })
+    }
+
+    /// The same wait when a part of the time is over.
+    pub(crate) fn less(self, elapsed: Duration) -> Self {
+        Self {
+            timeout: self.timeout.saturating_sub(elapsed),
+            ..self
+        }
+    }
+
+    /// Waits, if the call asked for it.
+    pub(crate) async fn until_final(
+        self,
+        context: &Context,
+        revision: Revision,
+        subject: Subject,
+    ) -> Reached {
+        let Some(permit) = self.permit else {
+            return Reached {
+                status: v1::CompletionStatus::Accepted,
+                edges: Vec::new(),
+            };
+        };
+        let completion = context
+            .fleet
+            .wait(permit, revision, subject, self.timeout)
+            .await;
+        Reached {
+            status: if completion.complete {
+                v1::CompletionStatus::Complete
+            } else {
+                v1::CompletionStatus::Partial
+            },
+            edges: completion.edges.into_iter().map(outcome).collect(),
+        }
+    }
+}
+
+pub(crate) fn outcome(edge: EdgeStanding) -> v1::EdgeOutcome {
+    let outcome = match edge.standing {
+        Standing::Applied => v1::EdgeOutcomeKind::Applied,
+        Standing::Fenced => v1::EdgeOutcomeKind::Fenced,
+        Standing::Pending => v1::EdgeOutcomeKind::Pending,
+    };
+    v1::EdgeOutcome {
+        edge_id: edge.edge.to_string(),
+        instance_id: edge.instance.to_string(),
+        outcome: outcome.into(),
+        matched: None,
+    }
+}

@@ -1,0 +1,278 @@
+//! Invalidations, hints and events.
+
+use tidegate_proto::v1;
+use tonic::Code;
+
+use crate::rig::{Rig, invalidation, refused_field};
+
+#[tokio::test]
+async fn an_invalidation_is_durable_in_order_and_on_the_audit_trail() {
+    let rig = Rig::start().await;
+    let site = rig.put_site("s").await;
+    let request = v1::InvalidateRequest {
+        urls: vec!["/a".into()],
+        cascade: true,
+        reason: "a new price".into(),
+        ..invalidation("s", &["item:1"])
+    };
+    let answer = rig.cache().invalidate(request).await.unwrap().into_inner();
+    assert_eq!(answer.revision, site + 1);
+    assert_eq!(answer.status(), v1::CompletionStatus::Accepted);
+    assert_eq!(rig.head().await.cursor, answer.cursor);
+    rig.invalidate("s", &["item:2"]).await;
+
+    let request = v1::ListInvalidationsRequest {
+        site: "s".into(),
+        ..v1::ListInvalidationsRequest::default()
+    };
+    let trail = rig.cache().list_invalidations(request).await.unwrap();
+    let trail = trail.into_inner().invalidations;
+    assert_eq!(trail.len(), 2);
+    assert_eq!(trail[0].patterns, ["item:2"]);
+    assert_eq!(trail[1].patterns, ["item:1", "item:1:*", "url:/a"]);
+    assert_eq!(trail[1].reason, "a new price");
+    assert_eq!(trail[1].caller, "anonymous@127.0.0.1");
+    assert_eq!(trail[1].cause(), v1::InvalidationCause::Call);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_repeated_call_has_one_effect_also_after_a_restart() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let request = |tag: &str| v1::InvalidateRequest {
+        idempotency_key: "key-1".into(),
+        ..invalidation("s", &[tag])
+    };
+    let first = rig.cache().invalidate(request("a")).await.unwrap();
+    let first = first.into_inner().revision;
+    let again = rig.cache().invalidate(request("a")).await.unwrap();
+    assert_eq!(again.into_inner().revision, first);
+    let other = rig.cache().invalidate(request("b")).await.unwrap_err();
+    assert_eq!(other.code(), Code::AlreadyExists);
+    assert!(other.message().contains("idempotency_key"), "{other:?}");
+    let rig = rig.restart().await;
+    let again = rig.cache().invalidate(request("a")).await.unwrap();
+    assert_eq!(again.into_inner().revision, first);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_breaks_a_rule_is_named_and_changes_nothing() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let head = rig.head().await.revision;
+    let good = || invalidation("s", &["t"]);
+    let many: Vec<_> = (0..1_001).map(|n| format!("t{n}")).collect();
+    let duration = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let cases = [
+        (
+            "tags",
+            v1::InvalidateRequest {
+                tags: many,
+                ..good()
+            },
+        ),
+        ("tags[0]", invalidation("s", &["a b"])),
+        ("tags[0]", invalidation("s", &[&"x".repeat(257)])),
+        ("tags", invalidation("s", &[])),
+        ("site", invalidation("S", &["t"])),
+        (
+            "urls[0]",
+            v1::InvalidateRequest {
+                urls: vec!["x".into()],
+                ..good()
+            },
+        ),
+        ("mode", v1::InvalidateRequest { mode: 9, ..good() }),
+        (
+            "wait_for",
+            v1::InvalidateRequest {
+                wait_for: 9,
+                ..good()
+            },
+        ),
+        (
+            "wait_timeout",
+            v1::InvalidateRequest {
+                wait_timeout: duration(601),
+                ..good()
+            },
+        ),
+        (
+            "spread",
+            v1::InvalidateRequest {
+                spread: duration(3_601),
+                ..good()
+            },
+        ),
+        (
+            "reason",
+            v1::InvalidateRequest {
+                reason: "x".repeat(1_025),
+                ..good()
+            },
+        ),
+        (
+            "idempotency_key",
+            v1::InvalidateRequest {
+                idempotency_key: "a b".into(),
+                ..good()
+            },
+        ),
+    ];
+    for (field, request) in cases {
+        let refused = rig.cache().invalidate(request).await;
+        assert_eq!(refused_field(refused), field);
+    }
+    let unknown = rig.cache().invalidate(invalidation("none", &["t"])).await;
+    let unknown = unknown.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    assert!(unknown.message().contains("\"none\""), "{unknown:?}");
+    assert_eq!(rig.head().await.revision, head);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_preview_counts_and_changes_nothing() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let head = rig.head().await;
+    let mut edge = rig.edge("a");
+    let mut frames = edge.subscribe(&head.cursor).await;
+    frames.hello().await;
+    let preview = async {
+        let request = v1::PreviewInvalidationRequest {
+            site: "s".into(),
+            tags: vec!["t".into()],
+            cascade: true,
+            ..v1::PreviewInvalidationRequest::default()
+        };
+        let mut cache = rig.cache();
+        cache
+            .preview_invalidation(request)
+            .await
+            .unwrap()
+            .into_inner()
+    };
+    let answer = async {
+        let Some(v1::subscribe_response::Frame::Query(query)) = frames.next().await else {
+            panic!("no question");
+        };
+        let Some(v1::query::Kind::Preview(preview)) = query.kind else {
+            panic!("no preview");
+        };
+        assert_eq!(preview.patterns, ["t", "t:*"]);
+        let request = v1::AnswerRequest {
+            instance_id: "a".into(),
+            query_id: query.query_id,
+            kind: Some(v1::answer_request::Kind::Preview(v1::PreviewAnswer {
+                tags: 2,
+                responses: 3,
+            })),
+        };
+        edge.client().answer(request).await.unwrap();
+    };
+    let (preview, ()) = tokio::join!(preview, answer);
+    assert_eq!(preview.patterns, ["t", "t:*"]);
+    assert_eq!(preview.edges.len(), 1);
+    assert!(preview.edges[0].answered);
+    assert_eq!((preview.edges[0].tags, preview.edges[0].responses), (2, 3));
+    assert_eq!(rig.head().await.revision, head.revision);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn hints_and_events_are_checked() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let hint = |urls: Vec<String>| v1::PreloadHintRequest {
+        site: "s".into(),
+        urls,
+        audience: Vec::new(),
+    };
+    rig.cache()
+        .preload_hint(hint(vec!["/a".into()]))
+        .await
+        .unwrap();
+    for urls in [vec![], vec!["/a".to_owned(); 101]] {
+        let refused = rig.cache().preload_hint(hint(urls)).await;
+        assert_eq!(refused_field(refused), "urls");
+    }
+    let event = |kind: &str, data: String| v1::PublishEventRequest {
+        site: "s".into(),
+        r#type: kind.into(),
+        data,
+        audience: Vec::new(),
+    };
+    rig.cache()
+        .publish_event(event("price", "1".into()))
+        .await
+        .unwrap();
+    let refused = rig
+        .cache()
+        .publish_event(event("reset", String::new()))
+        .await;
+    assert_eq!(refused_field(refused), "type");
+    let refused = rig
+        .cache()
+        .publish_event(event("price", "x".repeat(16_385)))
+        .await;
+    assert_eq!(refused_field(refused), "data");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn calls_that_are_not_built_say_so() {
+    let rig = Rig::start().await;
+    let request = v1::ListSchedulesRequest::default();
+    let answer = rig.cache().list_schedules(request).await.unwrap_err();
+    assert_eq!(answer.code(), Code::Unimplemented);
+    let answer = rig
+        .edges()
+        .store_entry(v1::StoreEntryRequest::default())
+        .await;
+    assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+    let answer = rig.admin().backup(v1::BackupRequest {}).await.unwrap_err();
+    assert!(answer.message().contains("Backup"), "{answer:?}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn people_can_watch_what_happens() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    rig.put_site("other").await;
+    let from = rig.head().await.cursor;
+    rig.invalidate("other", &["x"]).await;
+    rig.invalidate("s", &["a"]).await;
+    let watch = |cursor: &str| v1::WatchEventsRequest {
+        site: "s".into(),
+        cursor: cursor.into(),
+    };
+    let mut events = rig
+        .fleet()
+        .watch_events(watch(&from))
+        .await
+        .unwrap()
+        .into_inner();
+    let seen = events.message().await.unwrap().unwrap();
+    assert!(matches!(
+        seen.event.unwrap().kind,
+        Some(v1::event::Kind::Invalidated(i)) if i.patterns == ["a"]
+    ));
+    rig.invalidate("s", &["b"]).await;
+    let seen = events.message().await.unwrap().unwrap();
+    assert_eq!(seen.cursor, rig.head().await.cursor);
+    let refused = rig.fleet().watch_events(watch("nonsense")).await;
+    assert_eq!(refused_field(refused.map(|_| ())), "cursor");
+
+    let elsewhere = Rig::start().await;
+    elsewhere.put_site("s").await;
+    let foreign = elsewhere.head().await.cursor;
+    let refused = rig.fleet().watch_events(watch(&foreign)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("another history"), "{refused:?}");
+    elsewhere.stop().await;
+    rig.stop().await;
+}

@@ -1,0 +1,10 @@
+//! The control plane in this process, on free ports, asked by real gRPC clients.
+
+mod entries;
+mod invalidation;
+mod leases;
+mod process;
+mod releases;
+mod rig;
+mod sites;
+mod subscription;
