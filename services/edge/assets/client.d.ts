@@ -33,7 +33,7 @@ export interface Reset {
 }
 
 /** An event of an own type. */
-export interface CustomEvent {
+export interface PublishedEvent {
   data: string;
   revision: string;
   trace?: string;
@@ -60,7 +60,7 @@ export interface Options {
   onPreload?(preload: Preload): unknown;
   onReset?(reset: Reset): unknown;
   /** Handlers by event type, for the types that backends publish. */
-  on?: Record<string, (event: CustomEvent) => unknown>;
+  on?: Record<string, (event: PublishedEvent) => unknown>;
   /** For tests and for environments without one. */
   EventSource?: typeof EventSource;
   fetch?: typeof fetch;

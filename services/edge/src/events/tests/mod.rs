@@ -1,5 +1,6 @@
 //! Tests of the room as a whole; those of one part sit by it.
 
+mod figures;
 mod framing;
 mod http_rules;
 mod narrowing;
