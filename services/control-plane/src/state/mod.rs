@@ -40,3 +40,8 @@ pub use page::{Page, PageRequest};
 pub use reader::{Reader, ReaderError, ReleaseBlobs};
 pub use sled_store::{FatalHandler, SledOptions, SledStore, StoreOpenError};
 pub use store::{Direction, KeyRange, Pair, Store, StoreError, View, WriteSet};
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -51,12 +51,9 @@ impl PageRequest {
         if self.token.is_empty() {
             return Ok(None);
         }
-        let digits = self.token.as_bytes();
-        let (pairs, rest) = digits.as_chunks::<2>();
-        let byte = |pair: &[u8; 2]| {
-            let text = std::str::from_utf8(pair).ok()?;
-            u8::from_str_radix(text, 16).ok()
-        };
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        let byte = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok();
+        let (pairs, rest) = self.token.as_bytes().as_chunks::<2>();
         let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
         bytes
             .filter(|_| rest.is_empty())

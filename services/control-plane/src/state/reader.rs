@@ -113,9 +113,12 @@ impl Reader {
         let found = self
             .store
             .scan(&range, page.size + 1, Direction::Backward)?;
-        let mut releases = Vec::with_capacity(found.len());
-        for (key, id) in found {
-            let id = std::str::from_utf8(&id).map_err(|e| StoreError::damaged(&key, e))?;
+        let page = Page::of(found, page.size, |(key, _)| {
+            keys::trailing_number(key).unwrap_or_default().to_string()
+        });
+        let mut releases = Vec::with_capacity(page.items.len());
+        for (key, id) in &page.items {
+            let id = std::str::from_utf8(id).map_err(|e| StoreError::damaged(key, e))?;
             // It may have been pruned since the scan.
             if let Some(release) = release::find(&*self.store, site, id)? {
                 releases.push(v1::Release {
@@ -124,7 +127,10 @@ impl Reader {
                 });
             }
         }
-        Ok(Page::of(releases, page.size, |r| r.revision.to_string()))
+        Ok(Page {
+            items: releases,
+            next_page_token: page.next_page_token,
+        })
     }
 
     fn active_release(&self, site: &SiteName) -> String {
