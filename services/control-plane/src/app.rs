@@ -19,6 +19,7 @@ use crate::durable::Durable;
 use crate::fleet::{Fleet, FleetMetrics, StoreError};
 use crate::grpc::{Context, stale_bound};
 use crate::log::{EmbeddedLog, Facts as _, OpenError, OpenOptions, SharedLog};
+use crate::measured::Measured;
 use crate::releases::Releases;
 use crate::state::Reader;
 use crate::{admin, grpc};
@@ -104,6 +105,7 @@ pub struct App {
     addresses: Addresses,
     clock: Arc<dyn Clock>,
     log: Arc<EmbeddedLog>,
+    measured: Arc<Measured>,
     blobs: Arc<dyn BlobStore>,
     fleet: Arc<Fleet>,
     health: Health,
@@ -129,7 +131,8 @@ pub async fn build(
     let registry = Registry::new();
     let (log, blobs) = open(&config, &clock).await?;
     let reader = log.reader();
-    let shared: SharedLog = log.clone();
+    let measured = Arc::new(Measured::new(log.clone(), &registry)?);
+    let shared: SharedLog = measured.clone();
     let store = Arc::new(Durable::new(log.clone(), reader.clone()));
     let fleet = Fleet::new(
         config.fleet.clone(),
@@ -148,6 +151,7 @@ pub async fn build(
         addresses,
         clock,
         log,
+        measured,
         blobs,
         fleet,
         health: Health::new(&[LOG]),
@@ -216,6 +220,7 @@ impl App {
             config,
             listeners,
             log,
+            measured,
             blobs,
             fleet,
             health,
@@ -226,6 +231,7 @@ impl App {
         let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
         let mut background = tokio::task::JoinSet::new();
         background.spawn(fleet.clone().run());
+        background.spawn(async move { measured.follow().await });
         background.spawn(probe(log.clone(), health.clone()));
         background.spawn(collect(log.reader(), blobs, config.clone()));
         let admin = tokio::spawn(admin::serve(
@@ -278,7 +284,7 @@ impl App {
     }
 
     fn context(&self) -> Arc<Context> {
-        let log: SharedLog = self.log.clone();
+        let log: SharedLog = self.measured.clone();
         let releases = Releases::new(
             log.clone(),
             self.log.reader(),

@@ -22,5 +22,6 @@ mod durable;
 pub mod fleet;
 pub mod grpc;
 pub mod log;
+mod measured;
 pub mod releases;
 pub mod state;

@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Fleet;
+use super::metrics::WaitEnd;
 use super::table::{EdgeStanding, Progress, Subject};
 use super::waiters::Place;
 
@@ -54,22 +55,36 @@ impl Fleet {
         subject: Subject,
         timeout: Duration,
     ) -> Completion {
-        let deadline = Instant::now() + timeout;
+        let (began, deadline) = (Instant::now(), Instant::now() + timeout);
         let (place, wake) = self.inner.lock().waiters.enlist(revision);
         let _enlisted = Enlisted { fleet: self, place };
+        let mut over = false;
         loop {
-            let Some(until) = self.look(place, subject) else {
-                return self.completion(revision, subject, true);
+            let until = match self.look(place, subject) {
+                Look::Complete(edges) => {
+                    let waited = began.elapsed().as_secs_f64();
+                    self.metrics.wait_seconds.observe(waited);
+                    self.metrics.waits.get(WaitEnd::Complete).inc();
+                    return Completion {
+                        complete: true,
+                        edges,
+                    };
+                }
+                Look::Blocked(_) if over => break,
+                Look::Blocked(until) => until,
             };
             tokio::select! {
                 () = wake.notified() => {}
                 () = sleep_for(until) => {}
-                () = self.drain.cancelled() => break,
-                () = tokio::time::sleep_until(deadline) => break,
+                () = self.drain.cancelled() => over = true,
+                () = tokio::time::sleep_until(deadline) => over = true,
             }
         }
-        let complete = self.look(place, subject).is_none();
-        self.completion(revision, subject, complete)
+        self.metrics.waits.get(WaitEnd::Partial).inc();
+        Completion {
+            complete: false,
+            edges: self.standings(revision, subject),
+        }
     }
 
     /// Each edge's part in a change as far as it is known now.
@@ -79,26 +94,26 @@ impl Fleet {
         self.inner.lock().table.standings(revision, subject, now)
     }
 
-    /// `None` if the change is final; else how long it takes until the instance that
-    /// holds it up stops by itself, if it does.
-    fn look(&self, place: Place, subject: Subject) -> Option<Option<Duration>> {
+    /// Looks once. What each edge did is told as of the moment of the decision.
+    fn look(&self, place: Place, subject: Subject) -> Look {
         let inner = &mut *self.inner.lock();
         let now = self.clock.boot();
         match inner.table.progress(place.0, subject, now) {
-            Progress::Complete => None,
+            Progress::Complete => Look::Complete(inner.table.standings(place.0, subject, now)),
             Progress::Blocked { by, until } => {
                 inner.waiters.watch(place, by);
-                Some(until.map(|until| until.saturating_since(now)))
+                Look::Blocked(until.map(|until| until.saturating_since(now)))
             }
         }
     }
+}
 
-    fn completion(&self, revision: Revision, subject: Subject, complete: bool) -> Completion {
-        Completion {
-            complete,
-            edges: self.standings(revision, subject),
-        }
-    }
+/// What one look shows.
+enum Look {
+    Complete(Vec<EdgeStanding>),
+    /// An instance holds it up, and how long it takes until that stops by itself, if
+    /// it does.
+    Blocked(Option<Duration>),
 }
 
 /// Waits for a lease to end. The timer may run by another clock than the lease, so

@@ -9,6 +9,7 @@ use tidegate_domain::{Cursor, Digest, EdgeId, Epoch, InstanceId, Revision};
 
 use super::Fleet;
 use super::instance::Stats;
+use super::metrics::BeatOutcome;
 use super::position::{Misplaced, locate};
 use super::store::StoreError;
 use super::table::{AdmitError, Grant, LeaseRecord, Renewal};
@@ -67,11 +68,9 @@ impl Fleet {
         beat: Heartbeat,
         received: BootInstant,
     ) -> Result<HeartbeatAnswer, HeartbeatError> {
-        self.inner
-            .lock()
-            .table
-            .admit(&beat.edge, &beat.instance, received)?;
-        let applied = self.acknowledged(&beat)?;
+        let applied = self
+            .placed(&beat, received)
+            .inspect_err(|_| self.metrics.heartbeats.get(BeatOutcome::Refused).inc())?;
         self.take_in(&beat, applied, received);
         let grant = if beat.leaving {
             self.give_back(&beat.instance).await;
@@ -79,6 +78,12 @@ impl Fleet {
         } else {
             self.renew(&beat, received).await
         };
+        let outcome = match grant {
+            Some(_) => BeatOutcome::Granted,
+            None if beat.leaving => BeatOutcome::GivenBack,
+            None => BeatOutcome::None,
+        };
+        self.metrics.heartbeats.get(outcome).inc();
         Ok(HeartbeatAnswer {
             epoch: self.log.epoch(),
             head: self.log.head(),
@@ -86,6 +91,19 @@ impl Fleet {
             min_applied: grant.map_or(Revision::ZERO, |g| g.min_applied),
             heartbeat: self.settings.heartbeat,
         })
+    }
+
+    /// Takes the instance in and says what it acknowledges.
+    fn placed(
+        &self,
+        beat: &Heartbeat,
+        received: BootInstant,
+    ) -> Result<Option<Revision>, HeartbeatError> {
+        self.inner
+            .lock()
+            .table
+            .admit(&beat.edge, &beat.instance, received)?;
+        self.acknowledged(beat)
     }
 
     /// The revision that a heartbeat acknowledges, if it is one of this history.

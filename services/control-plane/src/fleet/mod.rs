@@ -37,7 +37,7 @@ use tokio_util::task::TaskTracker;
 pub use completion::{Completion, TooManyWaiters, WaitPermit};
 pub use heartbeat::{Heartbeat, HeartbeatAnswer, HeartbeatError};
 pub use instance::{EdgeView, Stats};
-pub use metrics::FleetMetrics;
+pub use metrics::{BeatOutcome, FleetMetrics, StreamStart, WaitEnd};
 pub use position::{Misplaced, locate};
 pub use settings::{FleetSettings, SettingsError};
 pub use sites::SiteSet;

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::Fleet;
+use super::metrics::StreamStart;
 use super::position::{Misplaced, locate};
 use super::sites::SiteSet;
 use super::streams::{Opened, Question};
@@ -49,6 +50,23 @@ pub struct Subscriber {
 pub(crate) enum Start {
     Resume(Revision),
     Reset(v1::ResetReason),
+}
+
+impl From<Start> for StreamStart {
+    fn from(start: Start) -> Self {
+        let Start::Reset(reason) = start else {
+            return Self::Resume;
+        };
+        match reason {
+            v1::ResetReason::Unspecified | v1::ResetReason::NoCursor => Self::NoCursor,
+            v1::ResetReason::UnknownEpoch => Self::UnknownEpoch,
+            v1::ResetReason::UnknownTerm => Self::UnknownTerm,
+            v1::ResetReason::BelowFloor => Self::BelowFloor,
+            v1::ResetReason::AheadOfHead => Self::AheadOfHead,
+            v1::ResetReason::OtherFilter => Self::OtherFilter,
+            v1::ResetReason::TooFarBehind => Self::TooFarBehind,
+        }
+    }
 }
 
 /// Why a stream ends.
@@ -178,6 +196,7 @@ impl Stream {
         opened: &mut Opened,
     ) -> Result<std::convert::Infallible, End> {
         let start = self.fleet.start_of(subscriber);
+        self.fleet.metrics.streams.get(start.into()).inc();
         let mut position = match start {
             Start::Resume(revision) => {
                 self.send(self.hello(start)).await?;

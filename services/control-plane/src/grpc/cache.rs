@@ -15,6 +15,7 @@ use super::wait::{Wait, outcome};
 use super::{entry, fields, unimplemented};
 use crate::blobs::BlobError;
 use crate::command::{Command, Detail, EntryBody};
+use crate::fleet::Subject;
 use crate::state::{Freshness, PageRequest};
 
 const MAX_SPREAD: Duration = Duration::from_secs(3_600);
@@ -98,10 +99,14 @@ impl CacheService for Cache {
         let (reader, of_site) = (self.0.reader.clone(), site.clone());
         let page = self.0.read(move || reader.audit(&of_site, &page)).await?;
         let mut page = page.map_err(Fault::from)?;
-        let subject = self.0.fleet.content_of(&site);
+        let content = self.0.fleet.content_of(&site);
         for record in &mut page.items {
+            let subject = match record.cause() {
+                v1::InvalidationCause::Release => Subject::Release,
+                _ => content,
+            };
             let edges = self.0.fleet.standings(Revision(record.revision), subject);
-            record.edges = edges.into_iter().map(outcome).collect();
+            record.edges = edges.iter().map(outcome).collect();
         }
         Ok(Response::new(v1::ListInvalidationsResponse {
             invalidations: page.items,

@@ -198,30 +198,44 @@ mod tests {
     fn every_limit_of_the_contract_is_kept() {
         type Change = fn(&mut v1::Entry);
         let cases: [(&str, Change); 13] = [
-            ("entry.url", |e| e.url = "a".into()),
-            ("entry.status", |e| e.status = 199),
-            ("entry.status", |e| e.status = 70_000),
-            ("entry.headers[0].name", |e| {
-                e.headers = vec![header("Set-Cookie", "a=b")]
+            ("entry.url", |e| {
+                e.url = "a".into();
+            }),
+            ("entry.status", |e| {
+                e.status = 199;
+            }),
+            ("entry.status", |e| {
+                e.status = 70_000;
             }),
             ("entry.headers[0].name", |e| {
-                e.headers = vec![header("XKEY", "a")]
+                e.headers = vec![header("Set-Cookie", "a=b")];
             }),
             ("entry.headers[0].name", |e| {
-                e.headers = vec![header("a b", "a")]
+                e.headers = vec![header("XKEY", "a")];
+            }),
+            ("entry.headers[0].name", |e| {
+                e.headers = vec![header("a b", "a")];
             }),
             ("entry.headers[0].value", |e| {
-                e.headers = vec![header("a", "b\n")]
+                e.headers = vec![header("a", "b\n")];
             }),
-            ("entry.headers", |e| e.headers = vec![header("a", ""); 101]),
+            ("entry.headers", |e| {
+                e.headers = vec![header("a", ""); 101];
+            }),
             ("entry.body", |e| {
-                e.body = Bytes::from(vec![0; MAX_BODY_BYTES + 1])
+                e.body = Bytes::from(vec![0; MAX_BODY_BYTES + 1]);
             }),
-            ("entry.tags[0]", |e| e.tags = vec!["a b".into()]),
-            ("entry.tags", |e| e.tags = vec!["a".into(); 65]),
-            ("entry.ttl", |e| e.ttl = None),
+            ("entry.tags[0]", |e| {
+                e.tags = vec!["a b".into()];
+            }),
+            ("entry.tags", |e| {
+                e.tags = vec!["a".into(); 65];
+            }),
+            ("entry.ttl", |e| {
+                e.ttl = None;
+            }),
             ("entry.vary", |e| {
-                e.vary = vec![header("a", "1"), header("A", "2")]
+                e.vary = vec![header("a", "1"), header("A", "2")];
             }),
         ];
         for (field, change) in cases {

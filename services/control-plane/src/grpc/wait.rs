@@ -76,12 +76,12 @@ impl Wait {
             } else {
                 v1::CompletionStatus::Partial
             },
-            edges: completion.edges.into_iter().map(outcome).collect(),
+            edges: completion.edges.iter().map(outcome).collect(),
         }
     }
 }
 
-pub(crate) fn outcome(edge: EdgeStanding) -> v1::EdgeOutcome {
+pub(crate) fn outcome(edge: &EdgeStanding) -> v1::EdgeOutcome {
     let outcome = match edge.standing {
         Standing::Applied => v1::EdgeOutcomeKind::Applied,
         Standing::Fenced => v1::EdgeOutcomeKind::Fenced,

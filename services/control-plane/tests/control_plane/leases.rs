@@ -104,6 +104,63 @@ async fn complete_when_a_silent_edge_has_lost_its_lease() {
 }
 
 #[tokio::test]
+async fn a_site_that_serves_stale_is_complete_only_after_its_bound() {
+    let rig = Rig::with(|config| {
+        config.fleet.lease = Duration::from_millis(500);
+        config.fleet.heartbeat = Duration::from_millis(100);
+        config.fleet.margin = Duration::from_millis(50);
+    })
+    .await;
+    let bound = |config: &mut v1::SiteConfig| {
+        config.fenced = Some(v1::FencedPolicy {
+            mode: v1::FencedMode::ServeStale.into(),
+            serve_stale_for: Some(prost_types::Duration {
+                seconds: 600,
+                nanos: 0,
+            }),
+        });
+    };
+    rig.configure("s", bound).await;
+    rig.put_site("plain").await;
+    let head = rig.head().await;
+    rig.edge("a").beat(&head.cursor).await;
+    // The lease is over when this is complete, and the bound is not.
+    let answer = rig.cache().invalidate(waiting("plain", &["t"], LONG)).await;
+    let answer = answer.unwrap().into_inner();
+    assert_eq!(outcomes(&answer.edges), [("a", Fenced)]);
+    let answer = rig.cache().invalidate(waiting("s", &["t"], SHORT)).await;
+    let answer = answer.unwrap().into_inner();
+    assert_eq!(answer.status(), v1::CompletionStatus::Partial);
+    assert_eq!(outcomes(&answer.edges), [("a", Pending)]);
+    // An edge that is cut off does not hear that the site changed its mind.
+    rig.put_site("s").await;
+    let answer = rig.cache().invalidate(waiting("s", &["t"], SHORT)).await;
+    let answer = answer.unwrap().into_inner();
+    assert_eq!(answer.status(), v1::CompletionStatus::Partial);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_release_is_pending_at_an_edge_that_lost_its_lease() {
+    let rig = Rig::with(|config| {
+        config.fleet.lease = Duration::from_millis(500);
+        config.fleet.heartbeat = Duration::from_millis(100);
+        config.fleet.margin = Duration::from_millis(50);
+    })
+    .await;
+    rig.put_site("s").await;
+    let head = rig.head().await;
+    rig.edge("a").beat(&head.cursor).await;
+    let answer = rig.cache().invalidate(waiting("s", &["t"], LONG)).await;
+    let answer = answer.unwrap().into_inner();
+    assert_eq!(outcomes(&answer.edges), [("a", Fenced)]);
+    let activated = crate::releases::publish_and_activate(&rig, SHORT).await;
+    assert_eq!(activated.status(), v1::CompletionStatus::Partial);
+    assert_eq!(outcomes(&activated.edges), [("a", Pending)]);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_new_run_waits_for_those_who_may_hold_a_lease() {
     let rig = Rig::start().await;
     rig.put_site("s").await;

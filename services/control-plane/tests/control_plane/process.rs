@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidegate_clock::SystemClock;
 use tidegate_control_plane::app::{Listeners, build};
 use tidegate_proto::v1;
+use tidegate_telemetry::{LogFormat, Options, init};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic_health::pb::HealthCheckRequest;
@@ -42,6 +43,8 @@ async fn health_and_metrics_are_served() {
         "tidegate_control_plane_edges 1".to_owned(),
         "tidegate_control_plane_leases 1".to_owned(),
         "tidegate_control_plane_streams 0".to_owned(),
+        "tidegate_control_plane_heartbeats_total{lease=\"granted\"} 1".to_owned(),
+        "tidegate_control_plane_commands_total{outcome=\"applied\"} 0".to_owned(),
     ] {
         assert!(metrics.contains(&line), "{line} is not in {metrics}");
     }
@@ -105,6 +108,42 @@ async fn a_drain_ends_a_call_that_waits() {
     rig.stop().await;
     let answer = call.await.unwrap().unwrap().into_inner();
     assert_eq!(answer.status(), v1::CompletionStatus::Partial);
+}
+
+#[tokio::test]
+async fn the_trace_of_a_call_is_kept_in_the_log() {
+    let options = Options {
+        service_name: "test".into(),
+        service_version: "0".into(),
+        instance_id: "one".into(),
+        log_filter: "off".into(),
+        log_format: LogFormat::Text,
+        otlp_endpoint: None,
+    };
+    let _telemetry = init(&options).unwrap();
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let from = rig.head().await.cursor;
+    let mut request = tonic::Request::new(crate::rig::invalidation("s", &["t"]));
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let parent = format!("00-{trace}-b7ad6b7169203331-01");
+    request
+        .metadata_mut()
+        .insert("traceparent", parent.parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("tracestate", "vendor=1".parse().unwrap());
+    rig.cache().invalidate(request).await.unwrap();
+    let watch = v1::WatchEventsRequest {
+        cursor: from,
+        ..v1::WatchEventsRequest::default()
+    };
+    let mut events = rig.fleet().watch_events(watch).await.unwrap().into_inner();
+    let event = events.message().await.unwrap().unwrap().event.unwrap();
+    assert!(event.traceparent.contains(trace), "{event:?}");
+    assert_eq!(event.tracestate, "vendor=1");
+    drop(events);
+    rig.stop().await;
 }
 
 fn program() -> Command {

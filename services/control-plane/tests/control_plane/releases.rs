@@ -21,7 +21,7 @@ struct Content {
 fn release(pages: &[(&str, &str)]) -> Content {
     let resources = pages.iter().map(|(path, html)| {
         let resource = Resource {
-            file: format!("{path}.html"),
+            file: format!("{}.html", path.replace('/', "_")),
             content_type: "text/html; charset=utf-8".into(),
             digest: Digest::of(html.as_bytes()),
             size: html.len() as u64,
@@ -92,6 +92,24 @@ async fn upload(rig: &Rig, parts: Vec<Part>) -> Result<v1::UploadBlobsResponse, 
         .upload_blobs(tokio_stream::iter(messages))
         .await?;
     Ok(answer.into_inner())
+}
+
+/// Publishes a page and activates it, waiting for so long.
+pub(crate) async fn publish_and_activate(
+    rig: &Rig,
+    wait: std::time::Duration,
+) -> v1::ActivateReleaseResponse {
+    let one = release(&[("/", "<p>home")]);
+    one.publish(rig).await;
+    let request = v1::ActivateReleaseRequest {
+        site: "s".into(),
+        release: one.id(),
+        wait_for: v1::WaitFor::AllEdges.into(),
+        wait_timeout: Some(wait.try_into().unwrap()),
+        ..v1::ActivateReleaseRequest::default()
+    };
+    let answer = rig.sites().activate_release(request).await;
+    answer.unwrap().into_inner()
 }
 
 async fn activate(rig: &Rig, release: &str) -> v1::ActivateReleaseResponse {
