@@ -12,6 +12,7 @@ pub mod args;
 mod bars;
 pub mod client;
 mod command;
+mod dev;
 pub mod failure;
 mod input;
 pub mod output;

@@ -79,11 +79,20 @@ fn start_telemetry(cli: &Cli) -> Result<Guard, Failure> {
         service_name: "tidegate".to_owned(),
         service_version: env!("CARGO_PKG_VERSION").to_owned(),
         instance_id: format!("{:016x}", rand::random::<u64>()),
-        log_filter: cli.global.log.clone().unwrap_or_else(|| "warn".to_owned()),
+        log_filter: log_filter(cli),
         log_format: LogFormat::Text,
         otlp_endpoint: None,
     };
     tidegate_telemetry::init(&options).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// A service says what it does; a command says what went wrong.
+fn log_filter(cli: &Cli) -> String {
+    let default = match cli.command {
+        Command::Dev(_) => "info,access=off",
+        _ => "warn",
+    };
+    cli.global.log.clone().unwrap_or_else(|| default.to_owned())
 }
 
 /// The trace that whoever started this process is in, such as a build of a pipeline.
@@ -108,6 +117,7 @@ async fn listen(shutdown: CancellationToken) {
 /// The name of the command's span.
 fn name_of(command: &Command) -> &'static str {
     match command {
+        Command::Dev(_) => "tidegate dev",
         Command::Invalidate(_) => "tidegate invalidate",
         Command::Preload(_) => "tidegate preload",
         Command::PublishEvent(_) => "tidegate publish-event",

@@ -4,6 +4,7 @@
 //! before anything is asked of anyone. No work is done here.
 
 mod cache;
+mod dev;
 mod entry;
 mod site;
 mod value;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_domain::SiteName;
 
 pub use cache::{AuditArgs, InvalidateArgs, PreloadArgs, PublishEventArgs, WatchArgs};
+pub use dev::DevArgs;
 pub use entry::{EntryCommand, EntryListArgs, EntryPutArgs};
 pub use site::{ActivateArgs, ApplyArgs, BuildArgs, LevelArgs, PublishArgs, SiteCommand, SiteWait};
 pub use value::ControlUrl;
@@ -90,6 +92,8 @@ pub enum OutputFormat {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run control plane, edge and a site in one process, for development
+    Dev(DevArgs),
     /// Invalidate everything that carries a matching tag, or a URL
     Invalidate(InvalidateArgs),
     /// Say that URLs will likely be wanted next: edges fetch them, then tell the browsers

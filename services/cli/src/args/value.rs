@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::Uri;
+use tidegate_domain::site::UpstreamUrl;
 use tidegate_domain::{
     Cursor, EventType, FieldError, PathAndQuery, SiteName, Tag, TagPattern, normalize_host,
 };
@@ -44,6 +45,11 @@ pub(super) fn control_url(text: &str) -> Result<ControlUrl, String> {
         Some(authority) if plain && !authority.host().is_empty() => Ok(ControlUrl(uri)),
         _ => Err(allowed()),
     }
+}
+
+pub(super) fn origin_url(text: &str) -> Result<String, String> {
+    let url = UpstreamUrl::parse(text).map_err(|e| format!("allowed: {}", e.allowed))?;
+    Ok(url.to_string())
 }
 
 pub(super) fn site_name(text: &str) -> Result<SiteName, String> {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{Cli, Command};
 use crate::client::Client;
+use crate::dev;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
@@ -38,6 +39,10 @@ pub async fn execute(
     output: &mut Output,
     shutdown: CancellationToken,
 ) -> Result<Exit, Failure> {
+    // A service drains when it is told to stop; a command is interrupted.
+    if let Command::Dev(args) = cli.command {
+        return dev::run(args, output, shutdown).await;
+    }
     let mut session = Session {
         client: Client::at(&cli.global.control),
         site: cli.global.site,
@@ -59,6 +64,7 @@ async fn answer(session: &mut Session<'_>, command: Command) -> Result<Exit, Fai
         Command::Invalidate(args) => invalidate::run(session, args).await,
         Command::Preload(args) => preload::run(session, args).await,
         Command::PublishEvent(args) => publish_event::run(session, args).await,
+        Command::Dev(args) => dev::run(args, session.output, session.shutdown.clone()).await,
         Command::Watch(args) => watch::run(session, args).await,
         Command::Edges => edges::run(session).await,
         Command::Audit(args) => audit::run(session, args).await,

@@ -53,7 +53,7 @@ impl Services {
         config.admin_listen = args.admin_listen;
         config.insecure = args.insecure;
         config.drain_deadline = DRAIN;
-        let listeners = control_plane::Listeners::bind(&config).await.map_err(|e| cannot_start(&e))?;
+        let listeners = control_plane::Listeners::bind(&config).map_err(|e| cannot_start(&e))?;
         let app = control_plane::build(config, listeners, Arc::new(SystemClock))
             .await
             .map_err(|e| cannot_start(&e))?;

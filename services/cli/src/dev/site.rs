@@ -115,11 +115,12 @@ pub(super) async fn put(
         config: Some(tidegate_proto::site_to_wire(&source.config())),
     };
     let answer = client
-        .sites()
-        .put_site(with_deadline(request, DEADLINE))
-        .await
-        .map_err(|status| client.failure(&status))?;
-    Ok(answer.into_inner().revision)
+        .safe(DEADLINE, || async {
+            let request = with_deadline(DEADLINE, request.clone());
+            client.sites().put_site(request).await
+        })
+        .await?;
+    Ok(answer.revision)
 }
 
 /// Builds, publishes and activates the folder; the revision of the switch.
