@@ -9,8 +9,8 @@
 //
 // Types and the full description: client.d.ts.
 
-/** Ids of events that are remembered, to tell none twice. */
-const SEEN_IDS = 512;
+/** Revisions that are remembered, to tell no event twice. */
+const SEEN = 512;
 /** Bounds of the wait before a new attempt, in milliseconds. */
 const FIRST_BACKOFF = 1_000;
 const MAX_BACKOFF = 30_000;
@@ -59,14 +59,14 @@ export function connect({
       call(onConnected, data);
     });
     listen("heartbeat", () => {});
-    listen("invalidate", (data, event) => {
-      if (isKnown(event)) return;
+    listen("invalidate", (data) => {
+      if (isKnown(data.revision)) return;
       minRevision = data.revision;
       const told = { ...data, fetch: fetchSince(data.revision, data.trace) };
       after(Math.random() * data.spread_ms, () => call(onInvalidate, told));
     });
-    listen("preload", (data, event) => {
-      if (!isKnown(event)) call(onPreload, data);
+    listen("preload", (data) => {
+      if (!isKnown(data.revision)) call(onPreload, data);
     });
     listen("reset", (data) => {
       // What was heard of belongs to a history that may be gone.
@@ -77,8 +77,8 @@ export function connect({
     });
     listen("reconnect", (data) => reopen(Math.random() * data.spread_ms));
     for (const [type, handler] of Object.entries(on)) {
-      listen(type, (data, event) => {
-        if (!isKnown(event)) call(handler, data);
+      listen(type, (data) => {
+        if (!isKnown(data.revision)) call(handler, data);
       });
     }
     // An EventSource comes back by itself after a lost connection, and gives up for
@@ -97,15 +97,14 @@ export function connect({
     source.addEventListener(type, (event) => {
       if (closed || own !== source) return;
       if (event.lastEventId) lastId = event.lastEventId;
-      handler(JSON.parse(event.data), event);
+      handler(JSON.parse(event.data));
     });
   }
 
-  function isKnown({ lastEventId: id }) {
-    if (!id) return false;
-    if (seen.has(id)) return true;
-    seen.add(id);
-    if (seen.size > SEEN_IDS) seen.delete(seen.values().next().value);
+  function isKnown(revision) {
+    if (seen.has(revision)) return true;
+    seen.add(revision);
+    if (seen.size > SEEN) seen.delete(seen.values().next().value);
     return false;
   }
 

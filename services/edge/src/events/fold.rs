@@ -145,6 +145,7 @@ impl<'a> Fold<'a> {
         let mut frame = Vec::new();
         Invalidation {
             at: &open.at,
+            has_id: true,
             tags: &distinct(open.tags),
             mode: open.mode,
             spread: open.spread,

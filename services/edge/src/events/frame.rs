@@ -122,6 +122,8 @@ pub(super) fn reconnect(spread: Duration) -> Bytes {
 /// An invalidation as it is shown to a group.
 pub(super) struct Invalidation<'a> {
     pub(super) at: &'a Cursor,
+    /// Whether its id is said.
+    pub(super) has_id: bool,
     pub(super) tags: &'a [TagPattern],
     pub(super) mode: Mode,
     pub(super) spread: Duration,
@@ -154,13 +156,14 @@ impl Invalidation<'_> {
                 trace: self.traceparent,
             }),
         };
-        write(out, Some(&id), "invalidate", &data);
+        write(out, self.has_id.then_some(&*id), "invalidate", &data);
     }
 }
 
 /// Encodes one event for many groups, each distinct frame once.
 pub(super) struct Encoder<'a> {
     event: &'a SiteEvent,
+    has_id: bool,
     spread: Duration,
     invalidations: HashMap<(Detail, Vec<TagPattern>), Bytes>,
     plain: Option<Bytes>,
@@ -172,10 +175,19 @@ impl<'a> Encoder<'a> {
     pub(super) fn new(event: &'a SiteEvent, spread: Duration) -> Self {
         Self {
             event,
+            has_id: true,
             spread,
             invalidations: HashMap::new(),
             plain: None,
             full: None,
+        }
+    }
+
+    /// For an event that is told out of order, without its id.
+    pub(super) fn late(event: &'a SiteEvent, spread: Duration) -> Self {
+        Self {
+            has_id: false,
+            ..Self::new(event, spread)
         }
     }
 
@@ -193,7 +205,7 @@ impl<'a> Encoder<'a> {
     }
 
     fn invalidation(&mut self, tags: Vec<TagPattern>, detail: Detail) -> Bytes {
-        let (event, spread) = (self.event, self.spread);
+        let (event, spread, has_id) = (self.event, self.spread, self.has_id);
         let encode = |(detail, tags): &(Detail, Vec<TagPattern>)| {
             let mut out = Vec::with_capacity(128);
             let (mode, own) = match event.kind {
@@ -202,6 +214,7 @@ impl<'a> Encoder<'a> {
             };
             Invalidation {
                 at: &event.cursor,
+                has_id,
                 tags,
                 mode,
                 spread: if own.is_zero() { spread } else { own },
@@ -217,7 +230,7 @@ impl<'a> Encoder<'a> {
     }
 
     fn same_for_all(&mut self, detail: Detail) -> Bytes {
-        let event = self.event;
+        let (event, has_id) = (self.event, self.has_id);
         let place = match detail {
             Detail::Plain => &mut self.plain,
             Detail::Full => &mut self.full,
@@ -225,7 +238,7 @@ impl<'a> Encoder<'a> {
         place
             .get_or_insert_with(|| {
                 let mut out = Vec::with_capacity(256);
-                write_message(&mut out, event, detail);
+                write_message(&mut out, event, has_id, detail);
                 out.into()
             })
             .clone()
@@ -233,7 +246,7 @@ impl<'a> Encoder<'a> {
 }
 
 /// Appends a preload or a custom event; an invalidation has to be narrowed first.
-fn write_message(out: &mut Vec<u8>, event: &SiteEvent, detail: Detail) {
+fn write_message(out: &mut Vec<u8>, event: &SiteEvent, has_id: bool, detail: Detail) {
     #[derive(Serialize)]
     struct Preload<'a> {
         urls: &'a [&'a str],
@@ -248,8 +261,9 @@ fn write_message(out: &mut Vec<u8>, event: &SiteEvent, detail: Detail) {
         #[serde(skip_serializing_if = "str::is_empty")]
         trace: &'a str,
     }
-    let id = event.cursor.to_string();
-    let (revision, trace) = (id.as_str(), event.traceparent.as_str());
+    let cursor = event.cursor.to_string();
+    let (revision, trace) = (cursor.as_str(), event.traceparent.as_str());
+    let id = has_id.then_some(revision);
     match &event.kind {
         Kind::Invalidate { .. } => {}
         Kind::Preload { urls, .. } => {
@@ -262,19 +276,19 @@ fn write_message(out: &mut Vec<u8>, event: &SiteEvent, detail: Detail) {
                     trace,
                 }),
             };
-            write(out, Some(&id), "preload", &data);
+            write(out, id, "preload", &data);
         }
         Kind::Custom {
             event_type, data, ..
         } => match detail {
-            Detail::Plain => write(out, Some(&id), event_type.as_str(), data),
+            Detail::Plain => write(out, id, event_type.as_str(), data),
             Detail::Full => {
                 let data = json(&Custom {
                     data,
                     revision,
                     trace,
                 });
-                write(out, Some(&id), event_type.as_str(), &data);
+                write(out, id, event_type.as_str(), &data);
             }
         },
     }

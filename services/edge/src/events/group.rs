@@ -82,9 +82,18 @@ struct Ring {
 
 struct Frame {
     revision: Revision,
-    /// Not passed over by those who stand at its revision already.
-    is_for_all: bool,
+    kind: FrameKind,
     bytes: Bytes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FrameKind {
+    /// Passed over by who stands at its revision already.
+    InOrder,
+    /// Told to all, and moves nobody.
+    Late,
+    /// Told to all, who then stand at its revision, be it an earlier one.
+    Reset,
 }
 
 #[derive(Default)]
@@ -160,7 +169,7 @@ impl Group {
             ring.push(
                 Frame {
                     revision,
-                    is_for_all: false,
+                    kind: FrameKind::InOrder,
                     bytes,
                 },
                 limits,
@@ -168,13 +177,13 @@ impl Group {
         });
     }
 
-    /// Pushes what happened before `revision` and is told only now.
+    /// Pushes what is told out of order.
     pub(super) fn push_late(&self, revision: Revision, bytes: Bytes, limits: &Limits) {
         self.change(|ring| {
             ring.push(
                 Frame {
                     revision,
-                    is_for_all: true,
+                    kind: FrameKind::Late,
                     bytes,
                 },
                 limits,
@@ -190,7 +199,7 @@ impl Group {
             ring.push(
                 Frame {
                     revision,
-                    is_for_all: true,
+                    kind: FrameKind::Reset,
                     bytes,
                 },
                 limits,
@@ -203,7 +212,7 @@ impl Group {
             ring.beat_number += 1;
             ring.beat = Some(Frame {
                 revision,
-                is_for_all: false,
+                kind: FrameKind::InOrder,
                 bytes,
             });
         });
@@ -346,12 +355,18 @@ impl Ring {
             .frames
             .iter()
             .skip(behind)
-            .take_while(|f| !f.is_for_all && f.revision <= reader.position)
+            .take_while(|f| f.kind == FrameKind::InOrder && f.revision <= reader.position)
             .count();
         let from = behind + known;
         reader.next = self.end();
-        if let (Some(last), true) = (self.frames.back(), from < self.frames.len()) {
-            reader.position = last.revision;
+        if from < self.frames.len() {
+            for frame in self.frames.iter().skip(from) {
+                match frame.kind {
+                    FrameKind::Reset => reader.position = frame.revision,
+                    FrameKind::InOrder => reader.position = reader.position.max(frame.revision),
+                    FrameKind::Late => {}
+                }
+            }
             return Taken::Chunk(self.join(from));
         }
         if reader.beat != self.beat_number {

@@ -149,22 +149,20 @@ impl SiteEvents {
     }
 
     /// Tells everyone who is listening of an event that had to wait while later ones
-    /// were told, such as a hint whose URLs had to be fetched. It goes out under the
-    /// newest id, and is not kept: a browser that is away does not hear of it.
+    /// were told, such as a hint whose URLs had to be fetched. It goes out without an
+    /// id, because an id stands for all before it, and is not kept: a browser that is
+    /// away does not hear of it.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an event is told once, so it is given away as to publish"
+    )]
     pub fn publish_late(&self, event: SiteEvent) {
         let _order = self.order.lock();
-        let (head, groups) = {
-            let state = self.state.lock();
-            (state.head, state.groups())
-        };
-        let event = SiteEvent {
-            cursor: head,
-            ..event
-        };
-        let mut encoder = Encoder::new(&event, self.limits.spread);
+        let groups = self.state.lock().groups();
+        let mut encoder = Encoder::late(&event, self.limits.spread);
         for group in groups {
             if let Some(bytes) = encoder.encode(&group.hearing(), group.key().detail) {
-                group.push_late(head.revision, bytes, &self.limits);
+                group.push_late(event.cursor.revision, bytes, &self.limits);
                 group.wake();
             }
         }

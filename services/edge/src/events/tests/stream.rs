@@ -154,6 +154,25 @@ async fn a_heartbeat_behind_an_event_does_not_take_the_id_back() {
 }
 
 #[tokio::test]
+async fn a_late_hint_is_told_and_moves_nobody() {
+    let bench = Bench::new();
+    bench.standing.advance(at(12));
+    // Heard of revision 12 elsewhere, while this edge has published up to 10.
+    let mut ahead = bench.resume("detail=1", &at(12).to_string()).await;
+    ahead.hear();
+    bench.site.publish_late(preload(9, "/a", &[]));
+    let told = ahead.hear();
+    let data = format!(r#"{{"urls":["/a"],"revision":"{}"}}"#, at(9));
+    assert_eq!((told[0].event.as_str(), &told[0].data), ("preload", &data));
+    assert_eq!(ahead.last_id(), at(12).to_string());
+    bench.site.publish(invalidate(11, &["known"]));
+    bench.site.publish(invalidate(13, &["new"]));
+    let told = ahead.hear();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].id, at(13).to_string());
+}
+
+#[tokio::test]
 async fn a_slow_reader_gets_its_backlog_as_one_and_holds_nobody_back() {
     let limits = Limits {
         group_frames: 4,
