@@ -9,6 +9,7 @@ use tidegate_clock::{Clock, SystemClock};
 use tidegate_domain::{EdgeId, InstanceId};
 use tidegate_telemetry::{Health, Registry};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -112,6 +113,7 @@ impl App {
         let shared_config = SharedConfig {
             capacity_bytes: config.cache_mib << 20,
         };
+        let news = Arc::new(Notify::new());
         let sites = Arc::new(Sites::new(Parts {
             shared: Shared::new(shared_config, standing.clone()),
             blobs: Arc::new(blobs),
@@ -119,6 +121,7 @@ impl App {
             entries: control_plane.clone(),
             replay: control_plane,
             limits: Limits::default(),
+            news: news.clone(),
         }));
         let registry = Registry::new();
         let metrics = Arc::new(EdgeMetrics::register(&registry)?);
@@ -156,6 +159,7 @@ impl App {
                 channels.heartbeat,
                 standing.clone(),
                 follower,
+                news,
                 heartbeat_options,
             ),
             sites,

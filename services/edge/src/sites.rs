@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tidegate_domain::site::{CheckedSite, HostPattern};
 use tidegate_domain::{Cursor, SiteName};
+use tokio::sync::Notify;
 
 use crate::events::{Cors, Limits, Replay, SiteEvents};
 use crate::link::SnapshotSite;
@@ -63,6 +64,8 @@ pub struct Parts {
     pub replay: Arc<dyn Replay>,
     /// Bounds on events.
     pub limits: Limits,
+    /// Rung when the control plane should hear of something at once.
+    pub news: Arc<Notify>,
 }
 
 /// All sites. Reading takes no lock; the link is the only writer.
@@ -222,7 +225,7 @@ impl Sites {
         );
         tokio::spawn(events.beats());
         Arc::new(Site {
-            pages: SitePages::new(name.clone(), parts.blobs.clone()),
+            pages: SitePages::new(name.clone(), parts.blobs.clone(), parts.news.clone()),
             rules: ArcSwap::from_pointee(Rules::of(config)),
             name,
             proxy,

@@ -2,9 +2,11 @@
 //! waits before it tries again, and which signals end it.
 
 mod backoff;
+mod files;
 mod listen;
 mod stop;
 
 pub use backoff::{Backoff, spread};
+pub use files::raise_file_limit;
 pub use listen::{ListenError, bind};
 pub use stop::stop_on_signal;

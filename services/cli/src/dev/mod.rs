@@ -31,6 +31,7 @@ pub(crate) async fn run(
     output: &mut Output,
     shutdown: CancellationToken,
 ) -> Result<Exit, Failure> {
+    tidegate_net::raise_file_limit();
     let site = SiteName::parse(SITE)
         .map_err(|error| Failure::new("DEV", format!("the name of the site: {error}")))?;
     // Before anything is opened: a typing error must not leave a data folder behind.

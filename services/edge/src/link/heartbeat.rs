@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tidegate_domain::{EdgeId, Epoch, InstanceId, Revision};
 use tidegate_proto::v1;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Follower;
@@ -35,6 +36,8 @@ pub struct Heartbeats<F> {
     client: Client,
     standing: Arc<Standing>,
     follower: Arc<F>,
+    /// Rung when there is something to say before the next heartbeat is due.
+    news: Arc<Notify>,
     options: HeartbeatOptions,
 }
 
@@ -45,6 +48,7 @@ impl<F: Follower> Heartbeats<F> {
         client: Client,
         standing: Arc<Standing>,
         follower: Arc<F>,
+        news: Arc<Notify>,
         options: HeartbeatOptions,
     ) -> Self {
         Self {
@@ -53,6 +57,7 @@ impl<F: Follower> Heartbeats<F> {
             client,
             standing,
             follower,
+            news,
             options,
         }
     }
@@ -78,15 +83,18 @@ impl<F: Follower> Heartbeats<F> {
                     }
                 },
             }
-            let moved = async {
+            let news = async {
                 tokio::time::sleep_until(sent + MIN_GAP).await;
-                // The sender lives as long as this task does.
-                let _ = position.changed().await;
+                tokio::select! {
+                    // The sender lives as long as this task does.
+                    _ = position.changed() => {}
+                    () = self.news.notified() => {}
+                }
             };
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(sent + interval) => {}
-                () = moved => {}
+                () = news => {}
             }
         }
         self.leave().await;

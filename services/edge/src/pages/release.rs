@@ -9,7 +9,7 @@ use thiserror::Error;
 use tidegate_domain::{Digest, SiteName};
 use tidegate_net::Backoff;
 use tidegate_site::{MAX_MANIFEST_BYTES, Manifest, ManifestError, SinceTable};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::blobs::{BlobError, Blobs};
 use crate::link::ActiveRelease;
@@ -50,6 +50,8 @@ pub struct SitePages {
     current: watch::Sender<Current>,
     /// Manifests of published releases whose blobs are all on disk, oldest first.
     prepared: Mutex<Vec<(Digest, Arc<Manifest>)>>,
+    /// Rung when a release has been fetched ahead.
+    news: Arc<Notify>,
 }
 
 #[derive(Debug, Error)]
@@ -63,12 +65,13 @@ enum LoadError {
 impl SitePages {
     /// A site without a release.
     #[must_use]
-    pub fn new(name: SiteName, blobs: Arc<Blobs>) -> Arc<Self> {
+    pub fn new(name: SiteName, blobs: Arc<Blobs>, news: Arc<Notify>) -> Arc<Self> {
         Arc::new(Self {
             name,
             blobs,
             current: watch::Sender::default(),
             prepared: Mutex::default(),
+            news,
         })
     }
 
@@ -113,6 +116,7 @@ impl SitePages {
                         prepared.remove(0);
                     }
                     prepared.push((release, manifest));
+                    site.news.notify_one();
                 }
                 Err(error) => {
                     tracing::warn!(site = %site.name, %release, %error, "cannot fetch a release ahead");

@@ -108,7 +108,11 @@ async fn fixture() -> Fixture {
     let fixture = Fixture {
         _dir: dir,
         source,
-        pages: SitePages::new(SiteName::parse("dev").unwrap(), Arc::new(blobs)),
+        pages: SitePages::new(
+            SiteName::parse("dev").unwrap(),
+            Arc::new(blobs),
+            Arc::default(),
+        ),
         site: config.check().unwrap(),
     };
     let hole = PAGE.find("<!--").unwrap() as u64;
