@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use tidegate_clock::BootInstant;
 use tidegate_domain::{Digest, EdgeId, InstanceId, Revision};
 
+use super::sites::SiteSet;
+
 /// Figures an edge gives of itself, for people.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -40,8 +42,8 @@ pub(crate) struct Instance {
     pub(crate) left: bool,
     /// Whether an acknowledgement that does not count has been logged.
     pub(crate) complained: bool,
-    /// Whether its stream is open.
-    pub(crate) connected: bool,
+    /// The sites that its stream follows, while that is open.
+    pub(crate) follows: Option<SiteSet>,
     /// When there was a last sign of it.
     pub(crate) last_sign: BootInstant,
     /// When it was last heard, by the calendar.
@@ -60,7 +62,7 @@ impl Instance {
             recorded: None,
             left: false,
             complained: false,
-            connected: false,
+            follows: None,
             last_sign: now,
             last_heartbeat: None,
             stats: Stats::default(),

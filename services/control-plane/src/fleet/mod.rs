@@ -197,13 +197,18 @@ impl Fleet {
         self.inner.lock().table.content_of(site, now)
     }
 
-    /// Waits until every edge with an open stream holds a release's blobs, at most
-    /// for `timeout`. Returns whether they do.
-    pub async fn wait_prepared(&self, release: &Digest, timeout: Duration) -> bool {
+    /// Waits until every edge with an open stream that follows the site holds a
+    /// release's blobs, at most for `timeout`. Returns whether they do.
+    pub async fn wait_prepared(
+        &self,
+        site: &SiteName,
+        release: &Digest,
+        timeout: Duration,
+    ) -> bool {
         let mut news = self.prepared.subscribe();
         let all_have_it = async {
             loop {
-                if self.inner.lock().table.is_prepared(release) {
+                if self.inner.lock().table.is_prepared(site, release) {
                     return;
                 }
                 // The sender lives as long as `self`.

@@ -103,7 +103,8 @@ impl Fleet {
             .streams
             .lock()
             .open(edge, instance.clone(), subscriber.sites.clone());
-        self.inner.lock().table.set_connected(&instance, true, now);
+        let follows = Some(subscriber.sites.clone());
+        self.inner.lock().table.set_stream(&instance, follows, now);
         let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
         let stream = Stream {
             fleet: self.clone(),
@@ -168,7 +169,7 @@ impl Stream {
         if closed {
             let now = self.fleet.clock.boot();
             let inner = &mut *self.fleet.inner.lock();
-            inner.table.set_connected(&subscriber.instance, false, now);
+            inner.table.set_stream(&subscriber.instance, None, now);
             self.fleet.prepared.send_modify(|n| *n = n.wrapping_add(1));
         }
     }

@@ -16,6 +16,7 @@ use tidegate_domain::{Digest, EdgeId, InstanceId, Revision, SiteName};
 use super::heads::Heads;
 use super::instance::{EdgeView, Instance, Stats};
 use super::settings::FleetSettings;
+use super::sites::SiteSet;
 use super::stale::StaleBounds;
 
 /// What a predecessor left behind about one instance.
@@ -202,10 +203,15 @@ impl Table {
         }
     }
 
-    /// Notes whether a stream is open.
-    pub(crate) fn set_connected(&mut self, instance: &InstanceId, open: bool, now: BootInstant) {
+    /// Notes which sites an open stream follows, or that none is open.
+    pub(crate) fn set_stream(
+        &mut self,
+        instance: &InstanceId,
+        follows: Option<SiteSet>,
+        now: BootInstant,
+    ) {
         if let Some(known) = self.instances.get_mut(instance) {
-            known.connected = open;
+            known.follows = follows;
             known.last_sign = now;
         }
     }
@@ -340,12 +346,15 @@ impl Table {
         all.collect()
     }
 
-    /// Whether every edge with an open stream holds a release's blobs.
-    pub(crate) fn is_prepared(&self, release: &Digest) -> bool {
-        self.instances
-            .values()
-            .filter(|i| i.connected && !i.left)
-            .all(|i| i.prepared.contains(release))
+    /// Whether every edge with an open stream that follows the site holds a release's
+    /// blobs.
+    pub(crate) fn is_prepared(&self, site: &SiteName, release: &Digest) -> bool {
+        let follows = |i: &&Instance| {
+            let follows = i.follows.as_ref();
+            !i.left && follows.is_some_and(|sites| sites.contains(site.as_str()))
+        };
+        let mut concerned = self.instances.values().filter(follows);
+        concerned.all(|i| i.prepared.contains(release))
     }
 
     /// Allows a site's edges to serve at least for so long without a lease. To be
@@ -388,7 +397,7 @@ impl Table {
     }
 
     fn is_forgettable(&self, id: &InstanceId, now: BootInstant) -> bool {
-        let Some(instance) = self.instances.get(id).filter(|i| !i.connected) else {
+        let Some(instance) = self.instances.get(id).filter(|i| i.follows.is_none()) else {
             return false;
         };
         let silent_since = instance
@@ -429,7 +438,7 @@ impl Table {
                 edge: i.edge.clone(),
                 instance: id.clone(),
                 applied: i.applied.unwrap_or_default(),
-                connected: i.connected,
+                connected: i.follows.is_some(),
                 lease_left: i
                     .lease_ends
                     .filter(|ends| now < *ends)
@@ -447,7 +456,7 @@ impl Table {
         let here = self.instances.values().filter(|i| !i.left);
         here.fold(Counts::default(), |counts, i| Counts {
             instances: counts.instances + 1,
-            connected: counts.connected + i64::from(i.connected),
+            connected: counts.connected + i64::from(i.follows.is_some()),
             leases: counts.leases + i64::from(i.may_hold_lease(now)),
         })
     }

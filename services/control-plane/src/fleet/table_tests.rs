@@ -347,16 +347,28 @@ fn an_edge_that_started_anew_replaces_its_former_run_once_that_has_no_lease() {
 fn a_release_is_prepared_when_every_connected_edge_says_so() {
     let mut rig = Rig::new(1, &[]);
     let release = Digest::of(b"release");
+    let (site, other) = (
+        SiteName::parse("s").unwrap(),
+        SiteName::parse("other").unwrap(),
+    );
     rig.beat("a", 1);
-    assert!(rig.table.is_prepared(&release), "nobody is connected");
+    assert!(
+        rig.table.is_prepared(&site, &release),
+        "nobody is connected"
+    );
     let now = rig.now();
-    rig.table.set_connected(&id("a"), true, now);
-    assert!(!rig.table.is_prepared(&release));
+    let follows = SiteSet::of([site.clone()]);
+    rig.table.set_stream(&id("a"), Some(follows), now);
+    assert!(!rig.table.is_prepared(&site, &release));
+    assert!(
+        rig.table.is_prepared(&other, &release),
+        "it follows another"
+    );
     rig.table.describe(
         &id("a"),
         UNIX_EPOCH,
         Stats::default(),
         BTreeSet::from([release]),
     );
-    assert!(rig.table.is_prepared(&release));
+    assert!(rig.table.is_prepared(&site, &release));
 }

@@ -59,12 +59,19 @@ pub(crate) async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let following = tokio::spawn(follow_health(health, reporter));
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
-    let reflection = reflection
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let reflection_v1 = reflection()
+        .build_v1()
         .inspect_err(|error| tracing::error!(%error, "there is no reflection"))
+        .ok();
+    // Many clients, that of Python among them, know only the version before.
+    let reflection_v1alpha = reflection()
+        .build_v1alpha()
+        .inspect_err(|error| tracing::error!(%error, "there is no reflection v1alpha"))
         .ok();
     let served = Server::builder()
         .layer(ServerLayer::new(Component::CONTROL_PLANE).quiet(QUIET))
@@ -74,7 +81,8 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_service(health_service)
-        .add_optional_service(reflection)
+        .add_optional_service(reflection_v1)
+        .add_optional_service(reflection_v1alpha)
         .add_service(
             SiteServiceServer::new(Sites(context.clone()))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),

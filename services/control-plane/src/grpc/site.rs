@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tidegate_domain::FieldError;
 use tidegate_domain::site::{FencedMode, SiteConfig};
+use tidegate_domain::{FieldError, SiteName};
 use tidegate_proto::v1;
 use tidegate_proto::v1::site_service_server::SiteService;
 use tidegate_proto::{Code, site_from_wire};
@@ -47,11 +47,10 @@ impl SiteService for Sites {
             site: site.clone(),
             config: Box::new(config),
         };
-        let done = self.0.propose(command, caller).await?;
+        let done = self.0.propose(command, caller).await;
+        self.note_stale(&site);
+        let done = done?;
         let view = self.0.site(&site)?;
-        self.0
-            .fleet
-            .set_stale(&site, stale_bound(view.config.config()));
         Ok(Response::new(v1::PutSiteResponse {
             revision: done.revision.0,
             site: Some(view.site.clone()),
@@ -91,8 +90,9 @@ impl SiteService for Sites {
     ) -> Result<Response<v1::DeleteSiteResponse>, Status> {
         let caller = caller(&request);
         let site = fields::site_name(&request.get_ref().site).map_err(Fault::from)?;
-        let command = Command::DeleteSite { site };
+        let command = Command::DeleteSite { site: site.clone() };
         let done = self.0.propose(command, caller).await?;
+        self.note_stale(&site);
         Ok(Response::new(v1::DeleteSiteResponse {
             revision: done.revision.0,
         }))
@@ -236,6 +236,16 @@ impl SiteService for Sites {
             }
         };
         Ok(Response::new(v1::PruneReleasesResponse { removed }))
+    }
+}
+
+impl Sites {
+    /// Tells the fleet for how long the site, as it is now, lets edges serve without
+    /// a lease.
+    fn note_stale(&self, site: &SiteName) {
+        let view = self.0.reader.site(site);
+        let bound = view.map(|view| stale_bound(view.config.config()));
+        self.0.fleet.set_stale(site, bound.unwrap_or_default());
     }
 }
 

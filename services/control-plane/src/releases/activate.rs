@@ -68,7 +68,7 @@ impl Releases {
         let is_new = view.prepared.contains(&release.to_string());
         // Edges fetch releases that were published and not activated yet; others
         // they would not report.
-        if is_new && !self.fleet.wait_prepared(&release, prepare).await {
+        if is_new && !self.fleet.wait_prepared(&site, &release, prepare).await {
             tracing::warn!(%site, %release, "activating a release that not every edge holds yet");
         }
         for _ in 0..ATTEMPTS {
