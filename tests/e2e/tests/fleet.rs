@@ -1,0 +1,217 @@
+//! A completed invalidation means: no edge serves the old copy, whether it is heard of,
+//! stands still, is cut off or is gone.
+
+use std::time::{Duration, Instant};
+
+use tidegate_e2e::v1::{CompletionStatus, EdgeOutcomeKind, InvalidateResponse};
+use tidegate_e2e::{Answer, Calls, ControlPlane, Edge, Link, Origin, eventually, v1};
+
+use crate::support::{
+    HOST, LONG, cached, invalidate, invalidate_everywhere, list_edges, of_tags, of_url, put_site,
+    short_leases, short_margin, site_of, waiting,
+};
+
+/// More than heartbeat, lease and margins together.
+const PAST_THE_LEASE: Duration = Duration::from_secs(20);
+/// Less than a lease.
+const WITHIN_THE_LEASE: Duration = Duration::from_millis(300);
+
+struct Fleet {
+    control: ControlPlane,
+    a: Edge,
+    b: Edge,
+    /// The way of edge b to the control plane.
+    link: Link,
+    origin: Origin,
+}
+
+impl Fleet {
+    async fn start() -> Self {
+        let origin = Origin::start().await;
+        let control = ControlPlane::start_with(short_leases).await;
+        put_site(control.calls(), site_of(&origin)).await;
+        let link = Link::to(control.calls().address()).await;
+        let a = Edge::start_with(control.calls(), "edge-a", short_margin).await;
+        let b = Edge::start_with(&Calls::to(link.url()), "edge-b", short_margin).await;
+        control.calls().settled(2).await;
+        Self {
+            control,
+            a,
+            b,
+            link,
+            origin,
+        }
+    }
+
+    /// Both edges serve `url` from their caches, and the origin has something newer.
+    async fn outdated(&self, url: &str, tags: &[&str]) {
+        self.origin
+            .set(url, Answer::ok("old").cache(LONG).tags(tags));
+        cached(&self.a.http(HOST), &self.origin, url, "old").await;
+        cached(&self.b.http(HOST), &self.origin, url, "old").await;
+        self.origin
+            .set(url, Answer::ok("new").cache(LONG).tags(tags));
+    }
+
+    fn calls(&self) -> &Calls {
+        self.control.calls()
+    }
+}
+
+fn outcomes(answer: &InvalidateResponse) -> Vec<(&str, EdgeOutcomeKind)> {
+    let mut outcomes: Vec<_> = answer
+        .edges
+        .iter()
+        .map(|edge| (edge.edge_id.as_str(), edge.outcome()))
+        .collect();
+    outcomes.sort_by_key(|(name, _)| *name);
+    outcomes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn complete_means_applied_by_both_edges_and_neither_serves_the_old_copy() {
+    let fleet = Fleet::start().await;
+    for (url, request) in [
+        ("/by-tag", of_tags(&["item:1"])),
+        ("/by-pattern", of_tags(&["it*1"])),
+        ("/by-url", of_url("/by-url")),
+        ("/by-everything", of_tags(&["*"])),
+    ] {
+        fleet.outdated(url, &["item:1"]).await;
+        let answer = invalidate_everywhere(fleet.calls(), request).await;
+        let both = [
+            ("edge-a", EdgeOutcomeKind::Applied),
+            ("edge-b", EdgeOutcomeKind::Applied),
+        ];
+        assert_eq!(outcomes(&answer), both, "{url}");
+        for edge in [&fleet.a, &fleet.b] {
+            assert_eq!(edge.http(HOST).get(url).await.text(), "new", "{url}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_stands_still_is_pending_then_fenced_and_wakes_without_the_old_copy() {
+    let mut fleet = Fleet::start().await;
+    fleet.outdated("/item", &["item:1"]).await;
+    let asleep = fleet.b.http(HOST);
+    fleet.b.process().pause();
+    let request = of_tags(&["item:1"]);
+    let answer = invalidate(fleet.calls(), waiting(request.clone(), WITHIN_THE_LEASE)).await;
+    assert_eq!(answer.status(), CompletionStatus::Partial);
+    let mixed = |b| [("edge-a", EdgeOutcomeKind::Applied), ("edge-b", b)];
+    assert_eq!(outcomes(&answer), mixed(EdgeOutcomeKind::Pending));
+    let answer = invalidate(fleet.calls(), waiting(request, PAST_THE_LEASE)).await;
+    assert_eq!(answer.status(), CompletionStatus::Complete);
+    assert_eq!(outcomes(&answer), mixed(EdgeOutcomeKind::Fenced));
+    assert_eq!(fleet.a.http(HOST).get("/item").await.text(), "new");
+    // These wait in its sockets when it wakes: nothing can be earlier.
+    let firsts: Vec<_> = (0..8)
+        .map(|_| {
+            let http = asleep.clone();
+            tokio::spawn(async move { http.get("/item").await.text() })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    fleet.b.process().resume();
+    for first in firsts {
+        assert_eq!(first.await.unwrap(), "new");
+    }
+    fleet.calls().settled(2).await;
+    assert_eq!(asleep.get("/item").await.text(), "new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_is_cut_off_is_fenced_and_asks_the_origin() {
+    let fleet = Fleet::start().await;
+    for (url, stalled) in [("/cut", false), ("/stalled", true)] {
+        fleet.outdated(url, &["item:1"]).await;
+        if stalled {
+            fleet.link.stall();
+        } else {
+            fleet.link.cut();
+        }
+        let request = waiting(of_tags(&["item:1"]), PAST_THE_LEASE);
+        let answer = invalidate(fleet.calls(), request).await;
+        assert_eq!(answer.status(), CompletionStatus::Complete, "{url}");
+        let expected = [
+            ("edge-a", EdgeOutcomeKind::Applied),
+            ("edge-b", EdgeOutcomeKind::Fenced),
+        ];
+        assert_eq!(outcomes(&answer), expected, "{url}");
+        let b = fleet.b.http(HOST);
+        assert_eq!(b.get(url).await.text(), "new", "{url}");
+        // It cannot know what else has changed.
+        fleet.origin.set(url, Answer::ok("newer").cache(LONG));
+        assert_eq!(b.get(url).await.text(), "newer", "{url}");
+        fleet.link.mend();
+        fleet.calls().settled(2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_edge_holds_no_lease_and_delays_nobody() {
+    // Long leases: who waits for one is noticed.
+    let origin = Origin::start().await;
+    let control = ControlPlane::start().await;
+    put_site(control.calls(), site_of(&origin)).await;
+    let a = Edge::start(control.calls(), "edge-a").await;
+    let mut b = Edge::start(control.calls(), "edge-b").await;
+    control.calls().settled(2).await;
+    b.process().sigterm();
+    assert_eq!(b.process().ended().await.code(), Some(0));
+    let edges = list_edges(control.calls()).await;
+    let leased: Vec<_> = edges
+        .edges
+        .iter()
+        .filter(|edge| edge.lease_left.is_some())
+        .map(|edge| edge.edge_id.as_str())
+        .collect();
+    assert_eq!(leased, ["edge-a"]);
+    let begun = Instant::now();
+    let answer = invalidate_everywhere(control.calls(), of_tags(&["item:1"])).await;
+    assert_eq!(outcomes(&answer), [("edge-a", EdgeOutcomeKind::Applied)]);
+    // Far less than the ten seconds of a lease.
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    drop(a);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_edge_an_invalidation_is_complete_at_once() {
+    let origin = Origin::start().await;
+    let control = ControlPlane::start().await;
+    put_site(control.calls(), site_of(&origin)).await;
+    let begun = Instant::now();
+    let answer = invalidate_everywhere(control.calls(), of_tags(&["item:1"])).await;
+    assert_eq!(answer.edges, []);
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_control_plane_does_not_complete_over_an_edge_it_has_not_heard() {
+    let mut fleet = Fleet::start().await;
+    fleet.outdated("/item", &["item:1"]).await;
+    // The edge holds a lease of the run before, and cannot be reached by this one.
+    fleet.link.stall();
+    fleet.control.restart().await;
+    eventually("the control plane answers again", || async {
+        fleet.calls().cache().get_head(v1::GetHeadRequest {}).await
+    })
+    .await;
+    let request = waiting(of_tags(&["item:1"]), PAST_THE_LEASE);
+    let answer = invalidate(fleet.calls(), request).await;
+    assert_eq!(answer.status(), CompletionStatus::Complete, "{answer:?}");
+    for edge in [&fleet.a, &fleet.b] {
+        assert_eq!(edge.http(HOST).get("/item").await.text(), "new");
+    }
+    fleet.link.mend();
+    fleet.calls().settled(2).await;
+}
