@@ -18,5 +18,7 @@ pub mod conditional;
 pub mod config;
 pub mod events;
 pub mod link;
+pub mod origin;
 pub mod pages;
+pub mod proxy;
 pub mod standing;

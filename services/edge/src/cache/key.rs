@@ -15,6 +15,8 @@ pub struct Key {
     pub site: u64,
     /// Host, normalised.
     pub host: Arc<str>,
+    /// Port that the client named, or 0: the origin may build links with it.
+    pub port: u16,
     /// Path and query, as the site's policy has them.
     pub url: PathAndQuery,
     /// Fields and cookies that the site's policy counts.
@@ -28,6 +30,8 @@ pub struct KeyRef<'a> {
     pub site: u64,
     /// See [`Key::host`].
     pub host: &'a str,
+    /// See [`Key::port`].
+    pub port: u16,
     /// See [`Key::url`].
     pub url: &'a PathAndQuery,
     /// See [`Key::extra`].
@@ -41,14 +45,15 @@ impl KeyRef<'_> {
         Key {
             site: self.site,
             host: self.host.into(),
+            port: self.port,
             url: self.url.clone(),
             extra: self.extra.cloned(),
         }
     }
 
-    fn parts(&self) -> (u64, &str, &str, Option<&str>) {
+    fn parts(&self) -> (u64, &str, u16, &str, Option<&str>) {
         let extra = self.extra.map(|extra| &**extra);
-        (self.site, self.host, self.url.as_str(), extra)
+        (self.site, self.host, self.port, self.url.as_str(), extra)
     }
 }
 
@@ -59,6 +64,7 @@ impl Key {
         KeyRef {
             site: self.site,
             host: &self.host,
+            port: self.port,
             url: &self.url,
             extra: self.extra.as_ref(),
         }
@@ -203,7 +209,8 @@ mod tests {
             use std::hash::BuildHasher as _;
             let url = PathAndQuery::parse(&path).unwrap();
             let extra: Option<Arc<str>> = extra.map(Into::into);
-            let borrowed = KeyRef { site: 1, host: &host, url: &url, extra: extra.as_ref() };
+            let borrowed = KeyRef { site: 1, host: &host,
+                port: 80, url: &url, extra: extra.as_ref() };
             let owned = borrowed.to_key();
             let hasher = quick_cache::DefaultHashBuilder::default();
             prop_assert_eq!(hasher.hash_one(borrowed), hasher.hash_one(&owned));

@@ -56,10 +56,6 @@ impl Stamp {
     pub(super) fn word(self) -> u64 {
         self.0
     }
-
-    pub(super) fn from_word(word: u64) -> Self {
-        Self(word)
-    }
 }
 
 #[cfg(test)]

@@ -206,6 +206,7 @@ mod tests {
         KeyRef {
             site: 1,
             host: "h",
+            port: 0,
             url: &url,
             extra: None,
         }
@@ -228,6 +229,7 @@ mod tests {
                 selection: VaryNames::read(&fields).unwrap().select(request),
                 fields,
                 withheld: HeaderMap::new(),
+                has_site_policy: false,
                 tags: ResponseTags::default(),
                 fence: table
                     .hold(filled, serial, &[], BootInstant::default())

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::ETAG;
-use http::{HeaderMap, StatusCode};
+use http::header::{AGE, CACHE_CONTROL, ETAG};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::policy::freshness::date;
 use super::policy::storable::Terms;
@@ -25,16 +25,24 @@ const FIELD_BYTES: usize = 72;
 /// What a tag takes besides its text: its mark, its place in the table.
 const TAG_BYTES: usize = 144;
 
+/// Fields that are different with every use. A stored response has room for them, so
+/// that a hit replaces a value and does not grow a table.
+pub const PER_USE: [HeaderName; 2] = [AGE, CACHE_STATUS];
+/// `Cache-Status` (RFC 9211).
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
 /// Everything about a stored response but its body.
 #[derive(Debug, Clone)]
 pub struct Head {
     /// Status.
     pub status: StatusCode,
-    /// The fields that leave with it.
+    /// The fields that leave with it, those of [`PER_USE`] among them.
     pub fields: HeaderMap,
     /// Fields of the origin that do not leave, or leave with another value: its own
-    /// `Cache-Control` where the site replaces it, and tags.
+    /// `Cache-Control` where the site replaces it, tags, `Age`, `Cache-Status`.
     pub withheld: HeaderMap,
+    /// Its `Cache-Control` is the site's, not the origin's.
+    pub has_site_policy: bool,
     /// Tags that the origin gave it.
     pub tags: ResponseTags,
     /// Where it stands between fetches and invalidations.
@@ -50,6 +58,12 @@ impl Head {
     #[must_use]
     pub fn origin_fields(&self) -> HeaderMap {
         let mut fields = self.fields.clone();
+        for name in PER_USE {
+            fields.remove(name);
+        }
+        if self.has_site_policy {
+            fields.remove(CACHE_CONTROL);
+        }
         for name in self.withheld.keys() {
             fields.remove(name);
             for value in self.withheld.get_all(name) {

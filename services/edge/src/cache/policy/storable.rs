@@ -139,6 +139,32 @@ pub fn examine(
     }
 }
 
+/// Judges a response that a backend has pushed: whoever pushes it means it to be
+/// stored, so only what says the opposite keeps it out.
+///
+/// # Errors
+/// Why it may not be stored.
+pub fn examine_pushed(
+    response: &HeaderMap,
+    fresh_for: Duration,
+    age: Duration,
+    defaults: Defaults,
+    now: Now,
+) -> Result<(Terms, VaryNames), Unstorable> {
+    let directives = ResponseDirectives::read(response);
+    if directives.no_store {
+        return Err(Unstorable::NoStore);
+    }
+    if directives.private {
+        return Err(Unstorable::Private);
+    }
+    let vary = VaryNames::read(response)?;
+    let lifetime = Lifetime::Stated(age.saturating_add(fresh_for));
+    let mut terms = terms(&directives, lifetime, response, defaults, now, age);
+    terms.freshness.initial_age = age;
+    Ok((terms, vary))
+}
+
 /// RFC 9111, section 3, and section 5.2.2.3 for `must-understand`.
 fn check_status(status: StatusCode, directives: &ResponseDirectives) -> Result<(), Unstorable> {
     if status.is_informational()

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName};
 const MAX_NAMES: usize = 16;
 
 /// The fields that `Vary` names, sorted, each once.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct VaryNames(Box<[HeaderName]>);
 
 /// `Vary` is `*`, is malformed, or names too many fields: no request but its own is
@@ -54,7 +54,7 @@ impl VaryNames {
 }
 
 /// The values of the fields that `Vary` names, of the request that was answered.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Selection {
     names: VaryNames,
     values: Box<[Option<Box<str>>]>,

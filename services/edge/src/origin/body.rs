@@ -1,0 +1,181 @@
+//! Bodies on their way to the origin and back.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, Sleep};
+
+use super::upstream::InFlight;
+
+/// Any error of a body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a request to the origin.
+pub struct RequestBody {
+    inner: Option<UnsyncBoxBody<Bytes, BoxError>>,
+    /// Dropped when the last byte was handed on.
+    sent: Option<oneshot::Sender<()>>,
+}
+
+impl RequestBody {
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            inner: None,
+            sent: None,
+        }
+    }
+
+    /// The body of a client's request.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if body.is_end_stream() {
+            return Self::empty();
+        }
+        Self {
+            inner: Some(body.map_err(Into::into).boxed_unsync()),
+            sent: None,
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.inner.is_none()
+    }
+
+    /// Tells when the body was handed on whole, or will not be.
+    pub(super) fn when_sent(&mut self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.sent = Some(sender);
+        if self.is_empty() {
+            self.sent = None;
+        }
+        receiver
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            let Some(inner) = &mut self.inner else {
+                return Poll::Ready(None);
+            };
+            match ready!(Pin::new(inner).poll_frame(cx)) {
+                // Trailers go no further: nothing says that they may be merged.
+                Some(Ok(frame)) if !frame.is_data() => {}
+                Some(Ok(frame)) => {
+                    if self.is_end_stream() {
+                        self.sent = None;
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                end => {
+                    self.sent = None;
+                    return Poll::Ready(end);
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// The origin was silent for too long in the midst of a body.
+#[derive(Debug, Clone, Copy, Error)]
+#[error("the origin was silent for longer than between_bytes_timeout")]
+struct Silent;
+
+/// The body of a response of the origin. Its place among those in flight is free
+/// when it is dropped.
+pub struct OriginBody {
+    inner: Incoming,
+    silence: Duration,
+    /// Runs while the origin is waited for, not while the reader takes its time.
+    sleep: Pin<Box<Sleep>>,
+    is_waiting: bool,
+    _place: Place,
+}
+
+/// A place among the requests in flight.
+pub(super) struct Place {
+    pub(super) _site: OwnedSemaphorePermit,
+    pub(super) _upstream: InFlight,
+}
+
+impl OriginBody {
+    pub(super) fn new(inner: Incoming, silence: Duration, place: Place) -> Self {
+        Self {
+            inner,
+            silence,
+            sleep: Box::pin(tokio::time::sleep(silence)),
+            is_waiting: false,
+            _place: place,
+        }
+    }
+}
+
+impl Body for OriginBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.is_waiting = false;
+                    // Trailers are dropped: RFC 9110, section 6.5.1.
+                    if frame.is_data() {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
+                Poll::Ready(end) => return Poll::Ready(end.map(|r| r.map_err(Into::into))),
+                Poll::Pending => break,
+            }
+        }
+        if !self.is_waiting {
+            self.is_waiting = true;
+            let deadline = Instant::now() + self.silence;
+            self.sleep.as_mut().reset(deadline);
+        }
+        ready!(self.sleep.as_mut().poll(cx));
+        Poll::Ready(Some(Err(Silent.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

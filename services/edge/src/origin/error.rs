@@ -1,0 +1,70 @@
+//! Why the origin has not answered.
+
+use http::StatusCode;
+use thiserror::Error;
+
+/// Why the origin has not answered. The texts are for logs; a client gets the status
+/// and [`OriginError::reason`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OriginError {
+    /// The configuration cannot be used.
+    #[error("the origin's configuration cannot be used: {0}")]
+    Misconfigured(String),
+    /// As many requests are in flight as the site allows.
+    #[error("the origin has max_in_flight requests to answer already")]
+    Busy,
+    /// No connection to any upstream that was tried.
+    #[error("no connection to {upstream}: {cause}")]
+    Connect {
+        /// The last one that was tried.
+        upstream: String,
+        /// What came of it.
+        cause: String,
+    },
+    /// No connection in time.
+    #[error("no connection to {0} within connect_timeout")]
+    ConnectTimeout(String),
+    /// No response in time.
+    #[error("no response from {0} within first_byte_timeout")]
+    FirstByteTimeout(String),
+    /// The connection broke before a response, or what came is none.
+    #[error("no response from {upstream}: {cause}")]
+    Broken {
+        /// Which upstream.
+        upstream: String,
+        /// What came of it.
+        cause: String,
+    },
+    /// The client broke off its request.
+    #[error("the request's body broke off")]
+    RequestBroken,
+}
+
+impl OriginError {
+    /// What a gateway answers (RFC 9110, section 15.6).
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::RequestBroken => StatusCode::BAD_REQUEST,
+            Self::Misconfigured(_) | Self::Connect { .. } | Self::Broken { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
+        }
+    }
+
+    /// A word for clients and metrics, which tells nothing of the inside.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Misconfigured(_) => "origin-misconfigured",
+            Self::Busy => "origin-busy",
+            Self::Connect { .. } => "origin-unreachable",
+            Self::ConnectTimeout(_) => "origin-connect-timeout",
+            Self::FirstByteTimeout(_) => "origin-timeout",
+            Self::Broken { .. } => "origin-broken",
+            Self::RequestBroken => "request-broken",
+        }
+    }
+}

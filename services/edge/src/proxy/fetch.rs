@@ -1,0 +1,459 @@
+//! A fetch, from the request to the origin to the stored copy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{
+    CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+    RANGE, TRANSFER_ENCODING,
+};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
+use http_body_util::BodyExt as _;
+use tokio::sync::oneshot;
+
+use super::entries::PushedEntry;
+use super::flight::{Flight, Origin as Came, Outcome};
+use super::forward::may_look_for_entries;
+use super::head::{self, Parts};
+use super::setup::Setup;
+use super::shared_body::{Reader, SharedBody};
+use super::site::{ProxySite, count};
+use super::visit::Ask;
+use crate::cache::policy::storable::{Asked, Unstorable, examine, examine_pushed};
+use crate::cache::policy::validation;
+use crate::cache::stamp::Stamp;
+use crate::cache::stored::{Head, Stored, StoredBody};
+use crate::cache::tagging::ResponseTags;
+use crate::cache::tags::{Fence, OpenFill, Touched};
+use crate::origin::{OriginBody, OriginError, OriginRequest, RequestBody, fields};
+
+/// How often a body that others read lets them run.
+const YIELD_EVERY: usize = 16;
+
+/// A fetch and everything it needs.
+pub(super) struct Errand {
+    pub(super) site: Arc<ProxySite>,
+    pub(super) setup: Arc<Setup>,
+    pub(super) flight: Arc<Flight>,
+    pub(super) ask: Ask,
+    /// What the origin is asked about.
+    pub(super) copy: Option<Arc<Stored>>,
+    pub(super) strictly: bool,
+    /// To the one who started it.
+    pub(super) share: Option<oneshot::Sender<Share>>,
+}
+
+/// What only the one who started a fetch gets.
+pub(super) enum Share {
+    /// A response that cannot be shared, and why.
+    Response(Response<OriginBody>, Option<&'static str>),
+    /// A place at the beginning of a body that is shared.
+    Reader(Reader),
+}
+
+/// A response that is not stored.
+struct NotShared {
+    reason: &'static str,
+    /// The next requests need not wait for each other.
+    is_lasting: bool,
+    /// What is stored is out of date.
+    ends_copy: bool,
+}
+
+impl NotShared {
+    fn passing(reason: &'static str) -> Self {
+        Self {
+            reason,
+            is_lasting: false,
+            ends_copy: false,
+        }
+    }
+
+    fn lasting(reason: &'static str) -> Self {
+        Self {
+            reason,
+            is_lasting: true,
+            ends_copy: true,
+        }
+    }
+}
+
+impl From<Unstorable> for NotShared {
+    fn from(why: Unstorable) -> Self {
+        let reason = match why {
+            Unstorable::NoStore => "no-store",
+            Unstorable::Private => "private",
+            Unstorable::Credentials => "credentials",
+            Unstorable::SetCookie => "set-cookie",
+            Unstorable::Vary => "vary",
+            Unstorable::Status => "status",
+            Unstorable::NoFreshness => "no-freshness",
+        };
+        Self {
+            // Of credentials another request may have none.
+            ends_copy: why != Unstorable::Credentials,
+            ..Self::lasting(reason)
+        }
+    }
+}
+
+impl Errand {
+    /// Runs to the end, whoever waits or leaves.
+    pub(super) async fn run(mut self, open: OpenFill) {
+        let listing = Listing {
+            site: self.site.clone(),
+            flight: self.flight.clone(),
+        };
+        if let Some(stored) = self.pushed(&open).await {
+            self.keep(&stored);
+            self.flight.publish(Outcome::Whole(stored, Came::Pushed));
+            return;
+        }
+        let conditions = match &self.copy {
+            Some(copy) => validation::conditions(&copy.head.origin_fields(), self.strictly),
+            None => HeaderMap::new(),
+        };
+        let body = match self.ask_origin(conditions).await {
+            Err(error) => return self.fail(error),
+            Ok((response, delay)) => self.received(response, delay, open).await,
+        };
+        if let Some((head, shared, body)) = body {
+            self.pump(&head, &shared, body).await;
+            // Nobody who waits for its end may find it neither stored nor under way.
+            drop(listing);
+            shared.end(Ok(()));
+        }
+    }
+
+    fn fail(self, error: OriginError) {
+        count(&self.site.counts.failed);
+        tracing::warn!(site = %self.site.name, %error, "the origin did not answer");
+        self.flight.publish(Outcome::Failed(Arc::new(error)));
+    }
+
+    async fn ask_origin(
+        &self,
+        conditions: HeaderMap,
+    ) -> Result<(Response<OriginBody>, Duration), OriginError> {
+        let origin = self.setup.origin.clone()?.ok_or_else(|| {
+            OriginError::Misconfigured("the site has no origin, and no entry answers this".into())
+        })?;
+        let host = self.setup.origin_host();
+        let mut request = fields::to_origin(&self.ask.fields, self.ask.client(), host);
+        // The whole response is wanted, whatever part of it the client wants.
+        for name in [
+            RANGE,
+            IF_RANGE,
+            IF_MATCH,
+            IF_UNMODIFIED_SINCE,
+            IF_NONE_MATCH,
+            IF_MODIFIED_SINCE,
+        ] {
+            request.remove(name);
+        }
+        request.extend(conditions);
+        count(&self.site.counts.fetches);
+        let sent = self.site.shared.now();
+        let response = origin
+            .send(OriginRequest {
+                method: Method::GET,
+                url: self.ask.key.url.clone(),
+                fields: request,
+                body: RequestBody::empty(),
+            })
+            .await?;
+        let delay = self.site.shared.now().saturating_since(sent);
+        Ok((response, delay))
+    }
+
+    /// A response is here. What is left to do is to read its body, if it is shared.
+    async fn received(
+        &mut self,
+        mut response: Response<OriginBody>,
+        mut delay: Duration,
+        open: OpenFill,
+    ) -> Option<(Arc<Head>, Arc<SharedBody>, OriginBody)> {
+        if response.status() == StatusCode::NOT_MODIFIED && self.copy.is_some() {
+            match self.validated(&response, delay, &open) {
+                Ok(stored) => {
+                    self.keep(&stored);
+                    self.flight.publish(Outcome::Whole(stored, Came::Validated));
+                    return None;
+                }
+                // It speaks of something else, or what it says cannot be kept: the whole
+                // response is asked for.
+                Err(_) => match self.ask_origin(HeaderMap::new()).await {
+                    Ok(whole) => (response, delay) = whole,
+                    Err(error) => {
+                        count(&self.site.counts.failed);
+                        self.flight.publish(Outcome::Failed(Arc::new(error)));
+                        return None;
+                    }
+                },
+            }
+        }
+        let is_framed = is_framed(&response);
+        fields::remove_hop_by_hop(response.headers_mut());
+        head::date(
+            response.headers_mut(),
+            self.site.shared.standing.clock().wall(),
+        );
+        let head = if is_framed {
+            self.head(&response, delay, &open)
+        } else {
+            // Where the end of the body is the end of the connection, a body that broke
+            // cannot be told from a whole one.
+            Err(NotShared::lasting("no-length"))
+        };
+        drop(open);
+        match head {
+            Ok(head) => Some(self.share_body(Arc::new(head), response)),
+            Err(why) => {
+                self.answer_alone(response, &why);
+                None
+            }
+        }
+    }
+
+    fn share_body(
+        &mut self,
+        head: Arc<Head>,
+        response: Response<OriginBody>,
+    ) -> (Arc<Head>, Arc<SharedBody>, OriginBody) {
+        self.site.shared.forget_uncacheable(&self.ask.key);
+        let announced = length(response.headers());
+        let budget = self.site.shared.fills.clone();
+        let shared = SharedBody::new(budget, self.setup.max_object_bytes, announced);
+        if let (Some(share), Some(reader)) = (self.share.take(), shared.reader()) {
+            // If the one who started it has left, its place is given up at once.
+            let _ = share.send(Share::Reader(reader));
+        }
+        self.flight
+            .publish(Outcome::Streaming(head.clone(), shared.clone()));
+        (head, shared, response.into_body())
+    }
+
+    /// The head of a response that may be stored, with its tags held: from here on no
+    /// invalidation passes it by.
+    fn head(
+        &self,
+        response: &Response<OriginBody>,
+        delay: Duration,
+        open: &OpenFill,
+    ) -> Result<Head, NotShared> {
+        let status = response.status();
+        let sie = |copy: &Arc<Stored>| !copy.head.terms.stale_if_error.is_zero();
+        if matches!(status.as_u16(), 500 | 502..=504) && self.copy.as_ref().is_some_and(sie) {
+            return Err(NotShared::passing("error"));
+        }
+        if length(response.headers()).is_some_and(|len| len > self.setup.max_object_bytes) {
+            return Err(NotShared::lasting("too-large"));
+        }
+        self.parts(status, response.headers().clone(), delay, open, None)
+            .map(|parts| parts.into_head(&self.setup))
+    }
+
+    fn parts(
+        &self,
+        status: StatusCode,
+        fields: HeaderMap,
+        delay: Duration,
+        open: &OpenFill,
+        earlier: Option<&ResponseTags>,
+    ) -> Result<Parts, NotShared> {
+        let now = self.site.shared.clocks();
+        let asked = Asked::of(&self.ask.fields);
+        let (terms, vary) = examine(status, &fields, asked, self.setup.defaults, now, delay)
+            .map_err(|why| match status.is_server_error() {
+                true => NotShared::passing("error"),
+                false => why.into(),
+            })?;
+        let tags = ResponseTags::read(&fields, &self.setup.tag_fields)
+            .and_then(|tags| match earlier {
+                Some(earlier) => earlier.union(&tags),
+                None => Ok(tags),
+            })
+            .map_err(|error| {
+                count(&self.site.counts.bad_tags);
+                tracing::warn!(site = %self.site.name, %error, "a response is not stored");
+                NotShared::lasting("tags")
+            })?;
+        let filled = open.filled.ok_or(NotShared::passing("revision"))?;
+        let fence = self.hold(filled, open.serial, &tags)?;
+        Ok(Parts {
+            status,
+            fields,
+            tags,
+            fence,
+            terms,
+            selection: vary.select(&self.ask.fields),
+        })
+    }
+
+    fn hold(&self, filled: Stamp, serial: u64, tags: &ResponseTags) -> Result<Fence, NotShared> {
+        let key = &self.ask.key;
+        let all = tags.with_implicit(&key.host, &key.url);
+        let now = self.site.shared.now();
+        self.site
+            .tags
+            .hold(filled, serial, &all, now)
+            .map_err(|_| NotShared::passing("invalidations-forgotten"))
+    }
+
+    /// The copy, as a 304 leaves it: known to be good as of when this fetch began.
+    fn validated(
+        &self,
+        response: &Response<OriginBody>,
+        delay: Duration,
+        open: &OpenFill,
+    ) -> Result<Arc<Stored>, NotShared> {
+        let copy = self.copy.as_ref().ok_or(NotShared::passing("no-copy"))?;
+        let mut said = response.headers().clone();
+        fields::remove_hop_by_hop(&mut said);
+        head::date(&mut said, self.site.shared.standing.clock().wall());
+        let before = copy.head.origin_fields();
+        if !validation::speaks_of(&before, &said) {
+            return Err(NotShared::passing("other-version"));
+        }
+        let after = validation::updated(&before, &said);
+        let parts = self.parts(copy.head.status, after, delay, open, Some(&copy.head.tags))?;
+        Ok(head::whole(parts.into_head(&self.setup), copy.body.clone()))
+    }
+
+    /// What a backend has pushed, if there is something and nothing has hit it.
+    async fn pushed(&self, open: &OpenFill) -> Option<Arc<Stored>> {
+        let source = self.site.entry_source()?;
+        if !may_look_for_entries(&self.ask, self.flight.moment) {
+            return None;
+        }
+        let key = &self.ask.key;
+        let entry = source
+            .lookup(&self.site.name, &key.url, &self.ask.fields)
+            .await?;
+        let stored = self.from_entry(entry, open)?;
+        (stored.head.fence.touched() == Touched::Untouched).then_some(stored)
+    }
+
+    fn from_entry(&self, entry: PushedEntry, open: &OpenFill) -> Option<Arc<Stored>> {
+        let filled = Stamp::of_fill(self.flight.moment.era, entry.validated_as_of)?;
+        let mut fields = entry.headers;
+        fields::remove_hop_by_hop(&mut fields);
+        let now = self.site.shared.clocks();
+        head::date(&mut fields, now.wall);
+        let tags = ResponseTags::read(&fields, &self.setup.tag_fields)
+            .and_then(|tags| tags.union(&ResponseTags::of(entry.tags)?))
+            .ok()?;
+        let (fresh_for, age) = (entry.fresh_for, entry.age);
+        let (terms, vary) =
+            examine_pushed(&fields, fresh_for, age, self.setup.defaults, now).ok()?;
+        let parts = Parts {
+            status: entry.status,
+            fields,
+            fence: self.hold(filled, open.serial, &tags).ok()?,
+            tags,
+            terms,
+            selection: vary.select(&self.ask.fields),
+        };
+        let body = StoredBody::copy_of(std::iter::once(&entry.body), entry.body.len());
+        Some(head::whole(parts.into_head(&self.setup), body))
+    }
+
+    /// Hands a response to the one who started the fetch, and to nobody else.
+    fn answer_alone(&mut self, mut response: Response<OriginBody>, why: &NotShared) {
+        if why.is_lasting {
+            self.site.shared.remember_uncacheable(&self.ask.key);
+        }
+        if why.ends_copy && self.copy.is_some() && !response.status().is_server_error() {
+            self.site.shared.storage.remove(&self.ask.key);
+        }
+        let status = response.status();
+        super::pass::dress(&self.setup, response.headers_mut());
+        if let Some(share) = self.share.take() {
+            // If the one who started it has left, the response is dropped, which ends the
+            // request to the origin.
+            let _ = share.send(Share::Response(response, Some(why.reason)));
+        }
+        self.flight.publish(Outcome::Private(status));
+    }
+
+    /// Reads the body to its end and stores it, unless it breaks, is too large, or was
+    /// invalidated meanwhile.
+    async fn pump(&self, head: &Head, shared: &Arc<SharedBody>, mut body: OriginBody) {
+        let mut may_store = true;
+        let mut chunks = 0;
+        loop {
+            if shared.room().await.is_err() {
+                return shared.end(Err("nobody reads it".into()));
+            }
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    let Ok(chunk) = frame.into_data() else {
+                        continue;
+                    };
+                    if !shared.push(chunk) && may_store {
+                        may_store = false;
+                        self.site.flights.remove(&self.flight);
+                        self.site.shared.remember_uncacheable(&self.ask.key);
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(site = %self.site.name, %error, "a response broke off");
+                    return shared.end(Err(error.to_string().into()));
+                }
+                None => break,
+            }
+            chunks += 1;
+            if chunks % YIELD_EVERY == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        if let Some((chunks, len)) = shared.whole() {
+            let body = StoredBody::copy_of(chunks.iter(), len);
+            self.keep(&head::whole(head.clone(), body));
+        }
+    }
+
+    /// Stores a response. What a hard invalidation has hit by now is not worth the room;
+    /// every use is judged anyway.
+    fn keep(&self, stored: &Arc<Stored>) {
+        if stored.head.fence.touched() == Touched::Hard {
+            return;
+        }
+        let key = &self.ask.key;
+        let storage = &self.site.shared.storage;
+        storage.put(
+            key,
+            stored.clone(),
+            &self.ask.fields,
+            self.setup.max_variants,
+        );
+    }
+}
+
+/// A fetch that others can join, until it ends in whatever way.
+struct Listing {
+    site: Arc<ProxySite>,
+    flight: Arc<Flight>,
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        self.site.flights.remove(&self.flight);
+        self.flight.publish(Outcome::nothing());
+    }
+}
+
+/// Whether the end of the body is told by the message (RFC 9112, section 6.3).
+fn is_framed(response: &Response<OriginBody>) -> bool {
+    response.version() >= Version::HTTP_2
+        || response.headers().contains_key(CONTENT_LENGTH)
+        || response.headers().contains_key(TRANSFER_ENCODING)
+        || matches!(
+            response.status(),
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        )
+}
+
+fn length(fields: &HeaderMap) -> Option<u64> {
+    fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,37 @@
+//! Cached and uncached responses of the origin: one request, from the look-up to the
+//! last byte.
+//!
+//! - [`ProxySite`]: what is kept for one site; [`Shared`]: what all sites share.
+//! - `lookup`: what the cache can say to a request at once.
+//! - `forward`: what it cannot: join a fetch that is under way or start one.
+//! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it.
+//! - `fetch`: the fetch itself, from the request to the origin to the stored copy.
+//! - `pass`: what is passed on as it comes: other methods, upgrades, ranges.
+//! - `answer`, `status`: how a response leaves.
+
+mod answer;
+mod body;
+mod entries;
+mod fetch;
+mod flight;
+mod flights;
+mod forward;
+mod head;
+mod lookup;
+mod pass;
+mod setup;
+mod shared;
+mod shared_body;
+mod site;
+mod status;
+#[cfg(test)]
+mod tests;
+mod visit;
+mod warm;
+
+pub use crate::cache::judge::Demand;
+pub use body::Body;
+pub use entries::{EntrySource, PushedEntry};
+pub use shared::{Shared, SharedConfig, SharedStats};
+pub use site::{PreviewCount, ProxySite, SiteStats};
+pub use visit::Visit;

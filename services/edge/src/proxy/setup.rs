@@ -1,0 +1,110 @@
+//! A site's configuration in the form in which requests need it.
+
+use std::sync::Arc;
+
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tidegate_domain::site::{CheckedSite, FencedPolicy};
+
+use crate::cache::key::ExtraParts;
+use crate::cache::policy::storable::Defaults;
+use crate::origin::{Origin, OriginError};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) site: Arc<CheckedSite>,
+    pub(super) origin: Result<Option<Arc<Origin>>, OriginError>,
+    pub(super) defaults: Defaults,
+    pub(super) tag_fields: Vec<HeaderName>,
+    pub(super) extra: ExtraParts,
+    /// What browsers are told about pages and tagged responses.
+    pub(super) browser: HeaderValue,
+    pub(super) max_object_bytes: u64,
+    pub(super) max_variants: usize,
+}
+
+impl Setup {
+    /// Takes a configuration. Connections to an origin that stays the same are kept.
+    pub(super) fn new(site: Arc<CheckedSite>, old: Option<&Self>) -> Self {
+        let kept = old
+            .filter(|old| old.site.config().origin == site.config().origin)
+            .map(|old| old.origin.clone());
+        let origin = kept.unwrap_or_else(|| Origin::new(&site).map(|origin| origin.map(Arc::new)));
+        if let Err(error) = &origin {
+            tracing::error!(%error, "the site's origin cannot be asked");
+        }
+        let config = site.config();
+        let cache = &config.cache;
+        Self {
+            origin,
+            defaults: Defaults {
+                ttl: cache.default_ttl,
+                stale_while_revalidate: cache.stale_while_revalidate,
+                stale_if_error: cache.stale_if_error,
+            },
+            tag_fields: names(&cache.tag_headers),
+            extra: ExtraParts {
+                headers: names(&config.key.headers),
+                cookies: config.key.cookies.clone(),
+            },
+            // What is no field value was refused when the configuration was checked.
+            browser: HeaderValue::from_str(&config.browser.cache_control)
+                .unwrap_or(HeaderValue::from_static("no-cache")),
+            max_object_bytes: cache.max_object_bytes,
+            max_variants: cache.max_variants as usize,
+            site,
+        }
+    }
+
+    pub(super) fn fenced(&self) -> &FencedPolicy {
+        &self.site.config().fenced
+    }
+
+    /// What goes to the origin as `Host`, where the site says it.
+    pub(super) fn origin_host(&self) -> Option<&HeaderValue> {
+        self.origin.as_ref().ok()?.as_ref()?.host()
+    }
+
+    /// Whether copies made under another configuration may be used under this one.
+    pub(super) fn keeps_copies_of(&self, old: &Self) -> bool {
+        let (new, old) = (self.site.config(), old.site.config());
+        new.key == old.key
+            && new.cache == old.cache
+            && new.browser == old.browser
+            && new.origin == old.origin
+    }
+
+    /// Makes the fields of a response those that leave: tags stay here, and a tagged
+    /// response has the site's `Cache-Control`, because browsers hear of changes and
+    /// have to ask before every reuse. What the origin wants to be private stays so.
+    ///
+    /// Returns what was taken away, and whether the site's `Cache-Control` took the place
+    /// of the origin's.
+    pub(super) fn dress(&self, fields: &mut HeaderMap, is_tagged: bool) -> (HeaderMap, bool) {
+        let mut withheld = HeaderMap::new();
+        for name in &self.tag_fields {
+            withhold(fields, &mut withheld, name);
+        }
+        if is_tagged {
+            withhold(fields, &mut withheld, &CACHE_CONTROL);
+            withhold(fields, &mut withheld, &http::header::EXPIRES);
+            withhold(fields, &mut withheld, &http::header::PRAGMA);
+            fields.insert(CACHE_CONTROL, self.browser.clone());
+        }
+        (withheld, is_tagged)
+    }
+}
+
+/// Moves a field.
+pub(super) fn withhold(fields: &mut HeaderMap, withheld: &mut HeaderMap, name: &HeaderName) {
+    for value in fields.get_all(name) {
+        withheld.append(name, value.clone());
+    }
+    fields.remove(name);
+}
+
+fn names(texts: &[String]) -> Vec<HeaderName> {
+    // What is no field name was refused when the configuration was checked.
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}

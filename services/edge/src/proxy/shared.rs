@@ -1,0 +1,133 @@
+//! What all sites of an edge share: the storage, the clock, the counters by which
+//! fetches are ordered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use tidegate_clock::BootInstant;
+
+use super::shared_body::Budget;
+use crate::cache::key::Key;
+use crate::cache::policy::freshness::Now;
+use crate::cache::storage::Storage;
+use crate::standing::Standing;
+
+/// Keys whose responses cannot be shared are remembered, so many ...
+const MAX_UNCACHEABLE: usize = 16_384;
+/// ... and for so long.
+const UNCACHEABLE_FOR: Duration = Duration::from_secs(30);
+/// Of the capacity, what fetches under way may take besides.
+const FILL_SHARE: u64 = 4;
+const MIN_FILL_BYTES: u64 = 16 << 20;
+/// Time between two sweeps of the storage.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// Bounds.
+#[derive(Debug, Clone, Copy)]
+pub struct SharedConfig {
+    /// Bytes of stored responses, their fields, tags and keys, of all sites.
+    pub capacity_bytes: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shared {
+    pub(super) storage: Storage,
+    pub(super) standing: Arc<Standing>,
+    pub(super) fills: Arc<Budget>,
+    uncacheable: Cache<Key, BootInstant>,
+    serial: AtomicU64,
+    sites: AtomicU64,
+}
+
+/// Figures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SharedStats {
+    /// Keys that have responses.
+    pub responses: u64,
+    /// Bytes in use.
+    pub bytes: u64,
+}
+
+impl Shared {
+    /// Nothing stored.
+    #[must_use]
+    pub fn new(config: SharedConfig, standing: Arc<Standing>) -> Arc<Self> {
+        let fill_bytes = (config.capacity_bytes / FILL_SHARE).max(MIN_FILL_BYTES);
+        Arc::new(Self {
+            storage: Storage::new(config.capacity_bytes),
+            standing,
+            fills: Arc::new(Budget::new(fill_bytes)),
+            uncacheable: Cache::new(MAX_UNCACHEABLE),
+            serial: AtomicU64::new(0),
+            sites: AtomicU64::new(0),
+        })
+    }
+
+    /// Figures.
+    #[must_use]
+    pub fn stats(&self) -> SharedStats {
+        SharedStats {
+            responses: self.storage.len(),
+            bytes: self.storage.bytes(),
+        }
+    }
+
+    /// Reclaims copies that no request will be answered from. Returns how many keys.
+    pub async fn sweep(&self) -> usize {
+        self.storage.sweep().await
+    }
+
+    /// Sweeps again and again; never returns.
+    pub async fn maintain(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            let removed = self.sweep().await;
+            if removed > 0 {
+                tracing::debug!(removed, "reclaimed copies that were invalidated");
+            }
+        }
+    }
+
+    /// The serial number of the last fetch that has begun.
+    pub(super) fn last_serial(&self) -> u64 {
+        self.serial.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn next_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    pub(super) fn next_site(&self) -> u64 {
+        self.sites.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn now(&self) -> BootInstant {
+        self.standing.clock().boot()
+    }
+
+    pub(super) fn clocks(&self) -> Now {
+        Now {
+            boot: self.now(),
+            wall: self.standing.clock().wall(),
+        }
+    }
+
+    /// Whether the responses to this key could not be shared a moment ago.
+    pub(super) fn is_uncacheable(&self, key: &Key) -> bool {
+        self.uncacheable
+            .get(key)
+            .is_some_and(|until| self.now() < until)
+    }
+
+    pub(super) fn remember_uncacheable(&self, key: &Key) {
+        self.uncacheable
+            .insert(key.clone(), self.now() + UNCACHEABLE_FOR);
+    }
+
+    pub(super) fn forget_uncacheable(&self, key: &Key) {
+        self.uncacheable.remove(key);
+    }
+}

@@ -1,0 +1,391 @@
+//! The body of a fetch that several requests read while it arrives.
+//!
+//! As long as it may be stored it is kept whole and nobody waits for anybody. Beyond
+//! the size that is stored, only what some reader has not read yet is kept, and the
+//! origin is read no faster than the slowest reader.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::origin::BoxError;
+
+/// What is kept for the slowest reader of a body that is too large to store.
+const WINDOW_BYTES: u64 = 512 << 10;
+/// For how long a reader may hold back others before it is cut off.
+const MAX_LAG: Duration = Duration::from_secs(10);
+
+/// Bytes that all unfinished bodies may take together.
+#[derive(Debug)]
+pub(super) struct Budget {
+    left: AtomicU64,
+}
+
+impl Budget {
+    pub(super) fn new(bytes: u64) -> Self {
+        Self {
+            left: AtomicU64::new(bytes),
+        }
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        self.left
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
+                left.checked_sub(bytes)
+            })
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.left.fetch_add(bytes, Ordering::AcqRel);
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct SharedBody {
+    inner: Mutex<Inner>,
+    budget: Arc<Budget>,
+    max: u64,
+    /// The length that the origin has announced.
+    announced: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    chunks: VecDeque<Bytes>,
+    /// Number of the first chunk that is kept.
+    first: u64,
+    /// Bytes of the chunks that are kept.
+    kept: u64,
+    /// Bytes taken from the budget.
+    taken: u64,
+    end: Option<Result<(), Arc<str>>>,
+    readers: HashMap<u64, Place>,
+    next_reader: u64,
+    /// It is too large to be stored.
+    is_window: bool,
+    writer: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Place {
+    next: u64,
+    waker: Option<Waker>,
+}
+
+/// How a body broke.
+#[derive(Debug, Clone, Error)]
+enum Broken {
+    #[error("the response broke off: {0}")]
+    Origin(Arc<str>),
+    #[error("this reader was too slow for the others")]
+    TooSlow,
+}
+
+/// Nobody reads any more, and it will not be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Abandoned;
+
+impl SharedBody {
+    pub(super) fn new(budget: Arc<Budget>, max: u64, announced: Option<u64>) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::default(),
+            budget,
+            max,
+            announced,
+        })
+    }
+
+    /// Reads from the beginning; `None` if that is gone.
+    pub(super) fn reader(self: &Arc<Self>) -> Option<Reader> {
+        let mut inner = self.inner.lock();
+        if inner.first > 0 {
+            return None;
+        }
+        let id = inner.next_reader;
+        inner.next_reader += 1;
+        inner.readers.insert(
+            id,
+            Place {
+                next: 0,
+                waker: None,
+            },
+        );
+        Some(Reader {
+            body: self.clone(),
+            id,
+        })
+    }
+
+    /// Waits until the next chunk may be read from the origin.
+    ///
+    /// # Errors
+    /// Nobody wants it.
+    pub(super) async fn room(&self) -> Result<(), Abandoned> {
+        loop {
+            let room = std::future::poll_fn(|cx| self.poll_room(cx));
+            match tokio::time::timeout(MAX_LAG, room).await {
+                Ok(result) => return result,
+                Err(_) => self.cut_off_laggards(),
+            }
+        }
+    }
+
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), Abandoned>> {
+        let mut inner = self.inner.lock();
+        if !inner.is_window {
+            return Poll::Ready(Ok(()));
+        }
+        if inner.readers.is_empty() {
+            return Poll::Ready(Err(Abandoned));
+        }
+        if inner.kept < WINDOW_BYTES {
+            return Poll::Ready(Ok(()));
+        }
+        inner.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Readers that hold back others are dropped; one that is alone may take its time.
+    fn cut_off_laggards(&self) {
+        let mut inner = self.inner.lock();
+        let end = inner.first + inner.chunks.len() as u64;
+        if inner.readers.values().all(|place| place.next < end) {
+            return;
+        }
+        let first = inner.first;
+        inner.readers.retain(|_, place| {
+            let keeps = place.next > first;
+            if !keeps && let Some(waker) = place.waker.take() {
+                waker.wake();
+            }
+            keeps
+        });
+        inner.trim();
+    }
+
+    /// Adds a chunk. Whether the body may still be stored.
+    pub(super) fn push(&self, chunk: Bytes) -> bool {
+        let len = chunk.len() as u64;
+        let mut inner = self.inner.lock();
+        if len > 0 {
+            if !inner.is_window {
+                if inner.kept + len <= self.max && self.budget.take(len) {
+                    inner.taken += len;
+                } else {
+                    inner.is_window = true;
+                }
+            }
+            inner.kept += len;
+            inner.chunks.push_back(chunk);
+            inner.trim();
+            inner.wake_readers();
+        }
+        !inner.is_window
+    }
+
+    /// The chunks, if all of them are here.
+    pub(super) fn whole(&self) -> Option<(Vec<Bytes>, usize)> {
+        let inner = self.inner.lock();
+        let len = usize::try_from(inner.kept).ok()?;
+        (!inner.is_window).then(|| (inner.chunks.iter().cloned().collect(), len))
+    }
+
+    /// It ends well, or breaks. Only the first word counts.
+    pub(super) fn end(&self, result: Result<(), Arc<str>>) {
+        let mut inner = self.inner.lock();
+        if inner.end.is_none() {
+            inner.end = Some(result);
+        }
+        inner.wake_readers();
+    }
+}
+
+impl Inner {
+    /// Forgets what everybody has read, if it is not to be stored.
+    fn trim(&mut self) {
+        if !self.is_window {
+            return;
+        }
+        let end = self.first + self.chunks.len() as u64;
+        let slowest = self.readers.values().map(|p| p.next).min().unwrap_or(end);
+        while self.first < slowest
+            && let Some(chunk) = self.chunks.pop_front()
+        {
+            self.first += 1;
+            self.kept -= chunk.len() as u64;
+        }
+        let wakes = self.kept < WINDOW_BYTES || self.readers.is_empty();
+        if wakes && let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    fn wake_readers(&mut self) {
+        for place in self.readers.values_mut() {
+            if let Some(waker) = place.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Drop for SharedBody {
+    fn drop(&mut self) {
+        self.budget.give_back(self.inner.get_mut().taken);
+    }
+}
+
+/// One who reads.
+#[derive(Debug)]
+pub(super) struct Reader {
+    body: Arc<SharedBody>,
+    id: u64,
+}
+
+impl Reader {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut inner = self.body.inner.lock();
+        let inner = &mut *inner;
+        let Some(place) = inner.readers.get_mut(&self.id) else {
+            return Poll::Ready(Some(Err(Broken::TooSlow.into())));
+        };
+        let index = usize::try_from(place.next - inner.first).unwrap_or(usize::MAX);
+        if let Some(chunk) = inner.chunks.get(index).cloned() {
+            place.next += 1;
+            inner.trim();
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        match &inner.end {
+            Some(Ok(())) => Poll::Ready(None),
+            Some(Err(cause)) => Poll::Ready(Some(Err(Broken::Origin(cause.clone()).into()))),
+            None => {
+                place.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        let inner = self.body.inner.lock();
+        let at_start = inner.readers.get(&self.id).is_some_and(|p| p.next == 0);
+        match self.body.announced {
+            Some(len) if at_start => SizeHint::with_exact(len),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut inner = self.body.inner.lock();
+        inner.readers.remove(&self.id);
+        inner.trim();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    fn body(max: u64) -> Arc<SharedBody> {
+        SharedBody::new(Arc::new(Budget::new(1 << 30)), max, None)
+    }
+
+    async fn next(reader: &mut Reader) -> Option<Result<Bytes, String>> {
+        let frame = std::future::poll_fn(|cx| reader.poll_frame(cx)).await?;
+        Some(
+            frame
+                .map(|f| f.into_data().unwrap())
+                .map_err(|e| e.to_string()),
+        )
+    }
+
+    #[tokio::test]
+    async fn every_reader_gets_every_chunk_whenever_it_comes() {
+        let body = body(100);
+        let mut early = body.reader().unwrap();
+        assert!(next(&mut early).now_or_never().is_none());
+        assert!(body.push(Bytes::from_static(b"ab")));
+        assert!(body.push(Bytes::from_static(b"c")));
+        let mut late = body.reader().unwrap();
+        body.end(Ok(()));
+        for reader in [&mut early, &mut late] {
+            assert_eq!(next(reader).await, Some(Ok("ab".into())));
+            assert_eq!(next(reader).await, Some(Ok("c".into())));
+            assert_eq!(next(reader).await, None);
+        }
+        assert_eq!(body.whole().unwrap().1, 3);
+    }
+
+    #[tokio::test]
+    async fn a_broken_body_is_an_error_for_all() {
+        let body = body(100);
+        let mut reader = body.reader().unwrap();
+        body.push(Bytes::from_static(b"ab"));
+        body.end(Err("reset".into()));
+        assert_eq!(next(&mut reader).await, Some(Ok("ab".into())));
+        assert!(
+            next(&mut reader)
+                .await
+                .unwrap()
+                .unwrap_err()
+                .contains("reset")
+        );
+    }
+
+    #[tokio::test]
+    async fn beyond_what_is_stored_the_slowest_reader_sets_the_pace() {
+        let body = body(10);
+        let mut reader = body.reader().unwrap();
+        let chunk = Bytes::from(vec![0; 300 << 10]);
+        assert!(!body.push(chunk.clone()));
+        assert!(body.room().now_or_never().is_some());
+        body.push(chunk.clone());
+        assert!(body.room().now_or_never().is_none(), "the window is full");
+        next(&mut reader).await.unwrap().unwrap();
+        assert_eq!(body.room().await, Ok(()));
+        assert!(body.reader().is_none(), "the beginning is gone");
+        assert!(body.whole().is_none());
+        drop(reader);
+        assert_eq!(body.room().await, Err(Abandoned));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_holds_back_others_is_cut_off() {
+        let body = body(10);
+        let (mut slow, mut fast) = (body.reader().unwrap(), body.reader().unwrap());
+        for _ in 0..2 {
+            body.push(Bytes::from(vec![0; 300 << 10]));
+            next(&mut fast).await.unwrap().unwrap();
+        }
+        assert_eq!(body.room().await, Ok(()));
+        assert!(next(&mut slow).await.unwrap().is_err());
+        body.end(Ok(()));
+        assert_eq!(next(&mut fast).await, None);
+    }
+
+    #[test]
+    fn the_budget_bounds_all_bodies_together() {
+        let budget = Arc::new(Budget::new(10));
+        let one = SharedBody::new(budget.clone(), 100, None);
+        let two = SharedBody::new(budget, 100, None);
+        assert!(one.push(Bytes::from_static(b"12345678")));
+        assert!(!two.push(Bytes::from_static(b"123")));
+        drop(one);
+        let three = SharedBody::new(two.budget.clone(), 100, None);
+        assert!(three.push(Bytes::from_static(b"123")));
+    }
+}

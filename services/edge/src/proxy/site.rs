@@ -1,0 +1,248 @@
+//! What is kept for one site.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body as HttpBody;
+use tidegate_domain::site::CheckedSite;
+use tidegate_domain::{Mode, Revision, SiteName, TagPattern};
+
+use super::answer;
+use super::body::Body;
+use super::entries::EntrySource;
+use super::flights::Flights;
+use super::lookup::Looked;
+use super::setup::Setup;
+use super::shared::Shared;
+use super::status::Status;
+use super::visit::Visit;
+use crate::cache::stamp::Stamp;
+use crate::cache::tags::TagTable;
+use crate::origin::{BoxError, RequestBody};
+
+/// Keys that a preview looks at.
+const PREVIEW_KEYS: usize = 200_000;
+
+/// The cached and proxied part of a site.
+pub struct ProxySite {
+    pub(super) name: SiteName,
+    /// Never given twice, so that what a deleted site has left is never found again.
+    pub(super) number: u64,
+    pub(super) shared: Arc<Shared>,
+    setup: ArcSwap<Setup>,
+    pub(super) tags: Arc<TagTable>,
+    pub(super) flights: Flights,
+    pub(super) counts: Counts,
+    entries: OnceLock<Arc<dyn EntrySource>>,
+    has_entries: AtomicBool,
+    /// Host and port of the last request that the cache alone could not answer: what a
+    /// warmed URL is most likely asked for by.
+    pub(super) last_host: ArcSwapOption<(Arc<str>, u16)>,
+}
+
+/// Counted since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) requests: AtomicU64,
+    pub(super) hits: AtomicU64,
+    pub(super) collapsed: AtomicU64,
+    pub(super) fetches: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) bad_tags: AtomicU64,
+}
+
+/// Figures of one site since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SiteStats {
+    /// Requests answered.
+    pub requests: u64,
+    /// Of these, from the cache without asking.
+    pub hits: u64,
+    /// Of these, from a fetch that another request had started.
+    pub collapsed: u64,
+    /// Requests to the origin.
+    pub fetches: u64,
+    /// Of these, without a response.
+    pub failed: u64,
+    /// Responses that were not stored because their tags cannot be used.
+    pub bad_tags: u64,
+    /// Live tags.
+    pub tags: u64,
+    /// Fetches under way that others may join.
+    pub in_flight: u64,
+}
+
+/// What an invalidation would match.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PreviewCount {
+    /// Live tags.
+    pub tags: u64,
+    /// Cached responses, of those that were looked at.
+    pub responses: u64,
+    /// Whether all were looked at.
+    pub complete: bool,
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl ProxySite {
+    /// A site with nothing cached. An origin that cannot be used is logged, and what is
+    /// asked of it is answered with 502.
+    #[must_use]
+    pub fn new(name: SiteName, config: Arc<CheckedSite>, shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            number: shared.next_site(),
+            setup: ArcSwap::from_pointee(Setup::new(config, None)),
+            tags: Arc::default(),
+            flights: Flights::default(),
+            counts: Counts::default(),
+            entries: OnceLock::new(),
+            has_entries: AtomicBool::new(false),
+            last_host: ArcSwapOption::empty(),
+            shared,
+        })
+    }
+
+    /// Says where pushed entries come from. Only the first word counts.
+    pub fn set_entry_source(&self, source: Arc<dyn EntrySource>) {
+        let _ = self.entries.set(source);
+    }
+
+    /// Says whether backends have pushed entries.
+    pub fn set_has_entries(&self, has_entries: bool) {
+        self.has_entries.store(has_entries, Ordering::Release);
+    }
+
+    pub(super) fn entry_source(&self) -> Option<&Arc<dyn EntrySource>> {
+        let has_entries = self.has_entries.load(Ordering::Acquire);
+        self.entries.get().filter(|_| has_entries)
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<CheckedSite> {
+        self.setup.load().site.clone()
+    }
+
+    /// For as long as a look-up takes: cheaper than a count on what all requests share.
+    pub(super) fn borrow_setup(&self) -> Guard<Arc<Setup>> {
+        self.setup.load()
+    }
+
+    pub(super) fn setup(&self) -> Arc<Setup> {
+        self.setup.load_full()
+    }
+
+    /// Whether there is anything besides the release to answer from.
+    #[must_use]
+    pub fn has_origin(&self) -> bool {
+        self.setup.load().site.config().origin.is_some() || self.entry_source().is_some()
+    }
+
+    /// Replaces the configuration. If copies would have another key, other fields or
+    /// another origin, everything is invalidated at this revision.
+    pub fn replace_config(&self, config: Arc<CheckedSite>, revision: Revision) {
+        let old = self.setup.load_full();
+        let new = Arc::new(Setup::new(config, Some(&old)));
+        let keeps = new.keeps_copies_of(&old);
+        self.setup.store(new);
+        if !keeps {
+            self.apply_all(revision);
+        }
+    }
+
+    /// Applies an invalidation. To be called before the position moves. Returns how many
+    /// live tags it matched.
+    pub fn apply_invalidation(
+        &self,
+        revision: Revision,
+        patterns: &[TagPattern],
+        mode: Mode,
+    ) -> u64 {
+        let era = self.shared.standing.now().era;
+        let stamp = Stamp::of_invalidation(era, revision);
+        self.tags.apply(stamp, mode, patterns, self.shared.now())
+    }
+
+    /// Invalidates everything.
+    pub fn apply_all(&self, revision: Revision) -> u64 {
+        self.apply_invalidation(revision, &[TagPattern::everything()], Mode::Hard)
+    }
+
+    /// Counts what an invalidation would match.
+    #[must_use]
+    pub fn preview(&self, patterns: &[TagPattern]) -> PreviewCount {
+        let mut responses = 0;
+        let complete = self.shared.storage.visit(PREVIEW_KEYS, |key, resource| {
+            if key.site != self.number {
+                return;
+            }
+            for variant in resource.variants() {
+                let tags = variant.head.tags.with_implicit(&key.host, &key.url);
+                let unique: HashSet<_> = tags.iter().collect();
+                let hit = unique
+                    .iter()
+                    .any(|tag| patterns.iter().any(|p| p.matches(tag.as_str())));
+                responses += u64::from(hit);
+            }
+        });
+        PreviewCount {
+            tags: self.tags.count(patterns),
+            responses,
+            complete,
+        }
+    }
+
+    /// Figures.
+    #[must_use]
+    pub fn stats(&self) -> SiteStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        SiteStats {
+            requests: read(&self.counts.requests),
+            hits: read(&self.counts.hits),
+            collapsed: read(&self.counts.collapsed),
+            fetches: read(&self.counts.fetches),
+            failed: read(&self.counts.failed),
+            bad_tags: read(&self.counts.bad_tags),
+            tags: self.tags.len(),
+            in_flight: self.flights.len() as u64,
+        }
+    }
+
+    /// Answers a request, from the cache or from the origin. Whatever fails is an answer
+    /// too.
+    pub async fn handle<B>(
+        self: &Arc<Self>,
+        request: Request<B>,
+        visit: Visit<'_>,
+    ) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        count(&self.counts.requests);
+        let (parts, body) = request.into_parts();
+        // What the cache answers needs no future of its own; the rest is boxed, so that
+        // a hit does not carry its size.
+        match self.look(&parts, &visit) {
+            Looked::Answer(response) => response,
+            Looked::Forward(ask, found) => Box::pin(self.clone().forward(*ask, found)).await,
+            Looked::Pass(ask, why) => {
+                let body = RequestBody::new(body);
+                Box::pin(self.clone().pass(*ask, parts, body, why)).await
+            }
+            Looked::Nothing => answer::text(
+                StatusCode::NOT_FOUND,
+                "Not found.\n",
+                Status::Refused("no-origin"),
+            ),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `Cache-Status` (RFC 9211).
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, HeaderValue};
+
+use crate::cache::stored::CACHE_STATUS;
+
+/// The commonest of all, made once.
+const HIT: HeaderValue = HeaderValue::from_static("tidegate; hit");
+
+/// How the cache handled a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    /// From the cache without asking.
+    Hit(Hit),
+    /// The origin was asked.
+    Forwarded(Forwarded),
+    /// Nothing was asked and nothing was there.
+    Refused(&'static str),
+}
+
+/// From the cache without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hit {
+    Fresh,
+    /// Stale for so many seconds, and being refreshed.
+    Stale(u64),
+    /// The edge has no lease.
+    Fenced,
+}
+
+/// The origin was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Forwarded {
+    pub(super) why: Why,
+    /// What it answered, if it is not what the client gets.
+    pub(super) status: Option<u16>,
+    pub(super) is_stored: bool,
+    pub(super) is_collapsed: bool,
+    pub(super) detail: Option<&'static str>,
+}
+
+impl Forwarded {
+    pub(super) fn because(why: Why) -> Self {
+        Self {
+            why,
+            status: None,
+            is_stored: false,
+            is_collapsed: false,
+            detail: None,
+        }
+    }
+}
+
+/// Why the origin was asked (RFC 9211, section 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    Bypass,
+    Method,
+    UriMiss,
+    VaryMiss,
+    Request,
+    Stale,
+}
+
+impl Why {
+    fn token(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Request => "request",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl Status {
+    /// The value of the field, without what caches before this one have said.
+    pub(super) fn value(self) -> HeaderValue {
+        let text = match self {
+            Self::Hit(Hit::Fresh) => return HIT,
+            Self::Hit(Hit::Stale(over)) => format!("tidegate; hit; ttl=-{over}"),
+            Self::Hit(Hit::Fenced) => "tidegate; hit; detail=fenced".to_owned(),
+            Self::Refused(detail) => format!("tidegate; detail={detail}"),
+            Self::Forwarded(forwarded) => forwarded.text(),
+        };
+        // Tokens and numbers are visible ASCII.
+        HeaderValue::try_from(text).unwrap_or(HIT)
+    }
+
+    /// The value of the field, behind what caches nearer to the origin have said.
+    pub(super) fn behind(self, earlier: &HeaderMap) -> HeaderValue {
+        let own = self.value();
+        let mut all = Vec::new();
+        for value in earlier.get_all(CACHE_STATUS) {
+            all.extend_from_slice(value.as_bytes());
+            all.extend_from_slice(b", ");
+        }
+        if all.is_empty() {
+            return own;
+        }
+        all.extend_from_slice(own.as_bytes());
+        HeaderValue::try_from(all).unwrap_or(own)
+    }
+}
+
+impl Forwarded {
+    fn text(self) -> String {
+        let mut text = format!("tidegate; fwd={}", self.why.token());
+        if let Some(status) = self.status {
+            // Writing to a string does not fail.
+            let _ = write!(text, "; fwd-status={status}");
+        }
+        if self.is_stored {
+            text.push_str("; stored");
+        }
+        if self.is_collapsed {
+            text.push_str("; collapsed");
+        }
+        if let Some(detail) = self.detail {
+            let _ = write!(text, "; detail={detail}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_is_a_structured_field() {
+        let forwarded = Forwarded {
+            why: Why::VaryMiss,
+            status: Some(304),
+            is_stored: true,
+            is_collapsed: true,
+            detail: Some("entry"),
+        };
+        for (status, expected) in [
+            (Status::Hit(Hit::Fresh), "tidegate; hit"),
+            (Status::Hit(Hit::Stale(3)), "tidegate; hit; ttl=-3"),
+            (Status::Hit(Hit::Fenced), "tidegate; hit; detail=fenced"),
+            (
+                Status::Refused("only-if-cached"),
+                "tidegate; detail=only-if-cached",
+            ),
+            (
+                Status::Forwarded(Forwarded::because(Why::UriMiss)),
+                "tidegate; fwd=uri-miss",
+            ),
+            (
+                Status::Forwarded(forwarded),
+                "tidegate; fwd=vary-miss; fwd-status=304; stored; collapsed; detail=entry",
+            ),
+        ] {
+            let value = status.value();
+            assert_eq!(value, expected);
+            let list: sfv::List = sfv::Parser::new(value.as_bytes()).parse().unwrap();
+            assert_eq!(list.len(), 1);
+        }
+    }
+
+    #[test]
+    fn it_stands_behind_those_nearer_to_the_origin() {
+        let mut earlier = HeaderMap::new();
+        earlier.append(CACHE_STATUS, "inner; hit".parse().unwrap());
+        let value = Status::Hit(Hit::Fresh).behind(&earlier);
+        assert_eq!(value, "inner; hit, tidegate; hit");
+    }
+}

@@ -1,0 +1,94 @@
+//! Fetching what will likely be wanted next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use http::header::ACCEPT_ENCODING;
+use http::{HeaderValue, Request};
+use http_body_util::BodyExt as _;
+use tidegate_domain::PathAndQuery;
+use tidegate_domain::site::HostPattern;
+
+use super::site::ProxySite;
+use super::visit::Visit;
+use crate::cache::judge::Demand;
+
+/// Fetches at a time.
+const AT_ONCE: usize = 8;
+/// Most URLs of one hint.
+const MAX_URLS: usize = 1_000;
+/// Host names of a site for which it is warmed.
+const MAX_HOSTS: usize = 4;
+/// Longest time for one URL.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What browsers accept over TLS, so that the variant they will ask for is the one that
+/// is warmed.
+const ENCODINGS: HeaderValue = HeaderValue::from_static("gzip, deflate, br, zstd");
+
+impl ProxySite {
+    /// Fetches what is not here or not fresh, a few at a time, in common with ordinary
+    /// requests. Ends when all are here or have failed.
+    pub async fn warm(self: &Arc<Self>, urls: &[PathAndQuery]) {
+        let hosts = self.hosts_to_warm();
+        let jobs = urls
+            .iter()
+            .take(MAX_URLS)
+            .flat_map(|url| hosts.iter().map(move |host| (url, host)));
+        stream::iter(jobs)
+            .for_each_concurrent(AT_ONCE, |(url, (host, port))| async move {
+                let fetched = tokio::time::timeout(PATIENCE, self.warm_one(url, host, *port));
+                if fetched.await.is_err() {
+                    tracing::debug!(%url, "warming took too long");
+                }
+            })
+            .await;
+    }
+
+    async fn warm_one(self: &Arc<Self>, url: &PathAndQuery, host: &str, port: u16) {
+        let mut request = Request::new(http_body_util::Empty::new());
+        request.headers_mut().insert(ACCEPT_ENCODING, ENCODINGS);
+        let authority = if port == 0 {
+            host.to_owned()
+        } else {
+            format!("{host}:{port}")
+        };
+        if let Ok(authority) = HeaderValue::try_from(authority) {
+            request.headers_mut().insert(http::header::HOST, authority);
+        }
+        let visit = Visit {
+            url,
+            host,
+            client: std::net::Ipv4Addr::LOCALHOST.into(),
+            secure: true,
+            moment: self.shared.standing.now(),
+            demand: Demand::None,
+        };
+        let mut body = self.handle(request, visit).await.into_body();
+        // The body is read to its end, so that one that is not stored does not look
+        // abandoned, and one that is has been stored.
+        while let Some(Ok(_)) = body.frame().await {}
+    }
+
+    /// The names under which the site is asked for: those it has, and the one it was
+    /// asked for by last.
+    fn hosts_to_warm(&self) -> Vec<(Arc<str>, u16)> {
+        let config = self.config();
+        let named = config.hosts().iter().filter_map(|host| match host {
+            HostPattern::Exact(host) => Some((Arc::from(host.as_str()), 0)),
+            HostPattern::Suffix(_) | HostPattern::Any => None,
+        });
+        let mut hosts: Vec<_> = self
+            .last_host
+            .load_full()
+            .as_deref()
+            .cloned()
+            .into_iter()
+            .collect();
+        hosts.extend(named.take(MAX_HOSTS));
+        hosts.dedup();
+        hosts.truncate(MAX_HOSTS);
+        hosts
+    }
+}
