@@ -44,9 +44,12 @@ impl EmbeddedLog {
     pub fn open(options: OpenOptions) -> Result<Arc<Self>, OpenError> {
         let store = Arc::new(SledStore::open(&options.store)?);
         let sequencer = Sequencer::open(store, options.log, &options.store.folder)?;
+        Self::start(sequencer, options.queue.max(1))
+    }
+
+    pub(crate) fn start(sequencer: Sequencer, queue_len: usize) -> Result<Arc<Self>, OpenError> {
         let shared = sequencer.shared.clone();
         let clock = sequencer.settings.clock.clone();
-        let queue_len = options.queue.max(1);
         let (queue, jobs) = sync_channel(queue_len);
         let writer = std::thread::Builder::new()
             .name("tidegate-log".into())

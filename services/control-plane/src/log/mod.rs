@@ -132,3 +132,6 @@ pub enum ReadError {
     #[error("the store failed: {0}")]
     Store(String),
 }
+
+#[cfg(test)]
+mod tests;
