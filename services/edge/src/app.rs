@@ -25,9 +25,6 @@ use crate::sites::{Parts, Sites};
 use crate::sources::ControlPlane;
 use crate::standing::Standing;
 
-/// How often dead copies are looked for, and how many are looked at.
-const SWEEP: (Duration, usize) = (Duration::from_secs(1), 2_000);
-
 /// How often blobs that no release needs are removed.
 const BLOB_SWEEP: Duration = Duration::from_secs(600);
 
@@ -249,16 +246,18 @@ async fn finish(task: JoinHandle<()>) {
 }
 
 async fn tidy(sites: Arc<Sites>, stop: CancellationToken) {
-    let mut sweep = tokio::time::interval(SWEEP.0);
     let mut blob_sweep = tokio::time::interval(BLOB_SWEEP);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = sweep.tick() => {
-                sites.parts().shared.sweep(SWEEP.1);
-            }
-            _ = blob_sweep.tick() => remove_unwanted_blobs(&sites).await,
+    let reclaim = sites.parts().shared.clone().maintain();
+    let remove = async {
+        loop {
+            blob_sweep.tick().await;
+            remove_unwanted_blobs(&sites).await;
         }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = reclaim => {}
+        () = remove => {}
     }
 }
 

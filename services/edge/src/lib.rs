@@ -5,20 +5,29 @@
 //!
 //! - [`standing`]: what this edge has applied and whether it may use its cache.
 //! - [`conditional`]: preconditions of requests.
-//! - `cache`: stored responses, judged by freshness, tags, era and lease.
-//! - `origin`: requests to a site's origin.
-//! - `proxy`: cached and uncached responses of the origin.
-//! - `pages`: pages and assets of the active release.
-//! - `events`: what browsers are told.
-//! - `link`: the connection to the control plane; applies what it says.
-//! - `http`: from a request to the room that answers it.
+//! - [`cache`]: stored responses, judged by freshness, tags, era and lease.
+//! - [`origin`]: requests to a site's origin.
+//! - [`proxy`]: cached and uncached responses of the origin.
+//! - [`pages`]: pages and assets of the active release.
+//! - [`events`]: what browsers are told.
+//! - [`link`]: the connection to the control plane; applies what it says.
+//! - [`sites`]: the sites of this edge; what an entry of the log does to them.
+//! - [`http`]: from a request to the room that answers it.
+//! - [`app`]: puts the rooms together, runs them, drains them.
 
+pub mod app;
 pub mod cache;
 pub mod conditional;
 pub mod config;
 pub mod events;
+mod follower;
+pub mod http;
 pub mod link;
+mod metrics;
 pub mod origin;
 pub mod pages;
 pub mod proxy;
+pub mod sites;
+mod sources;
 pub mod standing;
+mod told;

@@ -116,8 +116,8 @@ impl Front {
             .contains_key(ORIGIN)
             .then(|| request.headers().clone());
         let origin = site.proxy.has_origin().then(|| OriginState {
-            proxy: site.proxy.clone(),
-            host: host.clone(),
+            proxy: &site.proxy,
+            host: &host,
             client: peer,
             secure: false,
             moment,

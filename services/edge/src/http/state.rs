@@ -18,19 +18,19 @@ use crate::proxy::{self, Demand, ProxySite, Visit};
 use crate::standing::Moment;
 
 /// The origin, as one request for a page may ask it.
-pub(super) struct OriginState {
-    pub(super) proxy: Arc<ProxySite>,
-    pub(super) host: String,
+pub(super) struct OriginState<'a> {
+    pub(super) proxy: &'a Arc<ProxySite>,
+    pub(super) host: &'a str,
     pub(super) client: IpAddr,
     pub(super) secure: bool,
     pub(super) moment: Moment,
     pub(super) demand: Demand,
 }
 
-impl StateSource for OriginState {
+impl StateSource for OriginState<'_> {
     fn fetch(&self, fetch: StateFetch) -> BoxFuture<'static, Result<Response<Body>, StateError>> {
         let proxy = self.proxy.clone();
-        let host = self.host.clone();
+        let host = self.host.to_owned();
         let (client, secure) = (self.client, self.secure);
         let (moment, demand) = (self.moment, self.demand);
         async move {

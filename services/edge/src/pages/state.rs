@@ -30,7 +30,7 @@ pub struct StateFetch {
 }
 
 /// Where state comes from: the origin.
-pub trait StateSource: Send + Sync + 'static {
+pub trait StateSource: Send + Sync {
     /// Asks for state.
     fn fetch(&self, fetch: StateFetch) -> BoxFuture<'static, Result<Response<Body>, StateError>>;
 }

@@ -32,13 +32,17 @@ impl ProxySite {
     /// requests. Ends when all are here or have failed.
     pub async fn warm(self: &Arc<Self>, urls: &[PathAndQuery]) {
         let hosts = self.hosts_to_warm();
-        let jobs = urls
-            .iter()
-            .take(MAX_URLS)
-            .flat_map(|url| hosts.iter().map(move |host| (url, host)));
+        let mut jobs = Vec::new();
+        for url in urls.iter().take(MAX_URLS) {
+            jobs.extend(
+                hosts
+                    .iter()
+                    .map(|(host, port)| (url.clone(), host.clone(), *port)),
+            );
+        }
         stream::iter(jobs)
-            .for_each_concurrent(AT_ONCE, |(url, (host, port))| async move {
-                let fetched = tokio::time::timeout(PATIENCE, self.warm_one(url, host, *port));
+            .for_each_concurrent(AT_ONCE, |(url, host, port)| async move {
+                let fetched = tokio::time::timeout(PATIENCE, self.warm_one(&url, &host, port));
                 if fetched.await.is_err() {
                     tracing::debug!(%url, "warming took too long");
                 }
