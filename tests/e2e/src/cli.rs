@@ -38,6 +38,13 @@ impl Cli {
         self
     }
 
+    /// The same with a variable set.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.launch = self.launch.variable(name, value);
+        self
+    }
+
     /// Runs a command and waits for its end.
     ///
     /// # Panics
