@@ -43,6 +43,15 @@ pub struct Front {
     options: FrontOptions,
 }
 
+/// A request that no site is asked about.
+struct Refused(StatusCode, String);
+
+impl From<Refused> for Response {
+    fn from(Refused(status, text): Refused) -> Self {
+        refuse(status, &text)
+    }
+}
+
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
@@ -74,18 +83,18 @@ impl Front {
             .with_state(self.clone())
     }
 
-    fn site(&self, request: &Request) -> Result<(Arc<Site>, String), Response> {
+    fn site(&self, request: &Request) -> Result<(Arc<Site>, String), Refused> {
         let host =
-            host(request).map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))?;
+            host(request).map_err(|error| Refused(StatusCode::BAD_REQUEST, error.to_string()))?;
         match self.sites.by_host(&host) {
             Some(site) => Ok((site, host)),
-            None if self.standing.position().is_none() => Err(refuse(
+            None if self.standing.position().is_none() => Err(Refused(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "this edge has not heard from its control plane yet",
+                "this edge has not heard from its control plane yet".to_owned(),
             )),
-            None => Err(refuse(
+            None => Err(Refused(
                 StatusCode::MISDIRECTED_REQUEST,
-                &format!("no site answers for the host \"{host}\""),
+                format!("no site answers for the host \"{host}\""),
             )),
         }
     }
@@ -93,7 +102,7 @@ impl Front {
     async fn answer(&self, mut request: Request, peer: IpAddr) -> Response {
         let (site, host) = match self.site(&request) {
             Ok(found) => found,
-            Err(refused) => return refused,
+            Err(refused) => return refused.into(),
         };
         let target = request.uri().path_and_query().map_or("/", |p| p.as_str());
         let url = match PathAndQuery::parse(target) {
@@ -198,7 +207,7 @@ async fn events(
 ) -> Response {
     let site = match front.site(&request) {
         Ok((site, _)) => site,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into(),
     };
     let (parts, _) = request.into_parts();
     let response = site.events.serve(Call::new(&parts, peer.0.ip())).await;
