@@ -92,7 +92,7 @@ impl Sequencer {
         let Some(record) = tables::read::<storage::LogRecord>(&*self.shared.store, &key)? else {
             return Ok(true);
         };
-        let event = v1::Event::decode(record.event).map_err(|e| StoreError::damaged(&key, e))?;
+        let event = v1::Event::decode(record.event).map_err(|e| StoreError::damaged(&key, &e))?;
         Ok(time_from_wire(event.time.as_ref()) < time)
     }
 

@@ -163,7 +163,8 @@ impl From<StoreError> for ReadError {
 
 fn entry_of(key: &[u8], value: &[u8]) -> Result<LogEntry, StoreError> {
     let record: storage::LogRecord = tables::decode(key, value)?;
-    let event = v1::Event::decode(record.event.clone()).map_err(|e| StoreError::damaged(key, e))?;
+    let event =
+        v1::Event::decode(record.event.clone()).map_err(|e| StoreError::damaged(key, &e))?;
     Ok(LogEntry {
         revision: tables::number_of(key)?,
         site: event.site,
@@ -174,8 +175,8 @@ fn entry_of(key: &[u8], value: &[u8]) -> Result<LogEntry, StoreError> {
 fn lease_of(key: &[u8], value: &[u8]) -> Result<LeaseFact, StoreError> {
     let record: storage::LeaseRecord = tables::decode(key, value)?;
     let instance = key.strip_prefix(keys::LEASES).unwrap_or_default();
-    let instance = std::str::from_utf8(instance).map_err(|e| StoreError::damaged(key, e))?;
-    let damaged = |e: tidegate_domain::FieldError| StoreError::damaged(key, e);
+    let instance = std::str::from_utf8(instance).map_err(|e| StoreError::damaged(key, &e))?;
+    let damaged = |e: tidegate_domain::FieldError| StoreError::damaged(key, &e);
     Ok(LeaseFact {
         instance: InstanceId::parse(instance).map_err(damaged)?,
         edge: EdgeId::parse(&record.edge_id).map_err(damaged)?,

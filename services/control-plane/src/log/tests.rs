@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -47,7 +47,7 @@ fn open(folder: &Path) -> Arc<EmbeddedLog> {
 }
 
 async fn propose(log: &dyn Log, command: Command) -> Outcome {
-    let proposal = proposal(command, std::time::SystemTime::now());
+    let proposal = proposal(command, SystemTime::now());
     log.propose(proposal).await.unwrap()
 }
 
@@ -107,7 +107,7 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (name.clone(), release, 0_u64..30, prop::collection::vec(pattern, 0..2))
             .prop_map(|(n, r, from, p)| activate(n, r, from, &p)),
         1 => (name.clone(), 0_u32..2).prop_map(|(n, keep)| Command::PruneReleases { site: site(n), keep }),
-        8 => (name.clone(), path.clone(), prop::collection::vec(tag, 0..3), any::<bool>(), size, 1_u64..60)
+        8 => (name.clone(), path.clone(), prop::collection::vec(tag, 0..3), any::<bool>(), size, 0_u64..6)
             .prop_map(|(n, p, tags, varied, size, read)| {
                 let vary: &[_] = if varied { &[("accept", "x")] } else { &[] };
                 let mut pushed = entry(&p, &tags, vary);
@@ -121,19 +121,68 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// Applies the commands in batches of the given sizes, over and over.
-fn run(store: Arc<dyn Store>, commands: &[Command], sizes: &[usize]) -> Vec<Pair> {
+/// What positions are counted from: how far back data was read, and whether an
+/// activation knows of the one before.
+fn resolve(commands: Vec<Command>) -> Vec<Command> {
+    let (_, log) = inline(strict_settings());
+    let sites = [put_site("a", &["a.example"]), put_site("b", &["b.example"])];
+    let resolve = |(command, time): (Command, SystemTime)| {
+        let command = match command {
+            Command::PutEntry {
+                site,
+                entry,
+                read_as_of,
+            } => Command::PutEntry {
+                site,
+                entry,
+                read_as_of: as_of(log.head().0.saturating_sub(read_as_of.revision.0)),
+            },
+            Command::ActivateRelease {
+                site,
+                release,
+                from,
+                since,
+                patterns,
+                reason,
+            } => {
+                let view = log.reader().site(&site);
+                let known = view.filter(|_| from.0 % 4 > 0);
+                Command::ActivateRelease {
+                    from: known.map_or(from, |view| view.activation_revision),
+                    site,
+                    release,
+                    since,
+                    patterns,
+                    reason,
+                }
+            }
+            other => other,
+        };
+        let outcomes = log.propose_all(vec![proposal(command.clone(), time)]);
+        outcomes.unwrap().remove(0).unwrap();
+        command
+    };
+    let commands = sites.into_iter().chain(commands);
+    commands.zip(times()).map(resolve).collect()
+}
+
+/// When commands are proposed. Entries expire on the way, and after an hour more
+/// they are let go.
+fn times() -> impl Iterator<Item = SystemTime> {
+    (1..).map(|n| start_time() + Duration::from_secs(n * 120))
+}
+
+fn strict_settings() -> LogSettings {
     let mut settings = settings(Arc::new(ManualClock::default()));
     settings.entry_quota.entries = 4;
-    let log = InlineLog::open_on(store.clone(), settings).unwrap();
-    let mut time = start_time();
-    let mut rest: Vec<_> = commands
-        .iter()
-        .map(|command| {
-            time += Duration::from_secs(600);
-            proposal(command.clone(), time)
-        })
-        .collect();
+    settings
+}
+
+/// Applies the commands in batches of the given sizes, over and over.
+fn run(store: &Arc<dyn Store>, commands: &[Command], sizes: &[usize]) -> Vec<Pair> {
+    let log = InlineLog::open_on(store.clone(), strict_settings()).unwrap();
+    let commands = commands.iter().cloned().zip(times());
+    let mut rest: Vec<_> = commands.map(|(c, time)| proposal(c, time)).collect();
     let mut sizes = sizes.iter().cycle();
     while !rest.is_empty() {
         let size = (*sizes.next().unwrap()).min(rest.len());
@@ -143,10 +192,14 @@ fn run(store: Arc<dyn Store>, commands: &[Command], sizes: &[usize]) -> Vec<Pair
         }
     }
     check_contiguous(&*log);
-    check_entries(&*store, &site("a"));
-    check_entries(&*store, &site("b"));
-    check_catalog(&log, &*store);
-    content(&*store)
+    check_entries(&**store, &site("a"));
+    check_entries(&**store, &site("b"));
+    check_catalog(&log, &**store);
+    content(&**store)
+}
+
+fn in_memory() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new())
 }
 
 /// What is in memory is what a restart would read.
@@ -162,18 +215,19 @@ fn check_catalog(log: &InlineLog, store: &dyn View) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn the_same_commands_make_the_same_store_however_they_are_batched(
-        commands in prop::collection::vec(command(), 1..60),
+        commands in prop::collection::vec(command(), 1..80),
         sizes in prop::collection::vec(1_usize..9, 1..6),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let sled = Arc::new(SledStore::open(&SledOptions::new(folder.path())).unwrap());
-        let one_by_one = run(Arc::new(MemoryStore::new()), &commands, &[1]);
-        let at_once = run(Arc::new(MemoryStore::new()), &commands, &[usize::MAX]);
-        let on_disk = run(sled, &commands, &sizes);
+        let sled = SledStore::open(&SledOptions::new(folder.path())).unwrap();
+        let commands = resolve(commands);
+        let one_by_one = run(&in_memory(), &commands, &[1]);
+        let at_once = run(&in_memory(), &commands, &[usize::MAX]);
+        let on_disk = run(&(Arc::new(sled) as _), &commands, &sizes);
         prop_assert_eq!(&one_by_one, &at_once);
         prop_assert_eq!(&one_by_one, &on_disk);
     }

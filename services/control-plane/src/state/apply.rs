@@ -72,7 +72,7 @@ pub(crate) struct Context<'c, 'o> {
 /// What a command does.
 pub(crate) enum Effect {
     Applied {
-        kind: Kind,
+        kind: Box<Kind>,
         detail: Detail,
         site_changed: bool,
     },
@@ -84,7 +84,7 @@ impl Effect {
     /// An effect that others see as `kind`.
     pub(crate) fn of(kind: Kind) -> Self {
         Self::Applied {
-            kind,
+            kind: Box::new(kind),
             detail: Detail::None,
             site_changed: false,
         }
@@ -147,7 +147,7 @@ impl State {
                 let site = proposal.command.site();
                 return Ok(Applied {
                     outcome: Outcome::Applied { revision, detail },
-                    event: Some(self.event(revision, proposal, kind)),
+                    event: Some(self.event(revision, proposal, *kind)),
                     site_changed: site_changed.then(|| site.clone()),
                 });
             }

@@ -74,7 +74,7 @@ pub(crate) fn put(
     let cause = v1::InvalidationCause::Entry;
     audit::write(cx, keys::AUDIT_PUSH, site, "", &patterns, Mode::Hard, cause);
     Ok(Effect::Applied {
-        kind: invalidated(patterns, Mode::Hard, None, cause),
+        kind: Box::new(invalidated(patterns, Mode::Hard, None, cause)),
         detail: Detail::None,
         site_changed: first,
     })
@@ -103,7 +103,7 @@ pub(crate) fn delete(
     let cause = v1::InvalidationCause::Entry;
     audit::write(cx, keys::AUDIT, site, "", &patterns, Mode::Hard, cause);
     Ok(Effect::Applied {
-        kind: invalidated(patterns, Mode::Hard, None, cause),
+        kind: Box::new(invalidated(patterns, Mode::Hard, None, cause)),
         detail: Detail::Removed(removed),
         site_changed: false,
     })
@@ -162,7 +162,7 @@ fn matched_since(
         let patterns: Vec<_> = record
             .patterns
             .iter()
-            .map(|p| TagPattern::parse(p).map_err(|e| StoreError::damaged(key, e)))
+            .map(|p| TagPattern::parse(p).map_err(|e| StoreError::damaged(key, &e)))
             .collect::<Result<_, _>>()?;
         let tags = || entry.tags.iter().chain([&url]);
         let hit = patterns

@@ -118,7 +118,7 @@ impl Reader {
         });
         let mut releases = Vec::with_capacity(page.items.len());
         for (key, id) in &page.items {
-            let id = std::str::from_utf8(id).map_err(|e| StoreError::damaged(key, e))?;
+            let id = std::str::from_utf8(id).map_err(|e| StoreError::damaged(key, &e))?;
             // It may have been pruned since the scan.
             if let Some(release) = release::find(&*self.store, site, id)? {
                 releases.push(v1::Release {
@@ -260,7 +260,7 @@ impl Reader {
             blobs.tables.extend(since.map(digest).transpose()?);
             let range = KeyRange::prefix(keys::release_orders(&site.name));
             tables::each(&*self.store, range, Direction::Forward, |(key, id)| {
-                let id = std::str::from_utf8(id).map_err(|e| StoreError::damaged(key, e))?;
+                let id = std::str::from_utf8(id).map_err(|e| StoreError::damaged(key, &e))?;
                 blobs.manifests.insert(digest(id)?);
                 Ok(true)
             })?;
@@ -297,7 +297,7 @@ pub struct ReleaseBlobs {
 
 fn digest(text: &str) -> Result<Digest, StoreError> {
     text.parse()
-        .map_err(|error: FieldError| StoreError::damaged(b"digest", error))
+        .map_err(|error: FieldError| StoreError::damaged(b"digest", &error))
 }
 
 fn summary(record: &storage::EntryRecord, soft_floor: u64, now: SystemTime) -> v1::EntrySummary {

@@ -41,7 +41,7 @@ pub(crate) fn publish(
     };
     cx.overlay.put_message(keys::release(site, &id), &record);
     Ok(Effect::Applied {
-        kind: Kind::ReleasePublished(v1::ReleasePublished { release: id }),
+        kind: Box::new(Kind::ReleasePublished(v1::ReleasePublished { release: id })),
         detail: Detail::None,
         site_changed: true,
     })
@@ -92,10 +92,10 @@ pub(crate) fn activate(
         entry_index::invalidate(cx, site, activation.patterns, Mode::Hard)?;
     }
     Ok(Effect::Applied {
-        kind: Kind::ReleaseActivated(v1::ReleaseActivated {
+        kind: Box::new(Kind::ReleaseActivated(v1::ReleaseActivated {
             active: Some(active),
             patterns,
-        }),
+        })),
         detail: Detail::None,
         site_changed: true,
     })
@@ -131,7 +131,7 @@ pub(crate) fn prune(
         cx.overlay.remove(keys::release(site, id));
     }
     Ok(Effect::Applied {
-        kind: Kind::Noted(v1::Noted {}),
+        kind: Box::new(Kind::Noted(v1::Noted {})),
         detail: Detail::Pruned(gone.into_iter().map(|(_, id)| id).collect()),
         site_changed: true,
     })
@@ -173,7 +173,7 @@ fn each_newest_first(
 ) -> Result<(), StoreError> {
     let range = KeyRange::prefix(keys::release_orders(site));
     tables::each(view, range, Direction::Backward, |(key, value)| {
-        let id = std::str::from_utf8(value).map_err(|e| StoreError::damaged(key, e))?;
+        let id = std::str::from_utf8(value).map_err(|e| StoreError::damaged(key, &e))?;
         Ok(visit(tables::number_of(key)?, id.to_owned()))
     })
 }

@@ -68,7 +68,7 @@ pub(crate) fn put(
     cx.overlay
         .put_message(keys::site_config(name.as_str()), &wire);
     Ok(Effect::Applied {
-        kind: Kind::SiteChanged(v1::SiteChanged { config: Some(wire) }),
+        kind: Box::new(Kind::SiteChanged(v1::SiteChanged { config: Some(wire) })),
         detail: Detail::None,
         site_changed: true,
     })
@@ -90,7 +90,7 @@ pub(crate) fn delete(cx: &mut Context<'_, '_>, name: &SiteName) -> Result<Effect
     cx.overlay.remove(keys::site(name.as_str()));
     cx.overlay.remove(keys::site_config(name.as_str()));
     Ok(Effect::Applied {
-        kind: Kind::SiteDeleted(v1::SiteDeleted {}),
+        kind: Box::new(Kind::SiteDeleted(v1::SiteDeleted {})),
         detail: Detail::None,
         site_changed: true,
     })

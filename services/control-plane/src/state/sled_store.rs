@@ -167,7 +167,7 @@ impl SledStore {
         let mut batch = sled::Batch::default();
         for (key, value) in &writes.0 {
             let physical = chunks::value_key(key);
-            let before = self.tree.get(&physical).map_err(read_error)?;
+            let before = self.tree.get(&physical).map_err(|e| read_error(&e))?;
             let pieces_before = match &before {
                 Some(head) => Head::parse(key, head)?.pieces(),
                 None => 0,
@@ -200,7 +200,7 @@ impl SledStore {
         let mut value = Vec::new();
         for index in 0..count {
             let piece = self.tree.get(chunks::piece_key(key, index));
-            let piece = piece.map_err(read_error)?;
+            let piece = piece.map_err(|e| read_error(&e))?;
             let piece = piece.ok_or_else(|| StoreError::damaged(key, "a piece is missing"))?;
             value.extend_from_slice(&piece);
         }
@@ -238,14 +238,17 @@ fn is_lock_held(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
 }
 
-fn read_error(error: sled::Error) -> StoreError {
+fn read_error(error: &sled::Error) -> StoreError {
     StoreError::Read(error.to_string())
 }
 
 impl View for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let _gate = self.gate.read();
-        let head = self.tree.get(chunks::value_key(key)).map_err(read_error)?;
+        let head = self
+            .tree
+            .get(chunks::value_key(key))
+            .map_err(|e| read_error(&e))?;
         head.map(|head| self.value(key, &head)).transpose()
     }
 
@@ -270,7 +273,7 @@ impl View for SledStore {
                 Direction::Backward => found.next_back(),
             };
             let Some(next) = next else { break };
-            let (physical, head) = next.map_err(read_error)?;
+            let (physical, head) = next.map_err(|e| read_error(&e))?;
             let key = chunks::key_of(&physical);
             pairs.push((Bytes::copy_from_slice(key), self.value(key, &head)?));
         }
@@ -338,6 +341,19 @@ mod tests {
         remove(&store, "a");
         remove(&store, "never there");
         assert_eq!(store.tree.len(), 1, "only the small value is left");
+    }
+
+    #[test]
+    fn overwriting_large_values_leaves_no_files_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        for round in 0..40 {
+            for key in ["a", "b", "c"] {
+                put(&store, key, vec![round; 200_000]);
+            }
+        }
+        let leaked = std::fs::read_dir(folder.path().join("store/blobs")).unwrap();
+        assert_eq!(leaked.count(), 0);
     }
 
     #[test]

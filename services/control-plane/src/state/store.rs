@@ -151,7 +151,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// The value under `key` is damaged.
-    pub fn damaged(key: &[u8], reason: impl ToString) -> Self {
+    pub fn damaged(key: &[u8], reason: &(impl ToString + ?Sized)) -> Self {
         Self::Damaged {
             key: key.escape_ascii().to_string(),
             reason: reason.to_string(),

@@ -13,7 +13,7 @@ use super::store::{Direction, KeyRange, Pair, StoreError, View};
 pub(crate) const PAGE: usize = 512;
 
 pub(crate) fn decode<M: Message + Default>(key: &[u8], value: &[u8]) -> Result<M, StoreError> {
-    M::decode(value).map_err(|error| StoreError::damaged(key, error))
+    M::decode(value).map_err(|error| StoreError::damaged(key, &error))
 }
 
 pub(crate) fn read<M: Message + Default>(
@@ -94,7 +94,7 @@ pub(crate) fn site_config(view: &dyn View, name: &SiteName) -> Result<CheckedSit
     let key = keys::site_config(name.as_str());
     let wire: v1::SiteConfig =
         read(view, &key)?.ok_or_else(|| StoreError::damaged(&key, "it is missing"))?;
-    site_from_wire(wire).map_err(|error| StoreError::damaged(&key, error))
+    site_from_wire(wire).map_err(|error| StoreError::damaged(&key, &error))
 }
 
 /// The name of a site that ends a key behind `prefix`.
