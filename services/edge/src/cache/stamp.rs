@@ -38,7 +38,7 @@ impl Stamp {
     fn pack(era: Era, revision: Revision) -> Option<Self> {
         // The highest of both is kept for invalidations beyond what fits.
         let fits = era.0 < MAX_ERA && revision.0 < MAX_REVISION;
-        fits.then(|| Self(era.0 << REVISION_BITS | revision.0))
+        fits.then_some(Self(era.0 << REVISION_BITS | revision.0))
     }
 
     /// The era.

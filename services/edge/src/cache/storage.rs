@@ -92,7 +92,7 @@ impl Storage {
     pub fn put(
         &self,
         key: &Key,
-        new: Arc<Stored>,
+        new: &Arc<Stored>,
         request: &HeaderMap,
         max_variants: usize,
     ) -> bool {
@@ -261,12 +261,12 @@ mod tests {
         let (storage, table) = (Storage::new(1 << 20), TagTable::default());
         for n in 0..500 {
             let one = stored(&table, 1, "", &HeaderMap::new(), 10_000);
-            assert!(storage.put(&key(&format!("/{n}")), one, &HeaderMap::new(), 4));
+            assert!(storage.put(&key(&format!("/{n}")), &one, &HeaderMap::new(), 4));
             assert!(storage.bytes() <= 1 << 20);
         }
         assert!(storage.len() > 50, "{}", storage.len());
         let large = stored(&table, 1, "", &HeaderMap::new(), 1 << 20);
-        assert!(!storage.put(&key("/large"), large, &HeaderMap::new(), 4));
+        assert!(!storage.put(&key("/large"), &large, &HeaderMap::new(), 4));
     }
 
     #[test]
@@ -274,14 +274,14 @@ mod tests {
         let (storage, table) = (Storage::new(1 << 20), TagTable::default());
         for (serial, value) in [(1, "a"), (2, "b"), (3, "c")] {
             let one = stored(&table, serial, "x", &asking(value), 10);
-            assert!(storage.put(&key("/"), one, &asking(value), 2));
+            assert!(storage.put(&key("/"), &one, &asking(value), 2));
         }
         let there = storage.get(&key("/").as_ref()).unwrap();
         assert_eq!(there.variants().len(), 2);
         assert!(there.select(&asking("a")).is_none());
         assert_eq!(there.select(&asking("b")).unwrap().head.fence.serial, 2);
         let older = stored(&table, 1, "x", &asking("b"), 10);
-        assert!(!storage.put(&key("/"), older, &asking("b"), 2));
+        assert!(!storage.put(&key("/"), &older, &asking("b"), 2));
     }
 
     #[tokio::test]
@@ -289,7 +289,7 @@ mod tests {
         let (storage, table) = (Storage::new(1 << 20), TagTable::default());
         for (serial, path) in [(1, "/dead"), (9, "/alive")] {
             let one = stored(&table, serial, "", &HeaderMap::new(), 10);
-            storage.put(&key(path), one, &HeaderMap::new(), 2);
+            storage.put(&key(path), &one, &HeaderMap::new(), 2);
         }
         let stamp = Stamp::of_invalidation(Era(1), Revision(5));
         table.apply(

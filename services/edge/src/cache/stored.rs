@@ -185,7 +185,7 @@ impl Resource {
     /// The resource with one more response, which takes the place of those that answer
     /// the same requests. The oldest go if there are more than `max`.
     #[must_use]
-    pub fn with(old: Option<&Self>, new: Arc<Stored>, max: usize, key_bytes: usize) -> Self {
+    pub fn with(old: Option<&Self>, new: &Arc<Stored>, max: usize, key_bytes: usize) -> Self {
         let others = old.map_or(&[][..], |resource| &resource.variants);
         let kept = others
             .iter()

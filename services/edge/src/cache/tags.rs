@@ -132,7 +132,7 @@ impl Fence {
 }
 
 /// The live tags of one site.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TagTable {
     /// What `*` invalidates.
     everything: Arc<TagMark>,
@@ -164,15 +164,6 @@ pub struct OpenFill {
 /// judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forgotten;
-
-impl Default for TagTable {
-    fn default() -> Self {
-        Self {
-            everything: Arc::default(),
-            inner: Mutex::default(),
-        }
-    }
-}
 
 impl TagTable {
     /// A fetch begins. `moment` is read under the lock, so that nothing it does not
@@ -552,7 +543,7 @@ mod tests {
                     while !done.load(Ordering::Acquire) {
                         let position = || moment(applied.load(Ordering::Acquire));
                         let (open, _) = table.open(position, || 1);
-                        if (fills + filler) % 3 == 0 {
+                        if (fills + filler).is_multiple_of(3) {
                             std::thread::yield_now();
                         }
                         let filled = open.filled.unwrap();

@@ -48,7 +48,13 @@ pub(super) fn answer(
     body: impl FnOnce() -> Option<Body>,
 ) -> Option<Response<Body>> {
     let mut fields = head.fields.clone();
-    fields.insert(AGE, HeaderValue::from(age.as_secs()));
+    // An age says that the origin was not asked for this request (RFC 9111, section 5.1),
+    // unless a cache nearer to the origin says so.
+    if age.as_secs() == 0 && status.is_from_origin() {
+        fields.remove(AGE);
+    } else {
+        fields.insert(AGE, HeaderValue::from(age.as_secs()));
+    }
     if status != Status::Hit(Hit::Fresh) {
         fields.insert(CACHE_STATUS, status.behind(&head.withheld));
     }

@@ -15,6 +15,7 @@ use super::entries::PushedEntry;
 use super::flight::{Flight, Origin as Came, Outcome};
 use super::forward::may_look_for_entries;
 use super::head::{self, Parts};
+use super::pass;
 use super::setup::Setup;
 use super::shared_body::{Reader, SharedBody};
 use super::site::{ProxySite, count};
@@ -27,6 +28,8 @@ use crate::cache::tagging::ResponseTags;
 use crate::cache::tags::{Fence, OpenFill, Touched};
 use crate::origin::{OriginBody, OriginError, OriginRequest, RequestBody, fields};
 
+/// For how long a pushed entry is looked for before the origin is asked.
+const ENTRY_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a body that others read lets them run.
 const YIELD_EVERY: usize = 16;
 
@@ -46,7 +49,7 @@ pub(super) struct Errand {
 /// What only the one who started a fetch gets.
 pub(super) enum Share {
     /// A response that cannot be shared, and why.
-    Response(Response<OriginBody>, Option<&'static str>),
+    Response(Box<Response<OriginBody>>, &'static str),
     /// A place at the beginning of a body that is shared.
     Reader(Reader),
 }
@@ -327,14 +330,13 @@ impl Errand {
             return None;
         }
         let key = &self.ask.key;
-        let entry = source
-            .lookup(&self.site.name, &key.url, &self.ask.fields)
-            .await?;
-        let stored = self.from_entry(entry, open)?;
+        let looking = source.lookup(&self.site.name, &key.url, &self.ask.fields);
+        let entry = tokio::time::timeout(ENTRY_PATIENCE, looking).await.ok()??;
+        let stored = self.made_of_entry(entry, open)?;
         (stored.head.fence.touched() == Touched::Untouched).then_some(stored)
     }
 
-    fn from_entry(&self, entry: PushedEntry, open: &OpenFill) -> Option<Arc<Stored>> {
+    fn made_of_entry(&self, entry: PushedEntry, open: &OpenFill) -> Option<Arc<Stored>> {
         let filled = Stamp::of_fill(self.flight.moment.era, entry.validated_as_of)?;
         let mut fields = entry.headers;
         fields::remove_hop_by_hop(&mut fields);
@@ -367,11 +369,11 @@ impl Errand {
             self.site.shared.storage.remove(&self.ask.key);
         }
         let status = response.status();
-        super::pass::dress(&self.setup, response.headers_mut());
+        pass::dress(&self.setup, response.headers_mut());
         if let Some(share) = self.share.take() {
             // If the one who started it has left, the response is dropped, which ends the
             // request to the origin.
-            let _ = share.send(Share::Response(response, Some(why.reason)));
+            let _ = share.send(Share::Response(Box::new(response), why.reason));
         }
         self.flight.publish(Outcome::Private(status));
     }
@@ -421,12 +423,7 @@ impl Errand {
         }
         let key = &self.ask.key;
         let storage = &self.site.shared.storage;
-        storage.put(
-            key,
-            stored.clone(),
-            &self.ask.fields,
-            self.setup.max_variants,
-        );
+        storage.put(key, stored, &self.ask.fields, self.setup.max_variants);
     }
 }
 

@@ -13,10 +13,11 @@ use super::fetch::{Errand, Share};
 use super::flight::{Flight, FlightKey, Origin, Outcome};
 use super::flights::Seat;
 use super::lookup::Found;
+use super::pass;
 use super::setup::Setup;
 use super::shared_body::{Reader, SharedBody};
 use super::site::{ProxySite, count};
-use super::status::{Forwarded, Status};
+use super::status::{Forwarded, Status, Why};
 use super::visit::Ask;
 use crate::cache::judge::Trust;
 use crate::cache::policy::vary::Selection;
@@ -104,12 +105,12 @@ impl ProxySite {
         let seat = self.flights.join_or_start(&key, may_join, || {
             // Stored comes before unlisted: who finds no fetch finds what it has stored.
             match self.look_again(setup, ask) {
-                Some(response) => Err(response),
+                Some(response) => Err(Box::new(response)),
                 None => Ok(self.start(setup, ask, key.clone(), found.copy.clone(), strictly)),
             }
         });
         match seat {
-            Seat::Instead(response) => Round::Answered(response),
+            Seat::Instead(response) => Round::Answered(*response),
             Seat::Started(own) => Round::Answered(self.wait_for_own(ask, found, own).await),
             Seat::Joined(flight) => self.wait_for_other(ask, found, &flight).await,
         }
@@ -181,9 +182,9 @@ impl ProxySite {
                     return self.despite_error(copy, ask, status.as_u16());
                 }
                 match own.share.await {
-                    Ok(Share::Response(mut response, detail)) => {
-                        said.detail = detail;
-                        super::pass::mark(&mut response, Status::Forwarded(said));
+                    Ok(Share::Response(mut response, reason)) => {
+                        said.detail = Some(reason);
+                        pass::mark(&mut response, Status::Forwarded(said));
                         response.map(Body::origin)
                     }
                     _ => self.failed(ask, found, &gone()),
@@ -298,7 +299,7 @@ impl ProxySite {
 
     /// RFC 5861, section 4.
     fn despite_error(&self, copy: &Stored, ask: &Ask, status: u16) -> Response<Body> {
-        let mut said = Forwarded::because(super::status::Why::Stale);
+        let mut said = Forwarded::because(Why::Stale);
         said.status = Some(status);
         said.detail = Some("stale-if-error");
         let age = copy.head.terms.freshness.age(self.shared.now());

@@ -50,13 +50,6 @@ impl ProxySite {
         body: RequestBody,
         why: Why,
     ) -> Response<Body> {
-        if fields::is_in_a_loop(&ask.fields) {
-            return answer::text(
-                StatusCode::LOOP_DETECTED,
-                "The request came through here too often.\n",
-                Status::Refused("loop"),
-            );
-        }
         let setup = self.setup();
         let upgrade = wants_upgrade(&ask.fields)
             .then(|| parts.extensions.remove::<OnUpgrade>())

@@ -22,6 +22,7 @@ use super::status::Status;
 use super::visit::Visit;
 use crate::cache::stamp::Stamp;
 use crate::cache::tags::TagTable;
+use crate::origin::fields::is_in_a_loop;
 use crate::origin::{BoxError, RequestBody};
 
 /// Keys that a preview looks at.
@@ -233,6 +234,13 @@ impl ProxySite {
         // a hit does not carry its size.
         match self.look(&parts, &visit) {
             Looked::Answer(response) => response,
+            Looked::Forward(ask, _) | Looked::Pass(ask, _) if is_in_a_loop(&ask.fields) => {
+                answer::text(
+                    StatusCode::LOOP_DETECTED,
+                    "The request came through here too often.\n",
+                    Status::Refused("loop"),
+                )
+            }
             Looked::Forward(ask, found) => Box::pin(self.clone().forward(*ask, found)).await,
             Looked::Pass(ask, why) => {
                 let body = RequestBody::new(body);

@@ -78,6 +78,11 @@ impl Why {
 }
 
 impl Status {
+    /// Whether the origin was asked for this very request.
+    pub(super) fn is_from_origin(self) -> bool {
+        matches!(self, Self::Forwarded(forwarded) if !forwarded.is_collapsed)
+    }
+
     /// The value of the field, without what caches before this one have said.
     pub(super) fn value(self) -> HeaderValue {
         let text = match self {

@@ -334,7 +334,7 @@ mod tests {
             "max-age=0, stale-while-revalidate=0, must-revalidate",
         );
         assert_eq!(
-            examined(200, &[zero.clone()], PLAIN),
+            examined(200, std::slice::from_ref(&zero), PLAIN),
             Err(Unstorable::NoFreshness)
         );
         assert!(examined(200, &[zero, (ETAG, "\"a\"")], PLAIN).is_ok());

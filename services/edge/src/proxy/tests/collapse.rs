@@ -1,0 +1,193 @@
+//! Many requests, one fetch.
+
+use super::*;
+
+#[tokio::test]
+async fn requests_for_the_same_are_one_fetch_and_stream_as_it_arrives() {
+    let mut world = World::new().await;
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(world.get("/a").await);
+    }
+    let body = world.origin.next().await.begin(200, &[FRESH]);
+    body.send("on").await;
+    // Who comes in the midst gets all of it.
+    waiting.push(world.get("/a").await);
+    body.send("e").await;
+    drop(body);
+    let mut collapsed = 0;
+    for task in waiting {
+        let got = done(task).await;
+        assert_eq!(got.body(), "one");
+        collapsed += usize::from(got.cache_status() == "tidegate; fwd=uri-miss; collapsed");
+    }
+    assert_eq!(collapsed, 20);
+    assert!(world.origin.is_idle());
+    assert_eq!(world.site.stats().fetches, 1);
+    assert!(world.cached("/a").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_waiter_reads_what_has_arrived_before_the_rest_does() {
+    let mut world = World::new().await;
+    let first = world.get("/a").await;
+    let body = world.origin.next().await.begin(200, &[FRESH]);
+    body.send("beginning").await;
+    let url = PathAndQuery::parse("/a").unwrap();
+    let visit = Visit {
+        url: &url,
+        host: "www.example.com",
+        client: std::net::Ipv4Addr::LOCALHOST.into(),
+        secure: false,
+        moment: world.standing.now(),
+        demand: Demand::None,
+    };
+    let response = patiently(world.site.handle(get("/a", &[]), visit)).await;
+    let mut stream = response.into_body();
+    let chunk = patiently(stream.frame()).await.unwrap().unwrap();
+    assert_eq!(chunk.into_data().unwrap(), "beginning");
+    drop(body);
+    assert!(patiently(stream.frame()).await.is_none());
+    done(first).await;
+}
+
+#[tokio::test]
+async fn what_is_private_is_given_to_its_own_request_only() {
+    let private = [("cache-control", "private, max-age=60")];
+    let mut world = World::new().await;
+    let waiting = [
+        world.get("/a").await,
+        world.get("/a").await,
+        world.get("/a").await,
+    ];
+    world.origin.next().await.answer(200, &private, "one");
+    world.origin.next().await.answer(200, &private, "two");
+    world.origin.next().await.answer(200, &private, "three");
+    let mut bodies = Vec::new();
+    for task in waiting {
+        let got = done(task).await;
+        assert_eq!(got.cache_status(), "tidegate; fwd=uri-miss; detail=private");
+        assert_eq!(got.field("cache-control"), "private, max-age=60");
+        bodies.push(got.body().to_owned());
+    }
+    bodies.sort();
+    assert_eq!(bodies, ["one", "three", "two"]);
+    // From now on nobody waits for anybody.
+    let (a, b) = (world.get("/a").await, world.get("/a").await);
+    let (x, y) = (world.origin.next().await, world.origin.next().await);
+    x.answer(200, &private, "x");
+    y.answer(200, &private, "y");
+    assert_ne!(done(a).await.body(), done(b).await.body());
+}
+
+#[tokio::test]
+async fn what_was_uncacheable_is_shared_again_once_it_can_be() {
+    let mut world = World::new().await;
+    world
+        .fetched(get("/a", &[]), &[("cache-control", "no-store")], "1")
+        .await;
+    world.fetched(get("/a", &[]), &[FRESH], "2").await;
+    assert!(world.cached("/a").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_does_not_end_a_fetch_worth_storing() {
+    let mut world = World::new().await;
+    let leaving = world.get("/a").await;
+    let asked = world.origin.next().await;
+    leaving.abort();
+    let body = asked.begin(200, &[FRESH]);
+    body.send("whole").await;
+    drop(body);
+    while world.site.stats().in_flight > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.cached("/a").await.body(), "whole");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_a_fetch_that_nobody_else_can_use() {
+    let mut world = World::new().await;
+    let leaving = world.begin(get("/a", &[("x-leave-after-head", "1")])).await;
+    let body = world
+        .origin
+        .next()
+        .await
+        .begin(200, &[("cache-control", "no-store")]);
+    done(leaving).await;
+    body.given_up().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_another_variant_gets_its_own() {
+    let vary = ("vary", "accept-language");
+    let mut world = World::new().await;
+    let de = world.begin(get("/a", &[("accept-language", "de")])).await;
+    let asked = world.origin.next().await;
+    let en = [
+        world.begin(get("/a", &[("accept-language", "en")])).await,
+        world.begin(get("/a", &[("accept-language", "en")])).await,
+    ];
+    asked.answer(200, &[FRESH, vary], "hallo");
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("accept-language"), Some("en"));
+    asked.answer(200, &[FRESH, vary], "hello");
+    assert_eq!(done(de).await.body(), "hallo");
+    for task in en {
+        assert_eq!(done(task).await.body(), "hello");
+    }
+    assert!(world.origin.is_idle());
+    for (language, expected) in [("de", "hallo"), ("en", "hello")] {
+        let got = done(
+            world
+                .begin(get("/a", &[("accept-language", language)]))
+                .await,
+        )
+        .await;
+        assert!(got.is_hit());
+        assert_eq!(got.body(), expected);
+    }
+    let fr = world.begin(get("/a", &[("accept-language", "fr")])).await;
+    world
+        .origin
+        .next()
+        .await
+        .answer(200, &[FRESH, vary], "salut");
+    assert_eq!(
+        done(fr).await.cache_status(),
+        "tidegate; fwd=vary-miss; stored"
+    );
+}
+
+#[tokio::test]
+async fn what_is_stale_at_once_is_given_only_to_who_asked_before_its_fetch_began() {
+    let ask_always = [("cache-control", "no-cache"), ETAG];
+    let mut world = World::new().await;
+    let first = world.get("/a").await;
+    let asked = world.origin.next().await;
+    let late = [world.get("/a").await, world.get("/a").await];
+    asked.answer(200, &ask_always, "v1");
+    let again = world.origin.next().await;
+    again.answer(200, &ask_always, "v2");
+    assert_eq!(done(first).await.body(), "v1");
+    for task in late {
+        assert_eq!(done(task).await.body(), "v2");
+    }
+    assert!(world.origin.is_idle());
+}
+
+#[tokio::test]
+async fn warming_shares_fetches_and_leaves_what_is_fresh() {
+    let mut world = World::new().await;
+    world.fetched(get("/fresh", &[]), &[FRESH], "fresh").await;
+    let urls = ["/fresh", "/cold"].map(|url| PathAndQuery::parse(url).unwrap());
+    let site = world.site.clone();
+    let warming = tokio::spawn(async move { site.warm(&urls).await });
+    let asked = world.origin.next().await;
+    assert_eq!(asked.target, "/cold");
+    let visitor = world.get("/cold").await;
+    asked.answer(200, &[FRESH], "warm");
+    patiently(warming).await.unwrap();
+    assert_eq!(done(visitor).await.body(), "warm");
+    assert!(world.cached("/cold").await.is_hit());
+}

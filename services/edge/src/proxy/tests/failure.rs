@@ -1,0 +1,149 @@
+//! An origin that is down, slow, busy, or closes connections.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// A port nobody listens on.
+async fn closed_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn an_origin_that_is_down_is_a_502() {
+    let world = World::new().await;
+    world
+        .site
+        .replace_config(config(&[closed_port().await], |_| {}), Revision(1));
+    for request in [
+        get("/a", &[]),
+        request(Method::POST, "/a", &[], Body::full("x")),
+    ] {
+        let got = done(world.begin(request).await).await;
+        assert_eq!((got.status, got.field("cache-control")), (502, "no-store"));
+        assert!(got.cache_status().ends_with("detail=origin-unreachable"));
+    }
+}
+
+#[tokio::test]
+async fn the_next_upstream_is_asked_if_one_takes_no_connection() {
+    let mut world = World::new().await;
+    let both = [closed_port().await, world.origin.address];
+    world
+        .site
+        .replace_config(config(&both, |_| {}), Revision(1));
+    for url in ["/a", "/b"] {
+        let got = world.fetched(get(url, &[]), &[FRESH], "here").await;
+        assert_eq!(got.body(), "here");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_answer_in_time_is_a_504() {
+    let mut world = World::with(|config| {
+        let origin = config.origin.as_mut().unwrap();
+        origin.first_byte_timeout = Duration::from_millis(50);
+    })
+    .await;
+    let waiting = [world.get("/a").await, world.get("/a").await];
+    let asked = world.origin.next().await;
+    for task in waiting {
+        let got = done(task).await;
+        assert_eq!(got.status, 504);
+        assert!(got.cache_status().ends_with("detail=origin-timeout"));
+    }
+    drop(asked);
+}
+
+#[tokio::test]
+async fn an_origin_that_falls_silent_breaks_the_response() {
+    let mut world = World::with(|config| {
+        let origin = config.origin.as_mut().unwrap();
+        origin.between_bytes_timeout = Duration::from_millis(50);
+    })
+    .await;
+    for fields in [FRESH, ("cache-control", "no-store")] {
+        let waiting = world.get("/a").await;
+        let body = world.origin.next().await.begin(200, &[fields]);
+        body.send("half").await;
+        assert!(done(waiting).await.body.is_err());
+        drop(body);
+    }
+}
+
+#[tokio::test]
+async fn beyond_max_in_flight_the_answer_is_503_at_once() {
+    let mut world = World::with(|config| config.origin.as_mut().unwrap().max_in_flight = 1).await;
+    let first = world.get("/a").await;
+    let asked = world.origin.next().await;
+    let got = done(world.get("/b").await).await;
+    assert_eq!((got.status, got.field("retry-after")), (503, "1"));
+    let body = asked.begin(200, &[FRESH]);
+    assert_eq!(
+        done(world.get("/b").await).await.status,
+        503,
+        "the body counts too"
+    );
+    drop(body);
+    done(first).await;
+    let got = world.fetched(get("/b", &[]), &[FRESH], "free again").await;
+    assert_eq!(got.body(), "free again");
+}
+
+/// Answers the first request of every connection and closes at the second one.
+async fn closes_after_one() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = connections.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut asked = [0; 4096];
+                if stream.read(&mut asked).await.unwrap_or(0) > 0 {
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                    stream.write_all(answer).await.unwrap();
+                    let _ = stream.read(&mut asked).await;
+                }
+            });
+        }
+    });
+    (address, connections)
+}
+
+#[tokio::test]
+async fn a_closed_connection_is_tried_again_only_where_that_is_safe() {
+    let (address, connections) = closes_after_one().await;
+    let world = World::new().await;
+    world
+        .site
+        .replace_config(config(&[address], |_| {}), Revision(1));
+    for expected in [1, 2] {
+        assert_eq!(done(world.get("/a").await).await.body(), "ok");
+        assert_eq!(connections.load(Ordering::SeqCst), expected);
+    }
+    let post = request(Method::POST, "/a", &[], Body::full("x"));
+    let got = done(world.begin(post).await).await;
+    assert_eq!(got.status, 502);
+    assert_eq!(
+        connections.load(Ordering::SeqCst),
+        2,
+        "it may have had an effect"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_none_is_a_502() {
+    let world = World::new().await;
+    let unusable = config(&[world.origin.address], |config| {
+        config.origin.as_mut().unwrap().upstreams[0].ca_pem = "none".into();
+    });
+    world.site.replace_config(unusable, Revision(1));
+    let got = done(world.get("/a").await).await;
+    assert_eq!(got.status, 502);
+    assert!(got.cache_status().ends_with("detail=origin-misconfigured"));
+}

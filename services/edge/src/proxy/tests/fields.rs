@@ -1,0 +1,89 @@
+//! The fields on both sides.
+
+use super::*;
+
+#[tokio::test]
+async fn the_origin_learns_who_asks_from_the_edge_alone() {
+    let mut world = World::new().await;
+    let sent = [
+        ("host", "www.example.com:8443"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("connection", "x-hop"),
+        ("x-hop", "1"),
+        ("traceparent", "00-1-2-01"),
+        ("accept", "*/*"),
+    ];
+    let waiting = world.begin(get("/a", &sent)).await;
+    let asked = world.origin.next().await;
+    for (name, expected) in [
+        ("host", Some("www.example.com:8443")),
+        ("x-forwarded-for", Some("192.0.2.1")),
+        ("x-forwarded-proto", Some("https")),
+        ("x-forwarded-host", Some("www.example.com:8443")),
+        ("via", Some("1.1 tidegate")),
+        ("traceparent", Some("00-1-2-01")),
+        ("accept", Some("*/*")),
+        ("x-hop", None),
+    ] {
+        assert_eq!(asked.field(name), expected, "{name}");
+    }
+    asked.answer(
+        200,
+        &[
+            FRESH,
+            ("connection", "x-inner"),
+            ("x-inner", "1"),
+            ("x-outer", "1"),
+        ],
+        "b",
+    );
+    let first = done(waiting).await;
+    let hit = done(world.begin(get("/a", &sent)).await).await;
+    assert!(hit.is_hit());
+    for got in [first, hit] {
+        assert_eq!((got.field("x-inner"), got.field("x-outer")), ("", "1"));
+        assert_eq!(
+            (got.field("connection"), got.field("transfer-encoding")),
+            ("", "")
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_port_a_client_names_is_part_of_the_key_because_the_origin_sees_it() {
+    let mut world = World::new().await;
+    world
+        .fetched(get("/a", &[("host", "www.example.com")]), &[FRESH], "plain")
+        .await;
+    let other = get("/a", &[("host", "www.example.com:666")]);
+    let got = world.fetched(other, &[FRESH], "other").await;
+    assert_eq!(got.body(), "other");
+    assert_eq!(world.cached("/a").await.body(), "plain");
+}
+
+#[tokio::test]
+async fn caches_nearer_to_the_origin_stand_before_this_one() {
+    let mut world = World::new().await;
+    let inner = [FRESH, ("cache-status", "inner; hit"), ("age", "5")];
+    let first = world.fetched(get("/a", &[]), &inner, "b").await;
+    assert_eq!(
+        first.cache_status(),
+        "inner; hit, tidegate; fwd=uri-miss; stored"
+    );
+    assert_eq!(first.field("age"), "5");
+    assert_eq!(
+        world.cached("/a").await.cache_status(),
+        "inner; hit, tidegate; hit"
+    );
+}
+
+#[tokio::test]
+async fn a_loop_ends() {
+    let mut world = World::new().await;
+    let via = "1.1 tidegate, ".repeat(8);
+    let looping = request(Method::POST, "/a", &[("via", &via)], Body::empty());
+    assert_eq!(done(world.begin(looping).await).await.status, 508);
+    let looping = get("/a", &[("via", via.as_str())]);
+    assert_eq!(done(world.begin(looping).await).await.status, 508);
+    assert!(world.origin.is_idle());
+}

@@ -1,0 +1,160 @@
+//! What passes through as it comes.
+
+use super::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+#[tokio::test]
+async fn bodies_go_through_in_both_directions_as_they_come() {
+    let mut world = World::new().await;
+    let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let body = Body::from_axum(axum::body::Body::from_stream(stream));
+    let waiting = world
+        .begin(request(Method::POST, "/a?x=1", &[], body))
+        .await;
+    let mut asked = world.origin.next().await;
+    assert_eq!(
+        (asked.method.as_str(), asked.target.as_str()),
+        ("POST", "/a?x=1")
+    );
+    for chunk in ["one", "two"] {
+        sender
+            .send(Ok(Bytes::from_static(chunk.as_bytes())))
+            .await
+            .unwrap();
+        let frame = patiently(asked.body.frame()).await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), chunk);
+    }
+    drop(sender);
+    asked.answer(200, &[("x-field", "1")], "three");
+    let got = done(waiting).await;
+    assert_eq!((got.body(), got.field("x-field")), ("three", "1"));
+}
+
+#[tokio::test]
+async fn an_event_stream_of_the_origin_passes_at_once() {
+    for method in [Method::GET, Method::POST] {
+        let mut world = World::new().await;
+        let site = world.site.clone();
+        let moment = world.standing.now();
+        let answering = tokio::spawn(async move {
+            let url = PathAndQuery::parse("/events").unwrap();
+            let visit = Visit {
+                url: &url,
+                host: "www.example.com",
+                client: std::net::Ipv4Addr::LOCALHOST.into(),
+                secure: false,
+                moment,
+                demand: Demand::None,
+            };
+            site.handle(request(method, "/events", &[], Body::empty()), visit)
+                .await
+        });
+        let fields = [
+            ("content-type", "text/event-stream"),
+            ("cache-control", "no-store"),
+        ];
+        let body = world.origin.next().await.begin(200, &fields);
+        let mut stream = patiently(answering).await.unwrap().into_body();
+        for event in ["data: 1\n\n", "data: 2\n\n"] {
+            body.send(event).await;
+            let frame = patiently(stream.frame()).await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), event);
+        }
+        // The client leaves, and the origin learns of it.
+        drop(stream);
+        body.given_up().await;
+    }
+}
+
+/// Serves the site over a real connection, which an upgrade needs.
+async fn front(world: &World) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (site, standing) = (world.site.clone(), world.standing.clone());
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (site, moment) = (site.clone(), standing.now());
+            async move {
+                let url = PathAndQuery::parse(request.uri().path()).unwrap();
+                let visit = Visit {
+                    url: &url,
+                    host: "www.example.com",
+                    client: std::net::Ipv4Addr::LOCALHOST.into(),
+                    secure: false,
+                    moment,
+                    demand: Demand::None,
+                };
+                Ok::<_, std::convert::Infallible>(site.handle(request, visit).await)
+            }
+        });
+        let _ = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+            .await;
+    });
+    address
+}
+
+async fn read_until(stream: &mut tokio::net::TcpStream, end: &str) -> String {
+    let mut text = String::new();
+    while !text.ends_with(end) {
+        let mut byte = [0];
+        let read = patiently(stream.read(&mut byte)).await.unwrap();
+        assert_eq!(read, 1, "it ended after {text:?}");
+        text.push(char::from(byte[0]));
+    }
+    text
+}
+
+#[tokio::test]
+async fn an_upgrade_is_a_tunnel() {
+    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::new().await;
+    let at = config(&[origin.local_addr().unwrap()], |_| {});
+    world.site.replace_config(at, Revision(1));
+    let mut client = tokio::net::TcpStream::connect(front(&world).await)
+        .await
+        .unwrap();
+    let asks = "GET /ws HTTP/1.1\r\nhost: www.example.com\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n";
+    client.write_all(asks.as_bytes()).await.unwrap();
+    let (mut inner, _) = patiently(origin.accept()).await.unwrap();
+    let asked = read_until(&mut inner, "\r\n\r\n").await.to_lowercase();
+    for line in [
+        "get /ws http/1.1",
+        "connection: upgrade",
+        "upgrade: websocket",
+        "sec-websocket-key: x",
+    ] {
+        assert!(asked.contains(line), "{asked}");
+    }
+    let switches = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: y\r\n\r\n";
+    inner.write_all(switches.as_bytes()).await.unwrap();
+    let answered = read_until(&mut client, "\r\n\r\n").await.to_lowercase();
+    for line in [
+        "101 switching",
+        "upgrade: websocket",
+        "sec-websocket-accept: y",
+    ] {
+        assert!(answered.contains(line), "{answered}");
+    }
+    client.write_all(b"ping.").await.unwrap();
+    assert_eq!(read_until(&mut inner, ".").await, "ping.");
+    inner.write_all(b"pong.").await.unwrap();
+    assert_eq!(read_until(&mut client, ".").await, "pong.");
+    drop(inner);
+    assert_eq!(
+        patiently(client.read(&mut [0])).await.unwrap(),
+        0,
+        "both ends close"
+    );
+}
+
+#[tokio::test]
+async fn an_upgrade_that_the_origin_declines_is_an_ordinary_answer() {
+    let mut world = World::new().await;
+    let asks = [("connection", "upgrade"), ("upgrade", "websocket")];
+    let got = world.fetched(get("/ws", &asks), &[], "no").await;
+    assert_eq!((got.status, got.body()), (200, "no"));
+}

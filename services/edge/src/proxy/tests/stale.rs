@@ -1,0 +1,110 @@
+//! Stale copies: while they are refreshed, and when the origin fails (RFC 5861).
+
+use super::*;
+
+const SWR: (&str, &str) = ("cache-control", "max-age=10, stale-while-revalidate=20");
+const SIE: (&str, &str) = ("cache-control", "max-age=10, stale-if-error=20");
+
+#[tokio::test]
+async fn a_stale_copy_is_used_while_one_fetch_refreshes_it() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[SWR, ETAG], "v1").await;
+    world.clock.advance(Duration::from_secs(15));
+    for _ in 0..5 {
+        let got = done(world.get("/a").await).await;
+        assert_eq!((got.body(), got.field("age")), ("v1", "15"));
+        assert_eq!(got.cache_status(), "tidegate; hit; ttl=-5");
+    }
+    world.origin.next().await.answer(304, &[SWR], "");
+    while done(world.get("/a").await).await.field("age") != "0" {}
+    assert!(world.origin.is_idle());
+    world.clock.advance(Duration::from_secs(31));
+    let got = world.fetched(get("/a", &[]), &[SWR], "v2").await;
+    assert_eq!(got.body(), "v2", "beyond the window it waits");
+}
+
+#[tokio::test]
+async fn a_stale_copy_stands_in_for_an_origin_that_fails() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[SIE], "v1").await;
+    world.clock.advance(Duration::from_secs(15));
+    let waiting = [world.get("/a").await, world.get("/a").await];
+    world.origin.next().await.answer(503, &[], "broken");
+    for task in waiting {
+        let got = done(task).await;
+        assert_eq!((got.status, got.body()), (200, "v1"));
+        assert_eq!(
+            got.cache_status(),
+            "tidegate; fwd=stale; fwd-status=503; detail=stale-if-error"
+        );
+    }
+    let waiting = world.get("/a").await;
+    world.origin.hang_up_twice().await;
+    assert_eq!(
+        done(waiting).await.body(),
+        "v1",
+        "and for one that does not answer"
+    );
+    world.clock.advance(Duration::from_secs(16));
+    let waiting = world.get("/a").await;
+    world.origin.next().await.answer(503, &[], "broken");
+    assert_eq!(done(waiting).await.status, 503);
+}
+
+#[tokio::test]
+async fn after_a_hard_invalidation_nothing_stands_in() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[SIE, TAGGED], "v1").await;
+    world.invalidate("item:1", Mode::Hard);
+    let waiting = world.get("/a").await;
+    world.origin.next().await.answer(503, &[], "broken");
+    assert_eq!(done(waiting).await.status, 503);
+}
+
+#[tokio::test]
+async fn a_304_updates_the_fields_and_adds_tags() {
+    let mut world = World::new().await;
+    let first = [FRESH, ETAG, ("cache-tag", "a"), ("x-field", "1")];
+    world.fetched(get("/a", &[]), &first, "v1").await;
+    world.clock.advance(Duration::from_secs(601));
+    let waiting = world.get("/a").await;
+    let said = [
+        FRESH,
+        ETAG,
+        ("cache-tag", "b"),
+        ("x-field", "2"),
+        ("connection", "x-hop"),
+        ("x-hop", "1"),
+    ];
+    world.origin.next().await.answer(304, &said, "");
+    done(waiting).await;
+    let got = world.cached("/a").await;
+    assert_eq!(
+        (got.body(), got.field("x-field"), got.field("x-hop")),
+        ("v1", "2", "")
+    );
+    assert_eq!(got.field("content-length"), "2");
+    for tag in ["a", "b"] {
+        world.invalidate(tag, Mode::Hard);
+        let waiting = world.get("/a").await;
+        world.origin.next().await.answer(304, &[FRESH, ETAG], "");
+        assert_eq!(done(waiting).await.status, 200, "{tag} is one of its tags");
+    }
+}
+
+#[tokio::test]
+async fn a_304_of_another_version_is_answered_by_the_whole_response() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[FRESH, ETAG], "v1").await;
+    world.clock.advance(Duration::from_secs(601));
+    let waiting = world.get("/a").await;
+    world
+        .origin
+        .next()
+        .await
+        .answer(304, &[FRESH, ("etag", "\"v2\"")], "");
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), None);
+    asked.answer(200, &[FRESH, ("etag", "\"v2\"")], "v2");
+    assert_eq!(done(waiting).await.body(), "v2");
+}

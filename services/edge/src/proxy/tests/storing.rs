@@ -1,0 +1,307 @@
+//! What is stored, how it is found again, and what keeps it out.
+
+use super::*;
+
+#[tokio::test]
+async fn a_hit_says_how_old_it_is_and_that_it_is_one() {
+    let mut world = World::new().await;
+    let first = world.fetched(get("/a", &[]), &[FRESH], "body").await;
+    assert_eq!(first.cache_status(), "tidegate; fwd=uri-miss; stored");
+    assert_eq!(first.field("age"), "", "the origin was asked for it");
+    world.clock.advance(Duration::from_secs(7));
+    let got = world.cached("/a").await;
+    assert_eq!((got.status, got.body()), (200, "body"));
+    assert_eq!(
+        (got.field("age"), got.cache_status()),
+        ("7", "tidegate; hit")
+    );
+    assert_eq!(got.field("content-length"), "4");
+    assert_eq!(
+        got.field("cache-control"),
+        "max-age=600",
+        "it is not tagged"
+    );
+    assert!(!got.field("date").is_empty());
+}
+
+#[tokio::test]
+async fn a_tagged_response_has_the_policy_of_the_site_and_keeps_its_tags_here() {
+    let mut world = World::with(|config| config.browser.cache_control = "no-cache, x".into()).await;
+    let expires = ("expires", "Thu, 01 Jan 2099 00:00:00 GMT");
+    let first = world
+        .fetched(get("/a", &[]), &[FRESH, TAGGED, expires], "body")
+        .await;
+    let second = world.cached("/a").await;
+    assert!(second.is_hit());
+    for got in [first, second] {
+        assert_eq!(got.field("cache-control"), "no-cache, x");
+        assert_eq!((got.field("cache-tag"), got.field("expires")), ("", ""));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_it_already_gets_a_304() {
+    let mut world = World::new().await;
+    let modified = ("last-modified", "Tue, 14 Nov 2023 22:13:20 GMT");
+    let whole = world
+        .begin(get("/a", &[("if-none-match", "W/\"v1\"")]))
+        .await;
+    let asked = world.origin.next().await;
+    assert_eq!(
+        asked.field("if-none-match"),
+        None,
+        "the whole response is wanted"
+    );
+    asked.answer(
+        200,
+        &[FRESH, ETAG, modified, ("content-type", "text/x")],
+        "body",
+    );
+    assert_eq!(done(whole).await.status, 304, "on the first response too");
+    for (condition, expected) in [
+        (("if-none-match", "\"v0\", W/\"v1\""), 304),
+        (("if-none-match", "\"v0\""), 200),
+        (("if-modified-since", modified.1), 304),
+        (("if-modified-since", "Tue, 14 Nov 2023 22:13:19 GMT"), 200),
+    ] {
+        let got = done(world.begin(get("/a", &[condition])).await).await;
+        assert_eq!(got.status, expected, "{condition:?}");
+        assert!(got.is_hit());
+        assert_eq!(
+            (got.field("etag"), got.field("last-modified")),
+            (ETAG.1, modified.1)
+        );
+        if expected == 304 {
+            assert_eq!(
+                (
+                    got.body(),
+                    got.field("content-length"),
+                    got.field("content-type")
+                ),
+                ("", "", "")
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_is_answered_from_a_get_and_else_passed_on() {
+    let mut world = World::new().await;
+    let head = || request(Method::HEAD, "/a", &[], Body::empty());
+    let waiting = world.begin(head()).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.method, Method::HEAD);
+    asked.answer(200, &[FRESH], "");
+    assert_eq!(done(waiting).await.status, 200);
+    world.fetched(get("/a", &[]), &[FRESH], "body").await;
+    let got = done(world.begin(head()).await).await;
+    assert!(got.is_hit());
+    assert_eq!((got.body(), got.field("content-length")), ("", "4"));
+}
+
+#[tokio::test]
+async fn what_may_not_be_stored_is_fetched_every_time() {
+    for fields in [
+        vec![("cache-control", "no-store")],
+        vec![("cache-control", "private, max-age=60")],
+        vec![("cache-control", "max-age=60"), ("set-cookie", "a=b")],
+        vec![("cache-control", "max-age=60"), ("vary", "*")],
+        vec![("cache-control", "max-age=60"), ("cache-tag", "not*a*tag")],
+        vec![("cache-control", "max-age=60"), ("cache-tag", "url:/a")],
+        vec![],
+    ] {
+        let mut world = World::new().await;
+        for _ in 0..2 {
+            let got = world.fetched(get("/a", &[]), &fields, "body").await;
+            assert_eq!(got.body(), "body");
+            assert!(!got.cache_status().contains("stored"), "{fields:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn responses_to_credentials_are_shared_only_where_the_origin_says_so() {
+    let with = || get("/a", &[("authorization", "Bearer x")]);
+    let mut world = World::new().await;
+    world.fetched(with(), &[FRESH], "mine").await;
+    world.fetched(get("/a", &[]), &[FRESH], "ours").await;
+    assert_eq!(world.cached("/a").await.body(), "ours");
+    let mut world = World::new().await;
+    world
+        .fetched(with(), &[("cache-control", "public, max-age=60")], "ours")
+        .await;
+    assert!(world.cached("/a").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_is_broken_for_the_client_and_never_stored() {
+    let mut world = World::new().await;
+    for fields in [vec![FRESH], vec![FRESH, ("content-length", "10")]] {
+        let waiting = [world.get("/a").await, world.get("/a").await];
+        let body = world.origin.next().await.begin(200, &fields);
+        body.send("half").await;
+        body.break_off().await;
+        for task in waiting {
+            assert!(done(task).await.body.is_err(), "{fields:?}");
+        }
+    }
+    let got = world.fetched(get("/a", &[]), &[FRESH], "whole").await;
+    assert_eq!(got.body(), "whole");
+}
+
+#[tokio::test]
+async fn what_is_too_large_passes_through_whole_and_is_not_stored() {
+    let large = "x".repeat(3 << 20);
+    for announces in [true, false] {
+        let mut world = World::with(|config| config.cache.max_object_bytes = 1 << 20).await;
+        let length = large.len().to_string();
+        let mut fields = vec![FRESH];
+        if announces {
+            fields.push(("content-length", &length));
+        }
+        let waiting = world.get("/a").await;
+        let body = world.origin.next().await.begin(200, &fields);
+        for chunk in large.as_bytes().chunks(64 << 10) {
+            body.send(chunk.to_vec()).await;
+        }
+        drop(body);
+        assert_eq!(done(waiting).await.body().len(), large.len());
+        assert_eq!(world.site.shared.stats().responses, 0);
+        // A part of it can be asked for from now on.
+        let part = world.begin(get("/a", &[("range", "bytes=0-1")])).await;
+        let asked = world.origin.next().await;
+        assert_eq!(
+            asked.field("range"),
+            Some("bytes=0-1"),
+            "announced: {announces}"
+        );
+        asked.answer(206, &[("content-range", "bytes 0-1/2")], "xx");
+        assert_eq!(done(part).await.status, 206);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_a_large_body_ends_its_fetch() {
+    let mut world = World::with(|config| config.cache.max_object_bytes = 1_000).await;
+    let leaving = world.begin(get("/a", &[("x-leave-after-head", "1")])).await;
+    let body = world.origin.next().await.begin(200, &[FRESH]);
+    done(leaving).await;
+    body.send("x".repeat(2_000)).await;
+    body.given_up().await;
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_its_connection_is_not_stored() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let world = World::new().await;
+    world
+        .site
+        .replace_config(config(&[address], |_| {}), Revision(1));
+    for _ in 0..2 {
+        let waiting = world.get("/a").await;
+        let (mut stream, _) = patiently(listener.accept()).await.unwrap();
+        let mut asked = [0; 4096];
+        assert!(patiently(stream.read(&mut asked)).await.unwrap() > 0);
+        let answer =
+            b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\nconnection: close\r\n\r\nbody";
+        stream.write_all(answer).await.unwrap();
+        drop(stream);
+        let got = done(waiting).await;
+        assert_eq!(got.body(), "body");
+        assert!(
+            got.cache_status().ends_with("detail=no-length"),
+            "{}",
+            got.cache_status()
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_request_has_its_say() {
+    let mut world = World::new().await;
+    let only = get("/a", &[("cache-control", "only-if-cached")]);
+    assert_eq!(done(world.begin(only).await).await.status, 504);
+    assert!(world.origin.is_idle());
+    world.fetched(get("/a", &[]), &[FRESH], "v1").await;
+    let fresh = get("/a", &[("cache-control", "no-cache")]);
+    let got = world.fetched(fresh, &[FRESH], "v2").await;
+    assert_eq!(got.cache_status(), "tidegate; fwd=request; stored");
+    assert_eq!(world.cached("/a").await.body(), "v2");
+    let secret = get("/b", &[("cache-control", "no-store")]);
+    world.fetched(secret, &[FRESH], "unseen").await;
+    world.fetched(get("/b", &[]), &[FRESH], "seen").await;
+}
+
+#[tokio::test]
+async fn the_key_is_what_the_site_says_and_the_origin_sees_no_more_than_it() {
+    let mut world = World::with(|config| {
+        config.key.query_mode = tidegate_domain::site::QueryMode::Drop;
+        config.key.query_params = vec!["utm".into()];
+        config.key.query_sort = true;
+        config.key.cookies = vec!["plan".into()];
+    })
+    .await;
+    let first = get("/a?utm=1&c=2&b=1", &[("cookie", "plan=gold; id=1")]);
+    let waiting = world.begin(first).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.target, "/a?b=1&c=2");
+    asked.answer(200, &[FRESH], "gold");
+    done(waiting).await;
+    let same = get("/%61?b=1&c=2&utm=9", &[("cookie", "id=2; plan=gold")]);
+    assert!(done(world.begin(same).await).await.is_hit());
+    let other = get("/a?b=1&c=2", &[("cookie", "plan=free")]);
+    let got = world.fetched(other, &[FRESH], "free").await;
+    assert_eq!(got.body(), "free");
+    let (gold, free) = (
+        world
+            .site
+            .preview(&[TagPattern::parse("url:/a?b=1&c=2").unwrap()]),
+        2,
+    );
+    assert_eq!((gold.tags, gold.responses, gold.complete), (1, free, true));
+}
+
+#[tokio::test]
+async fn an_unsafe_request_ends_what_is_stored_under_its_url() {
+    let mut world = World::new().await;
+    for url in ["/a", "/b", "/c"] {
+        world.fetched(get(url, &[]), &[FRESH], "v1").await;
+    }
+    let refused = world
+        .begin(request(Method::POST, "/a", &[], Body::full("x")))
+        .await;
+    world.origin.next().await.answer(403, &[], "");
+    done(refused).await;
+    assert!(world.cached("/a").await.is_hit());
+    // A fetch that is under way is of no use either to those who come later.
+    let early = world.get("/d").await;
+    let asked = world.origin.next().await;
+    let posted = world
+        .begin(request(Method::POST, "/d", &[], Body::full("x")))
+        .await;
+    let location = [
+        ("location", "/a"),
+        ("content-location", "https://www.example.com/b"),
+    ];
+    world.origin.next().await.answer(201, &location, "");
+    let got = done(posted).await;
+    assert_eq!(
+        (got.status, got.cache_status()),
+        (201, "tidegate; fwd=method")
+    );
+    asked.answer(200, &[FRESH], "v1");
+    assert_eq!(done(early).await.body(), "v1");
+    for url in ["/a", "/b", "/d"] {
+        let got = world.fetched(get(url, &[]), &[FRESH], "v2").await;
+        assert_eq!(got.body(), "v2", "{url}");
+    }
+    assert_eq!(world.cached("/c").await.body(), "v1");
+}
+
+#[tokio::test]
+async fn a_site_without_an_origin_has_nothing() {
+    let mut world = World::with(|config| config.origin = None).await;
+    assert_eq!(world.cached("/a").await.status, 404);
+}
