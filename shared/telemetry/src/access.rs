@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use opentelemetry::trace::TraceContextExt;
 use tower::{Layer, Service};
 use tracing::field::Empty;
 use tracing::{Instrument, Level, Span};
+use tracing_subscriber::filter::Targets;
 
 use crate::admin::PROBE_PATHS;
 use crate::body::{Outcome, Watched};
@@ -43,10 +45,29 @@ pub struct AccessRecord<'a> {
     pub trace: Option<&'a TraceContext>,
 }
 
-/// Whether access logs are wanted: one look at an atomic if the log filter has no `access`.
+/// Whether the log filter of this process lets access logs through; see [`is_access_logged`].
+static LOGGED: AtomicBool = AtomicBool::new(true);
+
+/// Takes note of the process's log filter.
+pub(crate) fn follow_filter(filter: &str) {
+    LOGGED.store(lets_through(filter), Ordering::Relaxed);
+}
+
+fn lets_through(filter: &str) -> bool {
+    match filter.parse::<Targets>() {
+        Ok(targets) => targets.would_enable("access", &Level::INFO),
+        // A filter of spans and fields: it has to be asked line by line.
+        Err(_) => true,
+    }
+}
+
+/// Whether access logs are wanted: one look at an atomic.
+///
+/// Not `tracing::enabled!`: with a filter for each layer its answer stays behind and counts for the next span or event of
+/// the thread, which some layers then miss.
 #[inline]
 pub fn is_access_logged() -> bool {
-    tracing::enabled!(target: "access", Level::INFO)
+    LOGGED.load(Ordering::Relaxed)
 }
 
 /// Logs one request under the target `access`. Costs one check when the log filter leaves it out (`info,access=off`).
@@ -217,4 +238,22 @@ where
     };
     let body = Body::new(Watched::new(body, span, done));
     Ok(Response::from_parts(head, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_says_whether_lines_are_written() {
+        for (filter, logged) in [
+            ("info", true),
+            ("warn", false),
+            ("info,access=off", false),
+            ("warn,access=info", true),
+            ("info,[span{field=1}]=debug", true),
+        ] {
+            assert_eq!(lets_through(filter), logged, "{filter}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
+use crate::access::follow_filter;
 use crate::context::set_exporting;
 use crate::export;
 use crate::format::{JsonLines, TextFields};
@@ -83,8 +84,10 @@ pub enum InitError {
 
 /// Starts telemetry for the whole process. Call it once, inside the Tokio runtime if spans are exported.
 pub fn init(options: &Options) -> Result<Guard, InitError> {
-    let (dispatch, guard) = build(options, io::stderr, io::stderr().is_terminal())?;
+    let (dispatch, mut guard) = build(options, io::stderr, io::stderr().is_terminal())?;
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| InitError::AlreadyStarted)?;
+    guard.filter.is_of_process = true;
+    follow_filter(&options.log_filter);
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     set_exporting(guard.is_exporting());
     Ok(guard)
@@ -110,6 +113,7 @@ where
     let guard = Guard {
         filter: FilterHandle {
             replace: Arc::new(move |filter| handle.reload(filter).map_err(|_| InitError::Ended)),
+            is_of_process: false,
         },
         provider,
     };
@@ -184,12 +188,18 @@ fn parse_filter(value: &str) -> Result<EnvFilter, InitError> {
 #[derive(Clone)]
 pub struct FilterHandle {
     replace: Arc<dyn Fn(EnvFilter) -> Result<(), InitError> + Send + Sync>,
+    /// False for a subscriber of a test's own.
+    is_of_process: bool,
 }
 
 impl FilterHandle {
     /// Replaces the log filter. A filter that cannot be read leaves the old one in place.
     pub fn set(&self, filter: &str) -> Result<(), InitError> {
-        (self.replace)(parse_filter(filter)?)
+        (self.replace)(parse_filter(filter)?)?;
+        if self.is_of_process {
+            follow_filter(filter);
+        }
+        Ok(())
     }
 }
 

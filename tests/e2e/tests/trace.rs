@@ -91,6 +91,8 @@ async fn a_request_carries_its_trace_through_the_edge_to_the_origin_and_into_the
         .get_with("/a", &[("traceparent", &parent)])
         .await;
     assert_eq!(reply.text(), "a");
+    let seen = |spans: &[ReceivedSpan]| components(spans, TRACE).contains("edge");
+    receiver.wait_for(seen, PATIENCE).await.unwrap();
     let onward = origin.asked("/a")[0].headers["traceparent"]
         .to_str()
         .unwrap()
@@ -100,8 +102,6 @@ async fn a_request_carries_its_trace_through_the_edge_to_the_origin_and_into_the
         !onward.contains(CALLER),
         "the edge is the origin's caller: {onward}"
     );
-    let seen = |spans: &[ReceivedSpan]| components(spans, TRACE).contains("edge");
-    receiver.wait_for(seen, PATIENCE).await.unwrap();
     eventually("a line of the log with the trace", || {
         let log = edge.process().log();
         let found = log.lines().any(|line| {
