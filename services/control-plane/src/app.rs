@@ -11,8 +11,10 @@ use tidegate_clock::Clock;
 use tidegate_net::ListenError;
 use tidegate_telemetry::{FilterHandle, Health, MetricError, Registry};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::alive::{Alive, Survivor};
 use crate::blobs::{BlobError, BlobStore, LocalBlobs, collect_garbage};
 use crate::config::{Config, ConfigError};
 use crate::durable::Durable;
@@ -28,6 +30,8 @@ use crate::{admin, grpc};
 const LOG: &str = "log";
 /// How often the log is tried.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// What is given to the admin port, and to calls that were cut off, at the very end.
+const LAST_MOMENTS: Duration = Duration::from_secs(1);
 /// A write that takes longer than this is a failed one, as far as readiness goes.
 const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -111,6 +115,8 @@ pub struct App {
     health: Health,
     registry: Registry,
     log_filter: Option<FilterHandle>,
+    alive: Alive,
+    survivor: Survivor,
 }
 
 /// Opens the store and puts everything together. Nothing is served yet; callers
@@ -131,9 +137,10 @@ pub async fn build(
     let registry = Registry::new();
     let (log, blobs) = open(&config, &clock).await?;
     let reader = log.reader();
-    let measured = Arc::new(Measured::new(log.clone(), &registry)?);
+    let (alive, survivor) = Alive::new();
+    let measured = Arc::new(Measured::new(log.clone(), &registry, alive.clone())?);
     let shared: SharedLog = measured.clone();
-    let store = Arc::new(Durable::new(log.clone(), reader.clone()));
+    let store = Arc::new(Durable::new(log.clone(), reader.clone(), alive.clone()));
     let fleet = Fleet::new(
         config.fleet.clone(),
         shared.clone(),
@@ -157,6 +164,8 @@ pub async fn build(
         health: Health::new(&[LOG]),
         registry,
         log_filter: None,
+        alive,
+        survivor,
     })
 }
 
@@ -210,7 +219,7 @@ impl App {
 
     /// Serves until `shutdown`, then drains: readiness goes off, edges are told to
     /// come back later, calls in flight end, and the log is closed. What has not
-    /// ended by the deadline is cut off.
+    /// ended by the deadline is cut off. The data folder is free afterwards.
     ///
     /// # Errors
     /// A listener failed.
@@ -225,8 +234,11 @@ impl App {
             fleet,
             health,
             registry,
+            alive,
+            survivor,
             ..
         } = self;
+        drop(alive);
         // Set once calls shall end; the admin port answers until the very end.
         let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
         let mut background = tokio::task::JoinSet::new();
@@ -252,29 +264,25 @@ impl App {
                 health.drain();
                 fleet.drain();
                 closing.cancel();
-                let drained = async {
-                    fleet.drained().await;
-                    (&mut grpc).await
-                };
-                match tokio::time::timeout(config.drain_deadline, drained).await {
-                    Ok(ended) => flatten(ended),
-                    Err(_) => {
-                        tracing::warn!("the drain deadline has passed; calls in flight are cut off");
-                        Ok(())
-                    }
-                }
+                drained(&fleet, &mut grpc, config.drain_deadline).await
             }
             ended = &mut grpc => {
-                health.drain();
                 fleet.drain();
                 flatten(ended)
             }
         };
         grpc.abort();
-        background.abort_all();
+        background.shutdown().await;
         log.stop().await;
         ended.cancel();
-        let admin = tokio::time::timeout(Duration::from_secs(1), admin).await;
+        let admin = tokio::time::timeout(LAST_MOMENTS, admin).await;
+        drop((fleet, log));
+        if tokio::time::timeout(LAST_MOMENTS, survivor.alone())
+            .await
+            .is_err()
+        {
+            tracing::warn!("calls that were cut off keep the data folder until the process ends");
+        }
         served?;
         match admin {
             Ok(Ok(served)) => Ok(served?),
@@ -301,7 +309,27 @@ impl App {
             self.clock.clone(),
             self.config.limits.clone(),
             self.log_filter.clone(),
+            self.alive.clone(),
         )
+    }
+}
+
+/// Waits until streams and calls have ended, or the deadline has passed.
+async fn drained(
+    fleet: &Fleet,
+    grpc: &mut JoinHandle<Result<(), tonic::transport::Error>>,
+    deadline: Duration,
+) -> Result<(), RunError> {
+    let drained = async {
+        fleet.drained().await;
+        grpc.await
+    };
+    match tokio::time::timeout(deadline, drained).await {
+        Ok(ended) => flatten(ended),
+        Err(_) => {
+            tracing::warn!("the drain deadline has passed; calls in flight are cut off");
+            Ok(())
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tidegate_domain::InstanceId;
 
+use crate::alive::Alive;
 use crate::fleet::{FleetStore, LeaseRecord, SiteSet, Snapshot, StoreError};
 use crate::log::{Facts, LeaseFact};
 use crate::state::Reader;
@@ -15,11 +16,16 @@ use crate::state::Reader;
 pub(crate) struct Durable {
     facts: Arc<dyn Facts>,
     reader: Reader,
+    _alive: Alive,
 }
 
 impl Durable {
-    pub(crate) fn new(facts: Arc<dyn Facts>, reader: Reader) -> Self {
-        Self { facts, reader }
+    pub(crate) fn new(facts: Arc<dyn Facts>, reader: Reader, alive: Alive) -> Self {
+        Self {
+            facts,
+            reader,
+            _alive: alive,
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 //! - [`config`], [`app`]: flags, and how the rooms are put together.
 
 mod admin;
+mod alive;
 pub mod app;
 pub mod blobs;
 pub mod command;

@@ -8,6 +8,7 @@ use tidegate_domain::{Epoch, Revision, Term};
 use tidegate_telemetry::{CounterBy, Histogram, LATENCY_SECONDS, MetricError, Registry, labels};
 use tokio::sync::watch;
 
+use crate::alive::Alive;
 use crate::command::{LogEntry, Outcome, Proposal};
 use crate::log::{Log, ProposeError, ReadError, SharedLog};
 
@@ -32,6 +33,7 @@ pub(crate) struct Measured {
     commands: CounterBy<CommandOutcome>,
     commit_seconds: Histogram,
     batch: Histogram,
+    _alive: Alive,
 }
 
 impl Measured {
@@ -39,8 +41,13 @@ impl Measured {
     ///
     /// # Errors
     /// The metrics are registered already.
-    pub(crate) fn new(log: SharedLog, registry: &Registry) -> Result<Self, MetricError> {
+    pub(crate) fn new(
+        log: SharedLog,
+        registry: &Registry,
+        alive: Alive,
+    ) -> Result<Self, MetricError> {
         Ok(Self {
+            _alive: alive,
             log,
             commands: registry.counter_by(
                 "tidegate_control_plane_commands_total",

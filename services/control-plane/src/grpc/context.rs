@@ -9,6 +9,7 @@ use tidegate_telemetry::{FilterHandle, TraceContext};
 use tokio::sync::Semaphore;
 
 use super::fault::Fault;
+use crate::alive::Alive;
 use crate::blobs::BlobStore;
 use crate::command::{Command, Detail, Outcome, Proposal};
 use crate::fleet::Fleet;
@@ -33,6 +34,7 @@ pub(crate) struct Context {
     pub(crate) heavy_reads: Arc<Semaphore>,
     pub(crate) uploads: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
+    _alive: Alive,
 }
 
 /// Bounds of calls.
@@ -76,8 +78,10 @@ impl Context {
         clock: Arc<dyn Clock>,
         limits: Limits,
         log_filter: Option<FilterHandle>,
+        alive: Alive,
     ) -> Arc<Self> {
         Arc::new(Self {
+            _alive: alive,
             heavy_reads: Arc::new(Semaphore::new(HEAVY_READS)),
             uploads: Arc::new(Semaphore::new(limits.uploads)),
             watchers: Arc::new(Semaphore::new(limits.watchers)),
