@@ -144,3 +144,73 @@ impl Flight {
         head.fence.touched() == Touched::Untouched && !must_be_asked_for
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::judge::{Demand, Trust};
+    use crate::cache::key::KeyRef;
+    use crate::cache::policy::directives::RequestDirectives;
+    use crate::standing::{Era, Lease};
+    use tidegate_domain::{PathAndQuery, Revision};
+
+    fn moment(era: u64) -> Moment {
+        Moment {
+            applied: Revision(5),
+            era: Era(era),
+            lease: Lease::Held,
+        }
+    }
+
+    fn ask(after: u64) -> Ask {
+        let url = PathAndQuery::parse("/").unwrap();
+        let key = KeyRef {
+            site: 1,
+            host: "h",
+            port: 0,
+            url: &url,
+            extra: None,
+        };
+        Ask {
+            method: http::Method::GET,
+            fields: http::HeaderMap::new(),
+            key: key.to_key(),
+            target: url,
+            client: std::net::Ipv4Addr::LOCALHOST.into(),
+            secure: false,
+            moment: moment(2),
+            demand: Demand::None,
+            trust: Trust::Leased,
+            directives: RequestDirectives::default(),
+            after,
+        }
+    }
+
+    fn flight(serial: u64, era: u64, is_strict: bool) -> Flight {
+        let key = FlightKey {
+            key: ask(0).key,
+            selection: Selection::default(),
+        };
+        Flight::new(key, serial, moment(era), BootInstant::default(), is_strict)
+    }
+
+    #[test]
+    fn a_request_that_asks_strictly_joins_no_fetch_that_does_not() {
+        assert!(flight(9, 2, true).may_serve(&ask(5), true));
+        assert!(!flight(9, 2, false).may_serve(&ask(5), true));
+        assert!(flight(9, 2, false).may_serve(&ask(5), false));
+    }
+
+    #[test]
+    fn a_fetch_that_began_before_serves_only_who_can_judge_it() {
+        assert!(flight(5, 2, true).may_serve(&ask(5), false));
+        assert!(
+            !flight(5, 1, true).may_serve(&ask(5), false),
+            "an older era"
+        );
+        let mut fenced = ask(5);
+        fenced.trust = Trust::None;
+        assert!(!flight(5, 2, true).may_serve(&fenced, false));
+        assert!(flight(6, 2, true).may_serve(&fenced, false));
+    }
+}

@@ -3,6 +3,7 @@
 use tidegate_domain::{Mode, Revision};
 
 use super::*;
+use crate::proxy::lookup::Looked;
 use crate::proxy::{EntrySource, PushedEntry};
 use futures_util::future::BoxFuture;
 use tidegate_domain::Tag;
@@ -168,6 +169,39 @@ async fn after_a_hard_invalidation_a_weak_date_is_not_asked_about() {
 }
 
 #[tokio::test]
+async fn what_is_invalidated_between_the_look_up_and_the_fetch_is_asked_about_strictly() {
+    let weak = [
+        ("cache-control", "max-age=10"),
+        ("last-modified", "Wed, 15 Nov 2023 22:00:00 GMT"),
+        ("date", "Wed, 15 Nov 2023 22:00:30 GMT"),
+    ];
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &weak, "old").await;
+    world.clock.advance(Duration::from_secs(11));
+    let (parts, _) = get("/a", &[]).into_parts();
+    let url = PathAndQuery::parse("/a").unwrap();
+    let visit = Visit {
+        url: &url,
+        host: "www.example.com",
+        client: std::net::Ipv4Addr::LOCALHOST.into(),
+        secure: false,
+        moment: world.standing.now(),
+        demand: Demand::None,
+    };
+    let Looked::Forward(ask, found) = world.site.look(&parts, &visit) else {
+        panic!("it is stale");
+    };
+    assert!(!found.is_strict());
+    world.invalidate("url:/a", Mode::Hard);
+    let answering = tokio::spawn(world.site.clone().forward(*ask, found));
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-modified-since"), None);
+    asked.answer(200, &[FRESH], "new");
+    assert_eq!(patiently(answering).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(world.cached("/a").await.body(), "new");
+}
+
+#[tokio::test]
 async fn a_background_refresh_is_fenced_like_every_fetch() {
     let swr = ("cache-control", "max-age=10, stale-while-revalidate=1000");
     let mut world = World::new().await;
@@ -240,10 +274,10 @@ async fn a_fetch_that_a_reset_overtakes_is_asked_about_again() {
     world.advance();
     world.grant();
     let second = world.get("/a").await;
-    let own = world.origin.next().await;
     asked.answer(200, &[FRESH, ETAG], "before");
-    own.answer(200, &[FRESH, ETAG], "after");
     assert_eq!(done(first).await.body(), "before");
+    let own = world.origin.next().await;
+    own.answer(200, &[FRESH, ETAG], "after");
     assert_eq!(done(second).await.body(), "after");
     assert_eq!(world.cached("/a").await.body(), "after");
 }
@@ -264,10 +298,10 @@ async fn without_a_lease_every_use_is_asked_about_by_a_fetch_that_began_later() 
     }
     // A fetch is under way for /b, but it began before this request.
     let late = world.get("/b").await;
-    let asked_late = world.origin.next().await;
     asked_early.answer(200, &[FRESH], "early");
-    asked_late.answer(200, &[FRESH], "late");
     assert_eq!(done(early).await.body(), "early");
+    let asked_late = world.origin.next().await;
+    asked_late.answer(200, &[FRESH], "late");
     assert_eq!(done(late).await.body(), "late");
 }
 
