@@ -6,7 +6,7 @@ use tonic::Request;
 use tonic::metadata::MetadataMap;
 
 /// Kept back of a caller's deadline, so that the answer still arrives.
-const ANSWER_TAKES: Duration = Duration::from_millis(100);
+const ANSWER_TAKES: Duration = Duration::from_millis(500);
 
 /// Who makes a call, as the audit trail names them. The one place that decides it.
 pub(crate) fn caller<T>(request: &Request<T>) -> String {
@@ -66,7 +66,7 @@ mod tests {
     fn a_part_of_the_deadline_is_kept_back_for_the_answer() {
         let mut request = Request::new(());
         request.set_timeout(Duration::from_secs(2));
-        assert_eq!(budget(&request), Some(Duration::from_millis(1_900)));
+        assert_eq!(budget(&request), Some(Duration::from_millis(1_500)));
         request.set_timeout(Duration::from_millis(40));
         assert_eq!(budget(&request), Some(Duration::from_millis(30)));
     }

@@ -1,5 +1,7 @@
 //! Invalidations, hints and events.
 
+use std::time::Duration;
+
 use tidegate_proto::v1;
 use tonic::Code;
 
@@ -135,7 +137,7 @@ async fn what_breaks_a_rule_is_named_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_preview_counts_and_changes_nothing() {
-    let rig = Rig::start().await;
+    let rig = Rig::with(|config| config.fleet.query_timeout = Duration::from_secs(60)).await;
     rig.put_site("s").await;
     let head = rig.head().await;
     let mut edge = rig.edge("a");

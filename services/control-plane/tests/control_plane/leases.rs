@@ -69,7 +69,7 @@ async fn partial_when_the_time_is_up_and_complete_when_asked_again() {
     a.beat(&first.cursor).await;
     // The caller's own deadline bounds the wait, and the answer still arrives.
     let mut bounded = tonic::Request::new(call(LONG));
-    bounded.set_timeout(Duration::from_millis(800));
+    bounded.set_timeout(Duration::from_secs(3));
     let second = rig.cache().invalidate(bounded).await.unwrap().into_inner();
     assert_eq!(second.status(), v1::CompletionStatus::Partial);
     assert_eq!(outcomes(&second.edges), [("a", Applied), ("b", Pending)]);

@@ -1,6 +1,5 @@
 //! The process around the control plane: listeners, health, ending.
 
-use std::process::Command;
 use std::sync::Arc;
 
 use tidegate_clock::SystemClock;
@@ -144,34 +143,4 @@ async fn the_trace_of_a_call_is_kept_in_the_log() {
     assert_eq!(event.tracestate, "vendor=1");
     drop(events);
     rig.stop().await;
-}
-
-fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_tidegate-control-plane"))
-}
-
-#[test]
-fn a_public_listener_without_insecure_is_a_usage_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = program()
-        .args(["--grpc-listen", "0.0.0.0:0", "--data"])
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let text = String::from_utf8(output.stderr).unwrap();
-    for part in ["--grpc-listen", "0.0.0.0:0", "127.0.0.1", "--insecure"] {
-        assert!(text.contains(part), "{part} is not in {text}");
-    }
-}
-
-#[test]
-fn a_bad_value_is_a_usage_error() {
-    let output = program()
-        .args(["--data", "/nonexistent", "--lease", "soon"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("--lease") && text.contains("soon"), "{text}");
 }
