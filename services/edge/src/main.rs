@@ -16,8 +16,11 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            let is_usage = error.is::<tidegate_net::ListenError>()
-                || error.is::<tidegate_telemetry::InitError>();
+            let is_usage = error.is::<tidegate_telemetry::InitError>()
+                || matches!(
+                    error.downcast_ref(),
+                    Some(tidegate_net::ListenError::Public { .. })
+                );
             if is_usage {
                 ExitCode::from(2)
             } else {

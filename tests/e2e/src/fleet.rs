@@ -291,6 +291,11 @@ impl Dev {
         HttpClient::new(self.ready.get("admin"))
     }
 
+    /// Everything it has logged so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// The process, for signals and its log.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

@@ -3,12 +3,18 @@
 //! A test whose name holds `needs_` and the name of a tool cannot be run without it;
 //! the task runner leaves it out then.
 
+mod bad_input;
 mod cache;
+mod dev;
 mod durability;
 mod events;
 mod fence;
 mod fleet;
 mod health;
+mod manual;
+mod releases;
 mod resume;
+mod state_pages;
 mod support;
 mod trace;
+mod uploads;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tidegate_e2e::v1;
-use tidegate_e2e::{Answer, Calls, ControlPlane, Edge, HttpClient, Launch, Origin, eventually};
+use tidegate_e2e::{
+    Answer, Calls, ControlPlane, Edge, HttpClient, Launch, Origin, Reply, eventually,
+};
 
 /// The site of most scenarios.
 pub(crate) const SITE: &str = "shop";
@@ -191,4 +193,21 @@ impl Rig {
         self.set(url, body, tags);
         cached(&self.http(), &self.origin, url, body).await;
     }
+}
+
+/// The body as it was before `Content-Encoding`.
+pub(crate) fn decoded(reply: &Reply) -> Vec<u8> {
+    use std::io::Read as _;
+
+    let mut bytes = Vec::new();
+    let read = match reply.field("content-encoding") {
+        "" => return reply.body.to_vec(),
+        "gzip" => flate2::read::GzDecoder::new(&reply.body[..]).read_to_end(&mut bytes),
+        "br" => brotli::Decompressor::new(&reply.body[..], 4_096).read_to_end(&mut bytes),
+        "zstd" => zstd::stream::read::Decoder::new(&reply.body[..])
+            .and_then(|mut decoder| decoder.read_to_end(&mut bytes)),
+        other => panic!("nobody asked for {other}"),
+    };
+    read.unwrap();
+    bytes
 }

@@ -11,6 +11,7 @@ use tidegate_control_plane::app as control_plane;
 use tidegate_domain::Revision;
 use tidegate_edge::app as edge;
 use tidegate_edge::standing::Standing;
+use tidegate_net::ListenError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -48,30 +49,27 @@ impl Services {
         data: &Path,
         stop: &CancellationToken,
     ) -> Result<Self, Failure> {
-        let mut config = tidegate_control_plane::config::Config::new(data);
-        config.grpc_listen = args.grpc_listen;
-        config.admin_listen = args.admin_listen;
-        config.insecure = args.insecure;
-        config.drain_deadline = DRAIN;
+        // Everything that can be refused is refused before anything runs.
+        let config = control_plane_config(args, data);
         let listeners = control_plane::Listeners::bind(&config).map_err(|e| cannot_start(&e))?;
+        let grpc = listeners.grpc.local_addr().map_err(|e| cannot_start(&e))?;
+        let control = format!("http://{}", reachable(grpc));
+        let edge_config = edge_config(args, &control)?;
+        let edge_listeners = edge::Listeners::bind(&edge_config).map_err(|e| cannot_start(&e))?;
+        let edge = edge::App::build(&edge_config, edge_listeners)
+            .map_err(|e| cannot_start(&format_args!("{e:#}")))?;
         let app = control_plane::build(config, listeners, Arc::new(SystemClock))
             .await
             .map_err(|e| cannot_start(&e))?;
-        let grpc = app.addresses();
-        let control = format!("http://{}", reachable(grpc.grpc));
+        let addresses = [
+            ("edge", edge.address()),
+            ("grpc", grpc),
+            ("admin", app.addresses().admin),
+        ];
         let stop_control_plane = CancellationToken::new();
         let control_plane = spawn(app.run(stop_control_plane.clone()));
-
-        let config = edge_config(args, &control)?;
-        let listeners = edge::Listeners::bind(&config).map_err(|e| cannot_start(&e))?;
-        let app = edge::App::build(&config, listeners).map_err(|e| cannot_start(&format_args!("{e:#}")))?;
-        let addresses = [
-            ("edge", app.address()),
-            ("grpc", grpc.grpc),
-            ("admin", grpc.admin),
-        ];
-        let standing = app.standing();
-        let edge = spawn(app.run(stop.clone()));
+        let standing = edge.standing();
+        let edge = spawn(edge.run(stop.clone()));
         let channel = Endpoint::from_shared(control.clone())
             .map_err(|e| cannot_start(&e))?
             .connect_lazy();
@@ -128,8 +126,18 @@ impl Services {
         let edge = wait(&mut self.edge).await;
         self.stop_control_plane.cancel();
         let control_plane = wait(&mut self.control_plane).await;
-        edge.and(control_plane).map_err(|error| Failure::new("DEV", error))
+        edge.and(control_plane)
+            .map_err(|error| Failure::new("DEV", error))
     }
+}
+
+fn control_plane_config(args: &DevArgs, data: &Path) -> tidegate_control_plane::config::Config {
+    let mut config = tidegate_control_plane::config::Config::new(data);
+    config.grpc_listen = args.grpc_listen;
+    config.admin_listen = args.admin_listen;
+    config.insecure = args.insecure;
+    config.drain_deadline = DRAIN;
+    config
 }
 
 fn edge_config(args: &DevArgs, control: &str) -> Result<tidegate_edge::config::Config, Failure> {
@@ -188,6 +196,13 @@ async fn wait(service: &mut watch::Receiver<Ended>) -> Result<(), String> {
 fn ended_early(name: &str, ended: Result<(), String>) -> Failure {
     let why = ended.err().unwrap_or_else(|| "no reason given".to_owned());
     Failure::new("DEV", format!("{name} ended by itself: {why}"))
+}
+
+fn cannot_listen(error: &ListenError) -> Failure {
+    match error {
+        ListenError::Public { .. } => Failure::usage(error.to_string()),
+        _ => cannot_start(error),
+    }
 }
 
 fn cannot_start(error: &dyn std::fmt::Display) -> Failure {

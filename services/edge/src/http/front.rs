@@ -11,7 +11,7 @@ use axum::response::Response;
 use axum::routing::any;
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use tidegate_domain::{FieldError, PathAndQuery, normalize_host};
+use tidegate_domain::{FieldError, MAX_URL_BYTES, PathAndQuery, normalize_host};
 use tidegate_telemetry::access::is_access_logged;
 use tidegate_telemetry::{AccessRecord, Component, TraceContext, access_log};
 use tracing::Instrument as _;
@@ -108,7 +108,12 @@ impl Front {
         let url = match PathAndQuery::parse(target) {
             Ok(url) => url,
             Err(error) => {
-                return refuse(StatusCode::BAD_REQUEST, &error.within("path").to_string());
+                let status = match target.len() > MAX_URL_BYTES {
+                    // RFC 9112, section 3.
+                    true => StatusCode::URI_TOO_LONG,
+                    false => StatusCode::BAD_REQUEST,
+                };
+                return refuse(status, &error.within("path").to_string());
             }
         };
         let wait = self.options.min_revision_wait;

@@ -52,13 +52,14 @@ impl Server {
     #[must_use]
     pub fn new(front: &Arc<Front>, limits: ServerLimits) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
+        // No `pipeline_flush`: with it, hyper leaves its answer to a head that is too
+        // large unsent.
         builder
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
             .max_buf_size(limits.header_bytes)
-            .max_headers(100)
-            .pipeline_flush(true);
+            .max_headers(100);
         builder
             .http2()
             .timer(TokioTimer::new())
