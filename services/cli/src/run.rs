@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use tidegate_telemetry::{Component, Guard, LogFormat, Options, TraceContext};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -51,7 +50,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn traced(cli: Cli, output: &mut Output) -> Result<Exit, Failure> {
     let telemetry = start_telemetry(&cli)?;
     let shutdown = CancellationToken::new();
-    tokio::spawn(listen(shutdown.clone()));
+    tidegate_net::stop_on_signal(shutdown.clone())
+        .map_err(|error| Failure::new("SIGNALS", format!("signals: {error}")))?;
     let name = name_of(&cli.command);
     let span = tracing::info_span!(
         "command",
@@ -100,18 +100,6 @@ fn caused_by() -> Option<TraceContext> {
     let traceparent = std::env::var("TRACEPARENT").ok()?;
     let tracestate = std::env::var("TRACESTATE").unwrap_or_default();
     TraceContext::parse(&traceparent, &tracestate)
-}
-
-/// Ends the command on Ctrl-C and SIGTERM.
-async fn listen(shutdown: CancellationToken) {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-    shutdown.cancel();
 }
 
 /// The name of the command's span.

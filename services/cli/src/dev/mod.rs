@@ -61,17 +61,21 @@ async fn serve(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let client = services.client();
-    let revision = site::put(client, site, source).await?;
-    let revision = match source.folder() {
-        Some(folder) => site::publish(client, site, folder).await?.max(revision),
-        None => revision,
+    let mut revision = site::put(client, site, source).await?;
+    let Some(folder) = source.folder() else {
+        announce(services, revision, output).await?;
+        return std::future::pending().await;
     };
+    // Looked at before it is read: what changes while it is published is noticed.
+    let published = watch::look(folder).await;
+    revision = site::publish(client, site, folder).await?.max(revision);
+    announce(services, revision, output).await?;
+    watch::republish(client, site, folder, published).await
+}
+
+async fn announce(services: &Services, revision: u64, output: &mut Output) -> Result<(), Failure> {
     services.caught_up_with(revision).await;
-    output.raw(services.ready_line().as_bytes())?;
-    match source.folder() {
-        Some(folder) => watch::republish(client, site, folder).await,
-        None => std::future::pending().await,
-    }
+    output.raw(services.ready_line().as_bytes())
 }
 
 fn data_folder(given: Option<PathBuf>) -> Result<(PathBuf, Option<TempDir>), Failure> {

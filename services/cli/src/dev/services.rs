@@ -51,11 +51,11 @@ impl Services {
     ) -> Result<Self, Failure> {
         // Everything that can be refused is refused before anything runs.
         let config = control_plane_config(args, data);
-        let listeners = control_plane::Listeners::bind(&config).map_err(|e| cannot_start(&e))?;
+        let listeners = control_plane::Listeners::bind(&config).map_err(|e| cannot_listen(&e))?;
         let grpc = listeners.grpc.local_addr().map_err(|e| cannot_start(&e))?;
         let control = format!("http://{}", reachable(grpc));
         let edge_config = edge_config(args, &control)?;
-        let edge_listeners = edge::Listeners::bind(&edge_config).map_err(|e| cannot_start(&e))?;
+        let edge_listeners = edge::Listeners::bind(&edge_config).map_err(|e| cannot_listen(&e))?;
         let edge = edge::App::build(&edge_config, edge_listeners)
             .map_err(|e| cannot_start(&format_args!("{e:#}")))?;
         let app = control_plane::build(config, listeners, Arc::new(SystemClock))

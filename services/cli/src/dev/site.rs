@@ -58,7 +58,8 @@ impl Source {
         if !self.is_sample {
             return Ok(self);
         }
-        let failed = |error: std::io::Error| Failure::new("SAMPLE", format!("the sample site: {error}"));
+        let failed =
+            |error: std::io::Error| Failure::new("SAMPLE", format!("the sample site: {error}"));
         let folder = tempfile::tempdir().map_err(failed)?;
         sample::unpack(folder.path()).map_err(failed)?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
@@ -104,12 +105,12 @@ impl Source {
     }
 }
 
-/// Creates the site or replaces its configuration; the revision of that.
-pub(super) async fn put(
-    client: &Client,
-    site: &SiteName,
-    source: &Source,
-) -> Result<u64, Failure> {
+/// Creates the site or replaces its configuration; the revision of that. A release
+/// that an earlier run left in the data folder goes if this run has no pages.
+pub(super) async fn put(client: &Client, site: &SiteName, source: &Source) -> Result<u64, Failure> {
+    if source.folder().is_none() {
+        delete(client, site).await?;
+    }
     let request = v1::PutSiteRequest {
         site: site.to_string(),
         config: Some(tidegate_proto::site_to_wire(&source.config())),
@@ -121,6 +122,25 @@ pub(super) async fn put(
         })
         .await?;
     Ok(answer.revision)
+}
+
+/// Deletes the site if there is one.
+async fn delete(client: &Client, site: &SiteName) -> Result<(), Failure> {
+    let request = v1::DeleteSiteRequest {
+        site: site.to_string(),
+    };
+    let request = with_deadline(DEADLINE, request);
+    match client.sites().delete_site(request).await {
+        Ok(_) => Ok(()),
+        Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
+        Err(status) => Err(Failure::new(
+            "DEV",
+            format!(
+                "the site of an earlier run cannot be deleted: {}",
+                status.message()
+            ),
+        )),
+    }
 }
 
 /// Builds, publishes and activates the folder; the revision of the switch.
@@ -151,5 +171,7 @@ pub(super) async fn publish(
             "published"
         );
     }
-    Ok(published.activated.map_or(0, |activated| activated.revision))
+    Ok(published
+        .activated
+        .map_or(0, |activated| activated.revision))
 }

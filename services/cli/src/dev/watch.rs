@@ -19,14 +19,14 @@ const EVERY: Duration = Duration::from_millis(500);
 const MAX_FILES: usize = 200_000;
 const MAX_DEPTH: usize = 64;
 
-/// Publishes the folder again whenever it has changed. What goes wrong is logged: the
-/// last release that was whole stays.
+/// Publishes the folder again whenever it differs from how it was `published`. What
+/// goes wrong is logged: the last release that was whole stays.
 pub(super) async fn republish(
     client: &Client,
     site: &SiteName,
     folder: &Path,
+    mut published: u64,
 ) -> Result<(), Failure> {
-    let mut published = look(folder).await;
     let mut last = published;
     loop {
         tokio::time::sleep(EVERY).await;
@@ -42,7 +42,8 @@ pub(super) async fn republish(
     }
 }
 
-async fn look(folder: &Path) -> u64 {
+/// How the folder is now, as a number.
+pub(super) async fn look(folder: &Path) -> u64 {
     let folder = folder.to_owned();
     tokio::task::spawn_blocking(move || fingerprint(&folder))
         .await
