@@ -105,13 +105,25 @@ async fn an_edge_stays_ready_when_the_control_plane_goes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_health_follows_readiness() {
     let control = ControlPlane::start().await;
-    is_ready(&control.admin()).await;
-    let mut health = HealthClient::new(channel(control.calls()).await);
-    for service in SERVICES.into_iter().chain([""]) {
+    let health = HealthClient::new(channel(control.calls()).await);
+    let ask = async |service: &str| {
         let service = service.to_owned();
-        let answer = health.check(HealthCheckRequest { service }).await.unwrap();
-        assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
+        let answer = health.clone().check(HealthCheckRequest { service }).await;
+        answer.map(|it| it.into_inner().status())
+    };
+    for service in SERVICES.into_iter().chain([""]) {
+        // It is known from the first moment on.
+        ask(service).await.unwrap();
+        eventually(service, || async {
+            match ask(service).await {
+                Ok(ServingStatus::Serving) => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
     }
+    let unknown = ask("tidegate.v1.Nothing").await.unwrap_err();
+    assert_eq!(unknown.code(), tonic::Code::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]

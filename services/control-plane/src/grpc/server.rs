@@ -10,8 +10,9 @@ use tidegate_proto::v1::edge_service_server::EdgeServiceServer;
 use tidegate_proto::v1::fleet_service_server::FleetServiceServer;
 use tidegate_proto::v1::site_service_server::SiteServiceServer;
 use tidegate_telemetry::grpc::ServerLayer;
-use tidegate_telemetry::{Component, Health};
+use tidegate_telemetry::{Component, Health, Readiness};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -58,7 +59,10 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    let following = tokio::spawn(follow_health(health, reporter));
+    let mut changes = health.subscribe();
+    // Before the first caller can ask.
+    report_health(&mut changes, &reporter).await;
+    let following = tokio::spawn(follow_health(changes, reporter));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -106,20 +110,20 @@ pub(crate) async fn serve(
     served
 }
 
-/// Says by `grpc.health.v1` what `/readyz` says.
-async fn follow_health(health: Health, reporter: HealthReporter) {
-    let mut changes = health.subscribe();
-    loop {
-        let status = if changes.borrow_and_update().is_ready() {
-            tonic_health::ServingStatus::Serving
-        } else {
-            tonic_health::ServingStatus::NotServing
-        };
-        for service in SERVICES.into_iter().chain([""]) {
-            reporter.set_service_status(service, status).await;
-        }
-        if changes.changed().await.is_err() {
-            return;
-        }
+/// Says by `grpc.health.v1` what `/readyz` says, whenever that changes.
+async fn follow_health(mut changes: watch::Receiver<Readiness>, reporter: HealthReporter) {
+    while changes.changed().await.is_ok() {
+        report_health(&mut changes, &reporter).await;
+    }
+}
+
+async fn report_health(changes: &mut watch::Receiver<Readiness>, reporter: &HealthReporter) {
+    let status = if changes.borrow_and_update().is_ready() {
+        tonic_health::ServingStatus::Serving
+    } else {
+        tonic_health::ServingStatus::NotServing
+    };
+    for service in SERVICES.into_iter().chain([""]) {
+        reporter.set_service_status(service, status).await;
     }
 }
