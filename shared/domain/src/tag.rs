@@ -13,8 +13,10 @@ pub const MAX_TAGS: usize = 64;
 /// The most patterns in one invalidation.
 pub const MAX_PATTERNS: usize = 1_000;
 
+/// What the tags of URLs begin with. Only these are ever cut.
+const URL_PREFIX: &str = "url:";
 /// Prefixes of tags that only Tidegate itself puts on content.
-const RESERVED_PREFIXES: [&str; 2] = ["url:", "host:"];
+const RESERVED_PREFIXES: [&str; 2] = [URL_PREFIX, "host:"];
 
 const TAG_ALLOWED: &str = "1 to 256 bytes of visible ASCII without space, comma or \"*\"";
 const PATTERN_ALLOWED: &str = "1 to 256 bytes of visible ASCII without space or comma; \"*\" stands for any run of characters";
@@ -116,13 +118,19 @@ impl TagPattern {
         (!self.0.contains('*')).then_some(&*self.0)
     }
 
-    /// What every matching tag begins with. Of a long URL no more than its tag keeps
-    /// when it is cut.
+    /// What every matching tag begins with; of a pattern without `*` all of it. Of a
+    /// long URL with a `*` it is no more than a `url:` tag keeps when it is cut.
     #[must_use]
     pub fn literal_prefix(&self) -> &str {
-        let prefix = self.0.split('*').next().unwrap_or_default();
-        // Patterns are ASCII, so every index is a character boundary.
-        &prefix[..prefix.len().min(url::KEPT_BYTES)]
+        let Some((prefix, _)) = self.0.split_once('*') else {
+            return &self.0;
+        };
+        if prefix.starts_with(URL_PREFIX) {
+            // Patterns are ASCII, so every index is a character boundary.
+            &prefix[..prefix.len().min(url::CUT_TAG_BYTES)]
+        } else {
+            prefix
+        }
     }
 
     /// Whether the tag matches. A `url:` tag that was too long and so holds only
@@ -131,7 +139,7 @@ impl TagPattern {
     #[must_use]
     pub fn matches(&self, tag: &str) -> bool {
         glob_matches(&self.0, tag)
-            || (tag.contains(url::CUT_MARK)
+            || (tag.starts_with(URL_PREFIX)
                 && self.as_literal().is_none()
                 && tag
                     .split_once(url::CUT_MARK)
@@ -225,5 +233,27 @@ mod tests {
             );
         }
         assert!(tag.to_pattern().matches(tag.as_str()));
+    }
+
+    #[test]
+    fn a_tag_of_an_origin_is_never_taken_for_a_cut_one() {
+        let pattern = TagPattern::parse("item*-x").unwrap();
+        assert!(!pattern.matches("item|42"));
+        assert!(pattern.matches("item|42-x"));
+    }
+
+    #[test]
+    fn every_matching_tag_begins_with_the_literal_prefix() {
+        let name = "x".repeat(230);
+        for (pattern, prefix) in [
+            (format!("url:/{name}"), format!("url:/{name}")),
+            (format!("{name}*"), name.clone()),
+            (format!("url:/{name}*"), format!("url:/{}", "x".repeat(195))),
+            ("url:*".to_owned(), "url:".to_owned()),
+            ("*".to_owned(), String::new()),
+        ] {
+            let pattern = TagPattern::parse(&pattern).unwrap();
+            assert_eq!(pattern.literal_prefix(), prefix);
+        }
     }
 }

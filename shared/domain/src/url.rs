@@ -15,8 +15,9 @@ pub const MAX_URL_BYTES: usize = 8 * 1024;
 /// It cannot occur in a normalised URL.
 pub(crate) const CUT_MARK: char = '|';
 
-/// How much of a long URL its tag keeps, so that patterns still find it.
-pub(crate) const KEPT_BYTES: usize = 200;
+/// How many bytes a `url:` tag keeps of its beginning, prefix included, when it is
+/// too long and cut: so patterns still find it.
+pub const CUT_TAG_BYTES: usize = 200;
 
 /// A normalised path with an optional query (RFC 3986, section 6.2.2): percent-encoded
 /// triplets in upper case, unreserved characters decoded, everything else that is
@@ -123,7 +124,7 @@ pub fn url_tag(url: &PathAndQuery) -> Tag {
     }
     let hash = Digest::of(whole.as_bytes()).to_base64();
     // Normalised URLs are ASCII, so every index is a character boundary.
-    Tag::implicit(&format!("{}{CUT_MARK}{hash}", &whole[..KEPT_BYTES]))
+    Tag::implicit(&format!("{}{CUT_MARK}{hash}", &whole[..CUT_TAG_BYTES]))
 }
 
 /// The implicit tag of a host that [`normalize_host`] returned.

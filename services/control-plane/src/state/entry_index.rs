@@ -19,9 +19,6 @@ use super::overlay::Overlay;
 use super::store::{Direction, KeyRange, StoreError, View};
 use super::tables;
 
-/// A `url:` tag that was cut keeps at least this much of its beginning.
-const CUT_TAG_KEEPS: usize = 128;
-
 /// The site's entries as a whole.
 pub(crate) fn totals(
     view: &dyn View,
@@ -218,7 +215,7 @@ pub(crate) fn select(
     let mut found = BTreeSet::new();
     for pattern in patterns {
         let mut prefix = all.clone();
-        prefix.extend_from_slice(seek_prefix(pattern).as_bytes());
+        prefix.extend_from_slice(pattern.literal_prefix().as_bytes());
         if pattern.as_literal().is_some() {
             prefix.push(0);
         }
@@ -235,17 +232,6 @@ pub(crate) fn select(
         })?;
     }
     Ok(found)
-}
-
-/// What every tag that `pattern` matches begins with. A cut `url:` tag matches by
-/// its beginning alone, so of such patterns no more than that counts.
-fn seek_prefix(pattern: &TagPattern) -> &str {
-    let prefix = pattern.literal_prefix();
-    if pattern.as_literal().is_none() && prefix.starts_with("url:") {
-        &prefix[..prefix.len().min(CUT_TAG_KEEPS)]
-    } else {
-        prefix
-    }
 }
 
 /// All tags of an entry.

@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use tidegate_domain::{Digest, PathAndQuery, Revision, SiteName, url_tag};
+use tidegate_domain::{CUT_TAG_BYTES, Digest, PathAndQuery, Revision, SiteName, url_tag};
 
 /// What this store is.
 pub(crate) const STORE_META: &[u8] = b"meta/store";
@@ -161,7 +161,8 @@ pub(crate) fn entries(site: &SiteName) -> Vec<u8> {
 /// What the keys of all entries begin with whose URL begins with `url`. A long URL
 /// is shortened in the key, so of a long prefix no more than that counts.
 pub(crate) fn entries_from(site: &SiteName, url: &str) -> Vec<u8> {
-    const KEPT: usize = 128;
+    // The key holds the tag without this.
+    const KEPT: usize = CUT_TAG_BYTES - "url:".len();
     let url = url.as_bytes();
     of_site(ENTRIES, site.as_str(), &url[..url.len().min(KEPT)])
 }

@@ -386,6 +386,37 @@ fn a_url_too_long_for_a_tag_is_hit_by_whatever_its_beginning_matches() {
 }
 
 #[test]
+fn a_literal_pattern_hits_however_long_it_is() {
+    let tag = format!("item:{}", "x".repeat(240));
+    let whole = format!("/{}", "u".repeat(245));
+    let cut = format!("/{}", "v".repeat(1_000));
+    for (path, pattern) in [
+        ("/a", tag.clone()),
+        (&whole, format!("url:{whole}")),
+        (&cut, tidegate_domain::url_tag(&url(&cut)).to_string()),
+    ] {
+        let pattern = [pattern.as_str()];
+        assert!(pattern[0].len() > tidegate_domain::CUT_TAG_BYTES);
+        let released = |bench: &mut Bench| {
+            bench.apply(publish("dev", "r"));
+            bench.apply(activate("dev", "r", 0, &pattern));
+        };
+        let called = |bench: &mut Bench| drop(bench.apply(invalidate("dev", &pattern, Mode::Hard)));
+        for hit in [&released as &dyn Fn(&mut Bench), &called] {
+            let mut bench = Bench::with_site();
+            let head = as_of(bench.head());
+            bench.apply(push("dev", entry(path, &[&tag], &[]), head));
+            let counted = bench
+                .reader()
+                .entries_matching(&site("dev"), &patterns(&pattern));
+            assert_eq!(counted.unwrap(), 1, "{pattern:?}");
+            hit(&mut bench);
+            assert!(bench.entry_keys().is_empty(), "{pattern:?}");
+        }
+    }
+}
+
+#[test]
 fn a_push_is_refused_if_what_it_read_may_be_outdated() {
     let mut bench = Bench::with_site();
     let read = as_of(bench.head());
