@@ -249,7 +249,7 @@ async fn a_bad_command_line_ends_with_2_and_says_what_is_allowed() {
         ),
         (
             control().variable("TIDEGATE_HEARTBEAT", "0s"),
-            ["--heartbeat", "0s", "more than zero"],
+            ["--heartbeat", "0s", "50ms to 1m"],
         ),
         (edge().flag("--cache-mib", "0"), ["--cache-mib", "0", "1"]),
         (edge().flag("--edge-id", "A B"), ["--edge-id", "A B", "a-z"]),

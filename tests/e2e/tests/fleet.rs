@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use tidegate_e2e::v1::{CompletionStatus, EdgeOutcomeKind, InvalidateResponse};
-use tidegate_e2e::{Answer, Calls, ControlPlane, Edge, Link, Origin, eventually, v1};
+use tidegate_e2e::{Answer, Calls, ControlPlane, Edge, Link, Origin, eventually, v1, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::{
     HOST, LONG, cached, invalidate, invalidate_everywhere, list_edges, of_tags, of_url, put_site,
@@ -68,6 +70,22 @@ fn outcomes(answer: &InvalidateResponse) -> Vec<(&str, EdgeOutcomeKind)> {
     outcomes
 }
 
+/// A request that is in the socket when this returns, whether anyone reads it or not.
+async fn asked(base: &str, url: &str) -> TcpStream {
+    let address = base.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {url} HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn answered(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    within("an answer", read).await.unwrap();
+    answer
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn complete_means_applied_by_both_edges_and_neither_serves_the_old_copy() {
     let fleet = Fleet::start().await;
@@ -106,16 +124,14 @@ async fn an_edge_that_stands_still_is_pending_then_fenced_and_wakes_without_the_
     assert_eq!(outcomes(&answer), mixed(EdgeOutcomeKind::Fenced));
     assert_eq!(fleet.a.http(HOST).get("/item").await.text(), "new");
     // These wait in its sockets when it wakes: nothing can be earlier.
-    let firsts: Vec<_> = (0..8)
-        .map(|_| {
-            let http = asleep.clone();
-            tokio::spawn(async move { http.get("/item").await.text() })
-        })
-        .collect();
-    tokio::task::yield_now().await;
+    let mut firsts = Vec::new();
+    for _ in 0..8 {
+        firsts.push(asked(asleep.base(), "/item").await);
+    }
     fleet.b.process().resume();
     for first in firsts {
-        assert_eq!(first.await.unwrap(), "new");
+        let answer = answered(first).await;
+        assert!(answer.ends_with("\r\n\r\nnew"), "{answer}");
     }
     fleet.calls().settled(2).await;
     assert_eq!(asleep.get("/item").await.text(), "new");

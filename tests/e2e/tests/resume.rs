@@ -125,6 +125,27 @@ async fn an_edge_whose_link_was_cut_continues_and_serves_nothing_stale() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_is_behind_does_not_answer_from_its_cache_who_asks_for_more() {
+    let rig = Rig::start().await;
+    let link = Link::to(rig.calls().address()).await;
+    let impatient = |launch: Launch| short_margin(launch).flag("--min-revision-wait", "100ms");
+    let b = Edge::start_with(&Calls::to(link.url()), "edge-b", impatient).await;
+    rig.calls().settled(2).await;
+    rig.set("/item", "old", &["item:1"]);
+    cached(&b.http(HOST), &rig.origin, "/item", "old").await;
+    link.cut();
+    rig.set("/item", "new", &["item:1"]);
+    let answer = invalidate(rig.calls(), of_tags(&["item:1"])).await;
+    // Its lease still runs, and it cannot know.
+    let fields = [("tidegate-min-revision", answer.cursor.as_str())];
+    assert_eq!(b.http(HOST).get_with("/item", &fields).await.text(), "new");
+    link.mend();
+    rig.calls().settled(2).await;
+    assert_eq!(b.http(HOST).get_with("/item", &fields).await.text(), "new");
+    assert_eq!(b.http(HOST).get("/item").await.text(), "new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_edge_continues_after_a_restart_of_the_control_plane_without_a_reset() {
     let mut rig = Rig::start().await;
     all_cached(&rig, &rig.edge).await;
