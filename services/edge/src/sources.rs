@@ -14,7 +14,7 @@ use tidegate_domain::{
 use tidegate_proto::v1;
 
 use crate::events::{Replay, Replayed};
-use crate::link::{Channels, Client, Event};
+use crate::link::{Change, Channels, Client, Event};
 use crate::pages::{BlobError, BlobSource, BlobStream};
 use crate::proxy::{EntrySource, PushedEntry};
 use crate::standing::Standing;
@@ -192,15 +192,19 @@ fn replayed(answer: &v1::ReadLogResponse, after: Cursor) -> Replayed {
             None => Replayed::NotFound,
         };
     }
-    let events = answer.events.iter().filter_map(|bytes| {
+    let mut events = Vec::new();
+    for bytes in &answer.events {
         let event = Event::decode(bytes, (after.revision, after.term));
+        if matches!(event.change, Change::NotUnderstood) {
+            return Replayed::NotFound;
+        }
         let cursor = Cursor {
             epoch: after.epoch,
             term: event.term,
             revision: event.revision,
             filter: SiteFilter::ALL,
         };
-        told(&event, cursor)
-    });
-    Replayed::Events(events.collect())
+        events.extend(told(&event, cursor));
+    }
+    Replayed::Events(events)
 }

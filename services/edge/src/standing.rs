@@ -20,6 +20,12 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Era(pub u64);
 
+impl Era {
+    fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 /// What one request may rely on, read once after it arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
@@ -50,12 +56,28 @@ impl Moment {
     }
 }
 
+/// Bits of a revision in the word that holds it together with an era.
+const REVISION_BITS: u32 = 42;
+const MAX_REVISION: u64 = (1 << REVISION_BITS) - 1;
+const MAX_ERA: u64 = (1 << (64 - REVISION_BITS)) - 1;
+
+/// An era and what has been applied in it, in one word: whoever reads it never sees
+/// the one without the other. Beyond what fits (4 million resets, 4 trillion
+/// revisions) both stay at their highest, where nothing is stored any more.
+fn place(era: Era, applied: Revision) -> u64 {
+    era.0.min(MAX_ERA) << REVISION_BITS | applied.0.min(MAX_REVISION)
+}
+
+fn of_place(place: u64) -> (Era, Revision) {
+    (Era(place >> REVISION_BITS), Revision(place & MAX_REVISION))
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Standing {
     clock: Arc<dyn Clock>,
-    era: AtomicU64,
-    applied: AtomicU64,
+    /// See [`place`].
+    place: AtomicU64,
     /// Nanoseconds since boot at which the lease ends; 0 for never held.
     lease_ends: AtomicU64,
     /// A grant whose `min_applied` has not been reached yet.
@@ -77,8 +99,7 @@ impl Standing {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            era: AtomicU64::new(1),
-            applied: AtomicU64::new(0),
+            place: AtomicU64::new(place(Era(1), Revision::ZERO)),
             lease_ends: AtomicU64::new(0),
             waiting: Mutex::new(None),
             position: watch::Sender::new(None),
@@ -98,9 +119,10 @@ impl Standing {
             ends if now < ends => Lease::Held,
             ends => Lease::Lost(Duration::from_nanos(now - ends)),
         };
+        let (era, applied) = of_place(self.place.load(Ordering::Acquire));
         Moment {
-            applied: Revision(self.applied.load(Ordering::Acquire)),
-            era: Era(self.era.load(Ordering::Acquire)),
+            applied,
+            era,
             lease,
         }
     }
@@ -129,22 +151,44 @@ impl Standing {
         &self.clock
     }
 
-    /// Begins a new era: everything held needs revalidation. To be called before
-    /// the cursor of a snapshot is adopted.
+    /// Begins a new era without a position: everything held needs revalidation. To be
+    /// called before a snapshot is read.
     pub fn raise_era(&self) {
         self.revoke();
-        self.era.fetch_add(1, Ordering::AcqRel);
+        self.position.send_replace(None);
+        self.move_to(self.era().next(), Revision::ZERO);
+    }
+
+    /// Begins at the position of a snapshot, once its sites are adopted. In an era of
+    /// its own again: what was fetched while the snapshot was on its way was fetched at
+    /// no position, so nothing that came between could have been held against it.
+    pub fn begin(&self, cursor: Cursor) {
+        self.move_to(self.era().next(), cursor.revision);
+        self.show(cursor);
     }
 
     /// Moves the position. To be called once every effect up to it is visible.
     pub fn advance(&self, cursor: Cursor) {
+        self.move_to(self.era(), cursor.revision);
+        self.show(cursor);
+    }
+
+    fn era(&self) -> Era {
+        of_place(self.place.load(Ordering::Acquire)).0
+    }
+
+    /// The link is the one writer.
+    fn move_to(&self, era: Era, applied: Revision) {
+        self.place.store(place(era, applied), Ordering::Release);
+    }
+
+    fn show(&self, cursor: Cursor) {
         let token = Cursor {
             filter: SiteFilter::ALL,
             ..cursor
         };
         let token = HeaderValue::from_str(&token.to_string()).ok();
         self.token.store(token.map(Arc::new));
-        self.applied.store(cursor.revision.0, Ordering::Release);
         self.position.send_replace(Some(cursor));
         let mut waiting = self.waiting.lock();
         if let Some(grant) = *waiting {
@@ -170,7 +214,8 @@ impl Standing {
     }
 
     fn use_if_reached(&self, grant: Grant, waiting: &mut Option<Grant>) {
-        if self.applied.load(Ordering::Acquire) >= grant.min_applied.0 {
+        let (_, applied) = of_place(self.place.load(Ordering::Acquire));
+        if applied >= grant.min_applied {
             *waiting = None;
             self.lease_ends
                 .fetch_max(grant.ends.as_nanos(), Ordering::AcqRel);
@@ -220,6 +265,22 @@ mod tests {
         assert!(!standing.now().leased());
         standing.advance(at(5));
         assert!(standing.now().leased());
+    }
+
+    #[test]
+    fn what_is_fetched_during_a_reset_is_of_no_era_that_lasts() {
+        let (_, standing) = standing();
+        standing.begin(at(40));
+        standing.raise_era();
+        let during = standing.now();
+        assert_eq!(
+            (during.applied, standing.position()),
+            (Revision::ZERO, None)
+        );
+        standing.begin(at(100));
+        let after = standing.now();
+        assert!(after.era > during.era);
+        assert_eq!(after.applied, Revision(100));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tidegate_proto::v1::subscribe_response::Frame;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::Client;
-use super::{ActiveRelease, Event, Follower, SnapshotSite};
+use super::{ActiveRelease, Change, Event, Follower, SnapshotSite};
 use crate::standing::Standing;
 
 /// A stream that held this long was a good one: the next attempt is not delayed.
@@ -38,6 +38,8 @@ enum StreamError {
     Status(#[from] Box<tonic::Status>),
     #[error("the control plane closed the stream")]
     Closed,
+    #[error("an event is not understood; beginning anew from a snapshot")]
+    NotUnderstood,
     #[error("a frame breaks the protocol: {0}")]
     Protocol(&'static str),
     #[error("a frame holds what is not allowed: {0}")]
@@ -193,7 +195,7 @@ impl<F: Follower> Subscriber<F> {
             return Err(StreamError::Protocol("a snapshot of another history"));
         }
         self.follower.adopt(sites, cursor);
-        self.standing.advance(cursor);
+        self.standing.begin(cursor);
         self.follower.announce_reset(cursor, reason);
         Ok(())
     }
@@ -228,6 +230,15 @@ impl<F: Follower> Subscriber<F> {
             self.follower.announce(event, at(event));
         }
         self.follower.settle(cursor);
+        if events
+            .iter()
+            .any(|e| matches!(e.change, Change::NotUnderstood))
+        {
+            // It may have been about a release or a configuration: only a snapshot shows
+            // what holds now.
+            self.standing.raise_era();
+            return Err(StreamError::NotUnderstood);
+        }
         Ok(())
     }
 
