@@ -9,9 +9,14 @@ use thiserror::Error;
 use tidegate_telemetry::LogFormat;
 
 use crate::fleet::{FleetSettings, SettingsError};
-use crate::grpc::Limits;
+use crate::grpc::{Limits, MAX_WAIT};
 use crate::log::Retention;
 use crate::state::EntryQuota;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// What a control plane is built from. Made from flags by [`Flags::config`], or in
 /// process by [`Config::new`].
@@ -68,7 +73,12 @@ impl Config {
     /// # Errors
     /// Settings contradict each other.
     pub fn check(&self) -> Result<(), ConfigError> {
-        Ok(self.fleet.check()?)
+        self.fleet.check()?;
+        let (wait, takes) = (self.limits.wait_timeout, self.fleet.longest_fence());
+        if wait > takes && wait <= MAX_WAIT {
+            return Ok(());
+        }
+        Err(ConfigError::WaitTimeout { wait, takes })
     }
 }
 
@@ -78,6 +88,18 @@ pub enum ConfigError {
     /// The lease cannot be kept.
     #[error("--lease, --lease-margin, --heartbeat: {0}")]
     Fleet(#[from] SettingsError),
+    /// A call that waits could never see an edge that died fenced.
+    #[error(
+        "--wait-timeout: {wait:?} does not cover an edge that dies; allowed: more than {takes:?} \
+         (--heartbeat, --lease, --lease-margin and --recent-write together) and at most \
+         {MAX_WAIT:?}"
+    )]
+    WaitTimeout {
+        /// How long calls wait that do not say.
+        wait: Duration,
+        /// How long it takes until an edge that dies is fenced.
+        takes: Duration,
+    },
 }
 
 /// Orders what backends say of a site's cached content, keeps it, and tells the
@@ -128,16 +150,17 @@ struct StoreFlags {
     #[arg(long, env = "TIDEGATE_DATA", value_name = "DIR")]
     data: PathBuf,
     /// Records of the log at most: an edge further behind begins anew.
-    #[arg(long, env = "TIDEGATE_RETAIN_RECORDS", value_name = "COUNT", default_value_t = Retention::default().max_records)]
+    #[arg(long, env = "TIDEGATE_RETAIN_RECORDS", value_name = "COUNT", default_value_t = Retention::default().max_records,
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     retain_records: u64,
     /// Records of the log older than this go.
-    #[arg(long, env = "TIDEGATE_RETAIN_FOR", value_name = "DURATION", value_parser = positive_duration, default_value = "7d")]
+    #[arg(long, env = "TIDEGATE_RETAIN_FOR", value_name = "DURATION", value_parser = between(MINUTE, DAY * 3_650), default_value = "7d")]
     retain_for: Duration,
     /// How long idempotency keys are kept.
-    #[arg(long, env = "TIDEGATE_RETAIN_KEYS_FOR", value_name = "DURATION", value_parser = duration, default_value = "24h")]
+    #[arg(long, env = "TIDEGATE_RETAIN_KEYS_FOR", value_name = "DURATION", value_parser = between(MINUTE, DAY * 3_650), default_value = "24h")]
     retain_keys_for: Duration,
     /// How long the audit trail goes back.
-    #[arg(long, env = "TIDEGATE_RETAIN_AUDIT_FOR", value_name = "DURATION", value_parser = duration, default_value = "30d")]
+    #[arg(long, env = "TIDEGATE_RETAIN_AUDIT_FOR", value_name = "DURATION", value_parser = between(MINUTE, DAY * 3_650), default_value = "30d")]
     retain_audit_for: Duration,
     /// Pushed entries of one site.
     #[arg(long, env = "TIDEGATE_ENTRY_QUOTA", value_name = "COUNT", default_value_t = EntryQuota::default().entries)]
@@ -151,7 +174,7 @@ struct StoreFlags {
     max_blob_bytes: u64,
     /// Blobs that nothing names are kept for so long: an upload has this time to be
     /// published.
-    #[arg(long, env = "TIDEGATE_BLOB_GRACE", value_name = "DURATION", value_parser = positive_duration, default_value = "1h")]
+    #[arg(long, env = "TIDEGATE_BLOB_GRACE", value_name = "DURATION", value_parser = between(MINUTE, DAY * 365), default_value = "1h")]
     blob_grace: Duration,
 }
 
@@ -159,23 +182,24 @@ struct StoreFlags {
 #[command(next_help_heading = "Fleet")]
 struct LeaseFlags {
     /// How often edges call.
-    #[arg(long, env = "TIDEGATE_HEARTBEAT", value_name = "DURATION", value_parser = positive_duration, default_value = "1s")]
+    #[arg(long, env = "TIDEGATE_HEARTBEAT", value_name = "DURATION", value_parser = between(MILLISECOND * 50, MINUTE), default_value = "1s")]
     heartbeat: Duration,
     /// How long an edge may answer from its cache without having heard from here.
-    #[arg(long, env = "TIDEGATE_LEASE", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
+    #[arg(long, env = "TIDEGATE_LEASE", value_name = "DURATION", value_parser = between(MILLISECOND * 100, MINUTE * 5), default_value = "10s")]
     lease: Duration,
     /// How much longer a lease is counted here, for clocks that run at other rates.
     /// Edges count as much less; set both alike.
-    #[arg(long, env = "TIDEGATE_LEASE_MARGIN", value_name = "DURATION", value_parser = duration, default_value = "500ms")]
+    #[arg(long, env = "TIDEGATE_LEASE_MARGIN", value_name = "DURATION", value_parser = between(Duration::ZERO, MINUTE), default_value = "500ms")]
     lease_margin: Duration,
     /// Leases are granted only if a write became durable this recently.
-    #[arg(long, env = "TIDEGATE_RECENT_WRITE", value_name = "DURATION", value_parser = positive_duration, default_value = "3s")]
+    #[arg(long, env = "TIDEGATE_RECENT_WRITE", value_name = "DURATION", value_parser = between(MILLISECOND * 100, MINUTE), default_value = "3s")]
     recent_write: Duration,
-    /// How long a call that waits for the edges waits if it does not say.
-    #[arg(long, env = "TIDEGATE_WAIT_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "15s")]
-    wait_timeout: Duration,
+    /// How long a call that waits for the edges waits if it does not say. Default: 15s,
+    /// or longer where a lease needs longer to run out.
+    #[arg(long, env = "TIDEGATE_WAIT_TIMEOUT", value_name = "DURATION", value_parser = between(MILLISECOND, MAX_WAIT))]
+    wait_timeout: Option<Duration>,
     /// How long an edge that is no longer heard stays listed once its lease is over.
-    #[arg(long, env = "TIDEGATE_FORGET_AFTER", value_name = "DURATION", value_parser = positive_duration, default_value = "10min")]
+    #[arg(long, env = "TIDEGATE_FORGET_AFTER", value_name = "DURATION", value_parser = between(SECOND, DAY * 30), default_value = "10min")]
     forget_after: Duration,
     /// Edge instances at once.
     #[arg(long, env = "TIDEGATE_MAX_EDGES", value_name = "COUNT", default_value_t = 10_000,
@@ -186,11 +210,12 @@ struct LeaseFlags {
         long,
         env = "TIDEGATE_MAX_BEHIND",
         value_name = "COUNT",
-        default_value_t = 100_000
+        default_value_t = 100_000,
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000_000)
     )]
     max_behind: u64,
     /// The longest a stream to an edge lives; each ends at 80 to 100 % of it.
-    #[arg(long, env = "TIDEGATE_STREAM_LIFETIME", value_name = "DURATION", value_parser = positive_duration, default_value = "1h")]
+    #[arg(long, env = "TIDEGATE_STREAM_LIFETIME", value_name = "DURATION", value_parser = between(SECOND, DAY), default_value = "1h")]
     stream_lifetime: Duration,
 }
 
@@ -215,7 +240,7 @@ struct ProcessFlags {
     )]
     log_format: LogLines,
     /// The longest a drain takes after SIGTERM or Ctrl-C.
-    #[arg(long, env = "TIDEGATE_DRAIN_DEADLINE", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
+    #[arg(long, env = "TIDEGATE_DRAIN_DEADLINE", value_name = "DURATION", value_parser = between(MILLISECOND, MINUTE * 60), default_value = "10s")]
     drain_deadline: Duration,
 }
 
@@ -255,23 +280,27 @@ impl Flags {
             process,
         } = self;
         let defaults = Config::new(store.data);
+        let fleet = FleetSettings {
+            heartbeat: lease.heartbeat,
+            lease: lease.lease,
+            margin: lease.lease_margin,
+            recent_write: lease.recent_write,
+            forget_after: lease.forget_after,
+            max_instances: lease.max_edges,
+            max_behind: lease.max_behind,
+            stream_lifetime: lease.stream_lifetime,
+            ..defaults.fleet
+        };
+        let wait_timeout = lease
+            .wait_timeout
+            .unwrap_or_else(|| default_wait(defaults.limits.wait_timeout, &fleet));
         let config = Config {
             grpc_listen: listen.grpc_listen,
             admin_listen: listen.admin_listen,
             insecure: listen.insecure,
-            fleet: FleetSettings {
-                heartbeat: lease.heartbeat,
-                lease: lease.lease,
-                margin: lease.lease_margin,
-                recent_write: lease.recent_write,
-                forget_after: lease.forget_after,
-                max_instances: lease.max_edges,
-                max_behind: lease.max_behind,
-                stream_lifetime: lease.stream_lifetime,
-                ..defaults.fleet
-            },
+            fleet,
             limits: Limits {
-                wait_timeout: lease.wait_timeout,
+                wait_timeout,
                 ..defaults.limits
             },
             retention: Retention {
@@ -301,11 +330,28 @@ fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("allowed: more than zero, such as 500ms, 10s or 1h".to_owned()),
-        duration => Ok(duration),
+/// A duration from `min` to `max`.
+fn between(
+    min: Duration,
+    max: Duration,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let duration = duration(text)?;
+        if (min..=max).contains(&duration) {
+            return Ok(duration);
+        }
+        let (min, max) = (
+            humantime::format_duration(min),
+            humantime::format_duration(max),
+        );
+        Err(format!("allowed: {min} to {max}"))
     }
+}
+
+/// Long enough that a call whose caller does not say sees an edge that died fenced.
+fn default_wait(usual: Duration, fleet: &FleetSettings) -> Duration {
+    let takes = fleet.longest_fence();
+    if usual > takes { usual } else { takes + SECOND }
 }
 
 #[cfg(test)]
@@ -344,7 +390,18 @@ mod tests {
     fn a_bad_value_names_the_flag_the_value_and_what_is_allowed() {
         for (flag, value, allowed) in [
             ("--lease", "10", "500ms"),
-            ("--heartbeat", "0s", "more than zero"),
+            ("--heartbeat", "0s", "50ms to 1m"),
+            ("--wait-timeout", "15min", "1ms to 10m"),
+            ("--retain-records", "0", "1.."),
+            ("--retain-for", "1ms", "1m to"),
+            ("--retain-keys-for", "0s", "1m to"),
+            ("--retain-audit-for", "0s", "1m to"),
+            ("--blob-grace", "1ms", "1m to"),
+            ("--lease", "6min", "100ms to 5m"),
+            ("--lease-margin", "2min", "0s to 1m"),
+            ("--recent-write", "1h", "100ms to 1m"),
+            ("--stream-lifetime", "1ms", "1s to 1day"),
+            ("--max-behind", "0", "1.."),
             ("--grpc-listen", "localhost", "socket address"),
             ("--log-format", "xml", "text"),
             ("--max-edges", "0", "1.."),
@@ -360,5 +417,34 @@ mod tests {
     fn a_lease_that_cannot_be_kept_is_refused() {
         let error = read(&["--lease", "2s"]).unwrap_err();
         assert!(error.contains("--lease"), "{error}");
+    }
+
+    #[test]
+    fn the_default_wait_is_longer_than_a_dead_edge_can_hold_it_up() {
+        let config = read(&["--lease", "60s"]).unwrap();
+        assert!(config.limits.wait_timeout > config.fleet.longest_fence());
+        // The longest lease of all leaves room as well.
+        let longest = [
+            "--lease",
+            "5m",
+            "--heartbeat",
+            "1m",
+            "--lease-margin",
+            "1m",
+            "--recent-write",
+            "1m",
+        ];
+        assert!(read(&longest).unwrap().limits.wait_timeout <= MAX_WAIT);
+    }
+
+    #[test]
+    fn a_wait_that_no_dead_edge_can_complete_is_refused() {
+        let error = read(&["--wait-timeout", "14s"]).unwrap_err();
+        for part in ["--wait-timeout", "14s", "14.5s", "600s"] {
+            assert!(error.contains(part), "{part} is not in {error}");
+        }
+        let mut config = Config::new("/tmp/x");
+        config.limits.wait_timeout = MAX_WAIT + SECOND;
+        assert!(config.check().is_err());
     }
 }

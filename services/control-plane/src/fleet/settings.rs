@@ -95,6 +95,13 @@ impl FleetSettings {
     pub fn counted_lease(&self) -> Duration {
         self.lease + self.margin
     }
+
+    /// The longest that an edge which has just died holds up a change, also in a term
+    /// that has just begun. Content that may be served stale takes longer.
+    #[must_use]
+    pub fn longest_fence(&self) -> Duration {
+        self.heartbeat + self.counted_lease() + self.recent_write
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use super::fault::Fault;
 use super::fields;
 use crate::fleet::{EdgeStanding, Standing, Subject, WaitPermit};
 
-const MAX_WAIT: Duration = Duration::from_secs(600);
+/// The longest a call may ask to wait.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// How a call waits. Made before it changes anything.
 pub(crate) struct Wait {
