@@ -18,6 +18,9 @@ pub struct Proposal {
     pub time: SystemTime,
     /// Who asks, as the audit trail names them.
     pub caller: String,
+    /// Within what an idempotency key means the same call. Not the caller: one that
+    /// has moved repeats its calls from another address.
+    pub idempotency_scope: String,
     /// W3C trace context of the call, or empty.
     pub traceparent: String,
     /// W3C trace state that goes with it, or empty.
@@ -83,6 +86,8 @@ pub enum Command {
     Invalidate {
         /// Name.
         site: SiteName,
+        /// Revision of the site's configuration by which it was read.
+        site_revision: Revision,
         /// Patterns, sorted, without repeats.
         patterns: Vec<TagPattern>,
         /// How strict.
@@ -91,13 +96,18 @@ pub enum Command {
         spread: Duration,
         /// Why.
         reason: String,
-        /// One effect for each key of a caller on a site; none if empty.
+        /// One effect for each key within its scope on a site; none if empty.
         idempotency_key: String,
+        /// Hash of the call as it was sent: the same for each try of one call, even
+        /// if the site reads it otherwise by then.
+        content: Digest,
     },
     /// Says what will likely be wanted next.
     PreloadHint {
         /// Name.
         site: SiteName,
+        /// Revision of the site's configuration by which it was read.
+        site_revision: Revision,
         /// Normalised.
         urls: Vec<PathAndQuery>,
         /// Who may hear it.
@@ -118,6 +128,8 @@ pub enum Command {
     PutEntry {
         /// Name.
         site: SiteName,
+        /// Revision of the site's configuration by which it was read.
+        site_revision: Revision,
         /// The response.
         entry: Box<PushedEntry>,
         /// As of when the data was read.
@@ -127,6 +139,8 @@ pub enum Command {
     DeleteEntry {
         /// Name.
         site: SiteName,
+        /// Revision of the site's configuration by which it was read.
+        site_revision: Revision,
         /// Normalised.
         url: PathAndQuery,
     },
@@ -187,11 +201,11 @@ pub enum EntryBody {
 /// What came of a command.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// It has this revision, and this is what others see of it.
+    /// It is durable at this revision.
     Applied {
         /// Its position.
         revision: Revision,
-        /// What happened; `None` where nobody needs to hear of it.
+        /// What its caller is told besides.
         detail: Detail,
     },
     /// It would change nothing, so it is not in the log. The revision is that of
@@ -227,6 +241,9 @@ pub enum Refusal {
         /// The other site.
         by: String,
     },
+    /// The site's configuration is not the one by which the call was read: read it
+    /// again.
+    SiteChanged,
     /// No such release on the site.
     NoSuchRelease,
     /// Another activation came between: compute the difference again.

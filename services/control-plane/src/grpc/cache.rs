@@ -1,9 +1,11 @@
 //! `CacheService`: what backends say of cached content.
 
+use std::collections::BTreeSet;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_domain::{EventType, FieldError, Revision, SiteName};
+use tidegate_domain::{Digest, DigestHasher, EventType, FieldError, Mode, Revision};
 use tidegate_proto::v1::cache_service_server::CacheService;
 use tidegate_proto::{Code, mode_from_wire, parse_audience, parse_patterns, parse_url, v1};
 use tonic::{Request, Response, Status};
@@ -37,10 +39,11 @@ impl CacheService for Cache {
         let (caller, budget) = (caller(&request), budget(&request));
         let request = request.into_inner();
         let (wait_for, wait_timeout) = (request.wait_for, request.wait_timeout);
-        let (site, command) = self.invalidation(request)?;
+        let site = fields::site_name(&request.site).map_err(Fault::from)?;
         let wait = Wait::read(&self.0, wait_for, wait_timeout.as_ref(), budget)?;
         let began = tokio::time::Instant::now();
-        let done = self.0.propose(command, caller).await?;
+        let read = || ready(self.invalidation(&request));
+        let done = self.0.propose_as_read(caller, read).await?;
         // A call that is repeated waits anew at the revision it had.
         let subject = self.0.fleet.content_of(&site);
         let reached = wait
@@ -119,8 +122,9 @@ impl CacheService for Cache {
         request: Request<v1::PreloadHintRequest>,
     ) -> Result<Response<v1::PreloadHintResponse>, Status> {
         let caller = caller(&request);
-        let command = self.hint(&request.into_inner())?;
-        let done = self.0.propose(command, caller).await?;
+        let request = request.into_inner();
+        let read = || ready(self.hint(&request));
+        let done = self.0.propose_as_read(caller, read).await?;
         Ok(Response::new(v1::PreloadHintResponse {
             revision: done.revision.0,
             cursor: self.0.token(done.revision),
@@ -156,8 +160,9 @@ impl CacheService for Cache {
         request: Request<v1::PutEntryRequest>,
     ) -> Result<Response<v1::PutEntryResponse>, Status> {
         let caller = caller(&request);
-        let command = self.pushed(request.into_inner()).await?;
-        let done = self.0.propose(command, caller).await?;
+        let request = request.into_inner();
+        let read = || self.pushed(&request);
+        let done = self.0.propose_as_read(caller, read).await?;
         Ok(Response::new(v1::PutEntryResponse {
             revision: done.revision.0,
             cursor: self.0.token(done.revision),
@@ -217,16 +222,8 @@ impl CacheService for Cache {
     ) -> Result<Response<v1::DeleteEntryResponse>, Status> {
         let caller = caller(&request);
         let request = request.into_inner();
-        let site = fields::site_name(&request.site).map_err(Fault::from)?;
-        let view = self.0.site(&site)?;
-        let url = parse_url(&view.config, &request.url).map_err(|e| {
-            Fault::from(FieldError {
-                field: "url".into(),
-                ..e
-            })
-        })?;
-        let command = Command::DeleteEntry { site, url };
-        let done = self.0.propose(command, caller).await?;
+        let read = || ready(self.deletion(&request));
+        let done = self.0.propose_as_read(caller, read).await?;
         let removed = match done.detail {
             Detail::Removed(removed) => removed,
             Detail::None | Detail::Pruned(_) => 0,
@@ -260,7 +257,7 @@ impl CacheService for Cache {
 }
 
 impl Cache {
-    fn invalidation(&self, request: v1::InvalidateRequest) -> Result<(SiteName, Command), Fault> {
+    fn invalidation(&self, request: &v1::InvalidateRequest) -> Result<Command, Fault> {
         let site = fields::site_name(&request.site)?;
         let view = self.0.site(&site)?;
         let patterns = parse_patterns(&view.config, &request.tags, &request.urls, request.cascade)?;
@@ -274,15 +271,30 @@ impl Cache {
         )?;
         fields::reason(&request.reason)?;
         idempotency_key(&request.idempotency_key)?;
-        let command = Command::Invalidate {
-            site: site.clone(),
+        Ok(Command::Invalidate {
+            site,
+            site_revision: view.revision(),
             patterns,
             mode,
             spread,
-            reason: request.reason,
-            idempotency_key: request.idempotency_key,
-        };
-        Ok((site, command))
+            reason: request.reason.clone(),
+            idempotency_key: request.idempotency_key.clone(),
+            content: content(request, mode, spread),
+        })
+    }
+
+    fn deletion(&self, request: &v1::DeleteEntryRequest) -> Result<Command, Fault> {
+        let site = fields::site_name(&request.site)?;
+        let view = self.0.site(&site)?;
+        let url = parse_url(&view.config, &request.url).map_err(|e| FieldError {
+            field: "url".into(),
+            ..e
+        })?;
+        Ok(Command::DeleteEntry {
+            site,
+            site_revision: view.revision(),
+            url,
+        })
     }
 
     fn hint(&self, request: &v1::PreloadHintRequest) -> Result<Command, Fault> {
@@ -301,18 +313,18 @@ impl Cache {
         });
         Ok(Command::PreloadHint {
             site,
+            site_revision: view.revision(),
             urls: urls.collect::<Result<_, _>>()?,
             audience: parse_audience(&request.audience)?,
         })
     }
 
-    async fn pushed(&self, request: v1::PutEntryRequest) -> Result<Command, Fault> {
+    async fn pushed(&self, request: &v1::PutEntryRequest) -> Result<Command, Fault> {
         let site = fields::site_name(&request.site)?;
         let view = self.0.site(&site)?;
         let read_as_of = fields::cursor("read_as_of", &request.read_as_of)?;
-        let wire = request
-            .entry
-            .ok_or_else(|| FieldError::new("entry", "", "an entry"))?;
+        let wire = request.entry.clone();
+        let wire = wire.ok_or_else(|| FieldError::new("entry", "", "an entry"))?;
         let mut entry = entry::read(&view.config, wire)?;
         if let EntryBody::Inline(body) = &entry.body
             && body.len() > entry::MAX_INLINE_BYTES
@@ -326,6 +338,7 @@ impl Cache {
         }
         Ok(Command::PutEntry {
             site,
+            site_revision: view.revision(),
             entry: Box::new(entry),
             read_as_of,
         })
@@ -360,6 +373,29 @@ fn event(request: v1::PublishEventRequest) -> Result<Command, FieldError> {
         audience: parse_audience(&request.audience)?,
         data: request.data,
     })
+}
+
+/// A hash of what makes two calls the same, as they were sent: what the site's
+/// configuration makes of them may change between a call and its repetition.
+fn content(request: &v1::InvalidateRequest, mode: Mode, spread: Duration) -> Digest {
+    let mut hasher = DigestHasher::new();
+    hasher.update(match mode {
+        Mode::Hard => b"hard",
+        Mode::Soft => b"soft",
+    });
+    hasher.update(&[u8::from(request.cascade)]);
+    hasher.update(&spread.as_nanos().to_be_bytes());
+    for list in [&request.tags, &request.urls] {
+        let list: BTreeSet<&str> = list.iter().map(String::as_str).collect();
+        hasher.update(&(list.len() as u64).to_be_bytes());
+        for text in list {
+            // With lengths, no two lists read the same.
+            hasher.update(&(text.len() as u64).to_be_bytes());
+            hasher.update(text.as_bytes());
+        }
+    }
+    hasher.update(request.reason.as_bytes());
+    hasher.finish()
 }
 
 fn idempotency_key(key: &str) -> Result<(), FieldError> {

@@ -16,6 +16,11 @@ pub(crate) fn caller<T>(request: &Request<T>) -> String {
     }
 }
 
+/// Within what the idempotency keys of callers are known. Callers without
+/// credentials share one scope for each site: an address is no name, since who is
+/// moved repeats its calls from another one.
+pub(crate) const IDEMPOTENCY_SCOPE: &str = "anonymous";
+
 /// How long a call may take by its caller's own deadline, with enough kept back to
 /// answer in time.
 pub(crate) fn budget<T>(request: &Request<T>) -> Option<Duration> {

@@ -8,10 +8,11 @@ use tidegate_domain::{Revision, SiteFilter, SiteName};
 use tidegate_telemetry::{FilterHandle, TraceContext};
 use tokio::sync::Semaphore;
 
+use super::call::IDEMPOTENCY_SCOPE;
 use super::fault::Fault;
 use crate::alive::Alive;
 use crate::blobs::BlobStore;
-use crate::command::{Command, Detail, Outcome, Proposal};
+use crate::command::{Command, Detail, Outcome, Proposal, Refusal};
 use crate::fleet::Fleet;
 use crate::log::SharedLog;
 use crate::releases::Releases;
@@ -19,6 +20,9 @@ use crate::state::{Reader, SiteView};
 
 /// Calls that read a lot from disk, at once.
 const HEAVY_READS: usize = 32;
+/// How often a call is read by the newest configuration of its site, if that keeps
+/// changing before the call gets into the order.
+const READINGS: usize = 4;
 
 /// What every adapter works with.
 pub(crate) struct Context {
@@ -105,15 +109,44 @@ impl Context {
 
     /// Puts a command in the order. Resolves once it is durable.
     pub(crate) async fn propose(&self, command: Command, caller: String) -> Result<Done, Fault> {
+        Ok(self.propose_once(command, caller).await??)
+    }
+
+    /// Puts in the order what `read` makes of a call by the configuration that its
+    /// site has now; reads it again if that changed in between.
+    pub(crate) async fn propose_as_read<F, Reading>(
+        &self,
+        caller: String,
+        read: F,
+    ) -> Result<Done, Fault>
+    where
+        F: Fn() -> Reading,
+        Reading: Future<Output = Result<Command, Fault>>,
+    {
+        let mut done = self.propose_once(read().await?, caller.clone()).await?;
+        for _ in 1..READINGS {
+            if !matches!(done, Err(Refusal::SiteChanged)) {
+                break;
+            }
+            done = self.propose_once(read().await?, caller.clone()).await?;
+        }
+        Ok(done?)
+    }
+
+    async fn propose_once(
+        &self,
+        command: Command,
+        caller: String,
+    ) -> Result<Result<Done, Refusal>, Fault> {
         let proposal = proposal(&*self.clock, command, caller);
-        match self.log.propose(proposal).await? {
+        Ok(match self.log.propose(proposal).await? {
             Outcome::Applied { revision, detail } => Ok(Done { revision, detail }),
             Outcome::Unchanged { revision } => Ok(Done {
                 revision,
                 detail: Detail::None,
             }),
-            Outcome::Refused(refusal) => Err(refusal.into()),
-        }
+            Outcome::Refused(refusal) => Err(refusal),
+        })
     }
 
     /// A durable position as a token for callers. A position that is no longer held
@@ -147,6 +180,7 @@ pub(crate) fn proposal(clock: &dyn Clock, command: Command, caller: String) -> P
         command,
         time: clock.wall(),
         caller,
+        idempotency_scope: IDEMPOTENCY_SCOPE.to_owned(),
         traceparent,
         tracestate,
     }
@@ -157,4 +191,97 @@ pub(crate) fn proposal(clock: &dyn Clock, command: Command, caller: String) -> P
 pub(crate) struct Done {
     pub(crate) revision: Revision,
     pub(crate) detail: Detail,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tidegate_clock::ManualClock;
+    use tidegate_domain::Mode;
+    use tidegate_telemetry::Registry;
+
+    use super::*;
+    use crate::blobs::LocalBlobs;
+    use crate::durable::Durable;
+    use crate::fleet::{FleetMetrics, FleetSettings};
+    use crate::log::{InlineLog, LogSettings};
+    use crate::state::testing::{invalidate, proposal, put_site, read_by, site};
+
+    async fn context(folder: &std::path::Path) -> Arc<Context> {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
+        let log = InlineLog::open(LogSettings::new(clock.clone())).unwrap();
+        let reader = log.reader();
+        let blobs: Arc<dyn BlobStore> =
+            Arc::new(LocalBlobs::open(folder.join("blobs"), 1_000, clock.clone()).unwrap());
+        let (alive, _survivor) = Alive::new();
+        let fleet = Fleet::new(
+            FleetSettings::default(),
+            log.clone(),
+            Arc::new(Durable::new(log.clone(), reader.clone(), alive.clone())),
+            clock.clone(),
+            FleetMetrics::register(&Registry::new()).unwrap(),
+        )
+        .unwrap();
+        let releases = Releases::new(
+            log.clone(),
+            reader.clone(),
+            blobs.clone(),
+            fleet.clone(),
+            clock.clone(),
+        );
+        Context::new(
+            log,
+            reader,
+            blobs,
+            fleet,
+            releases,
+            clock,
+            Limits::default(),
+            None,
+            alive,
+        )
+    }
+
+    /// Lets the configuration change after each of the first `changes` readings.
+    async fn call(changes: usize) -> (Result<Done, Fault>, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let context = context(folder.path()).await;
+        let put = |n: usize| {
+            let command = put_site("dev", &[&format!("v{n}.example")]);
+            let proposal = proposal(command, context.clock.wall());
+            context.log.propose(proposal)
+        };
+        put(0).await.unwrap();
+        let readings = AtomicUsize::new(0);
+        let done = context
+            .propose_as_read("someone".into(), || async {
+                let seen = context.site(&site("dev"))?.revision();
+                let reading = readings.fetch_add(1, Ordering::Relaxed) + 1;
+                if reading <= changes {
+                    put(reading).await.unwrap();
+                }
+                let command = invalidate("dev", &["a"], Mode::Hard);
+                ready(Ok(read_by(command, Some(seen)))).await
+            })
+            .await;
+        (done, readings.into_inner())
+    }
+
+    #[tokio::test]
+    async fn a_call_is_read_again_when_its_site_changes_before_it_is_in_the_order() {
+        let (done, readings) = call(2).await;
+        // After the term's record and three configurations.
+        assert_eq!((done.unwrap().revision, readings), (Revision(5), 3));
+    }
+
+    #[tokio::test]
+    async fn a_call_is_not_read_again_for_ever() {
+        let (done, readings) = call(usize::MAX).await;
+        let status = tonic::Status::from(done.unwrap_err());
+        assert_eq!(status.code(), tonic::Code::Aborted);
+        assert!(status.message().contains("configuration"), "{status:?}");
+        assert_eq!(readings, READINGS);
+    }
 }

@@ -104,6 +104,12 @@ impl From<Refusal> for Fault {
                     "config.hosts: \"{host}\" belongs to site \"{by}\"; each host has one site"
                 ),
             ),
+            Refusal::SiteChanged => (
+                Code::Aborted,
+                "site: its configuration changed time and again meanwhile; nothing was written, \
+                 try again"
+                    .to_owned(),
+            ),
             Refusal::NoSuchRelease => (
                 Code::NotFound,
                 "release: the site has no such release; ListReleases names those it has".to_owned(),

@@ -18,7 +18,7 @@ use crate::command::{Command, Refusal};
 use crate::state::testing::{activate, applied};
 use crate::state::testing::{
     as_of, check_entries, content, entry, invalidate, keyed, proposal, publish, push, put_site,
-    site, start_time,
+    read_by, site, start_time,
 };
 use crate::state::{
     Direction, KeyRange, MemoryStore, Overlay, PageRequest, Pair, SledOptions, SledStore, Store,
@@ -116,6 +116,7 @@ fn command() -> impl Strategy<Value = Command> {
             }),
         1 => (name, path).prop_map(|(n, p)| Command::DeleteEntry {
             site: site(n),
+            site_revision: Revision::ZERO,
             url: tidegate_domain::PathAndQuery::parse(&p).unwrap(),
         }),
     ]
@@ -130,10 +131,12 @@ fn resolve(commands: Vec<Command>) -> Vec<Command> {
         let command = match command {
             Command::PutEntry {
                 site,
+                site_revision,
                 entry,
                 read_as_of,
             } => Command::PutEntry {
                 site,
+                site_revision,
                 entry,
                 read_as_of: as_of(log.head().0.saturating_sub(read_as_of.revision.0)),
             },
@@ -158,6 +161,8 @@ fn resolve(commands: Vec<Command>) -> Vec<Command> {
             }
             other => other,
         };
+        let view = log.reader().site(command.site());
+        let command = read_by(command, view.map(|view| view.revision()));
         let outcomes = log.propose_all(vec![proposal(command.clone(), time)]);
         outcomes.unwrap().remove(0).unwrap();
         command
@@ -583,6 +588,8 @@ async fn a_recent_write_is_ensured_by_writing_only_if_there_was_none() {
 const HOUR: Duration = Duration::from_secs(3_600);
 
 async fn propose_at(log: &InlineLog, clock: &ManualClock, command: Command) -> Outcome {
+    let view = log.reader().site(command.site());
+    let command = read_by(command, view.map(|view| view.revision()));
     log.propose(proposal(command, clock.wall())).await.unwrap()
 }
 

@@ -66,6 +66,7 @@ pub(crate) struct Context<'c, 'o> {
     pub(crate) revision: Revision,
     pub(crate) time: SystemTime,
     pub(crate) caller: &'c str,
+    pub(crate) idempotency_scope: &'c str,
     pub(crate) overlay: &'c mut Overlay<'o>,
 }
 
@@ -135,6 +136,7 @@ impl State {
             revision,
             time: proposal.time,
             caller: &proposal.caller,
+            idempotency_scope: &proposal.idempotency_scope,
             overlay,
         };
         let effect = perform(&mut context, &proposal.command)?;
@@ -220,26 +222,31 @@ fn perform(cx: &mut Context<'_, '_>, command: &Command) -> Result<Effect, StoreE
         Command::PruneReleases { site, keep } => release::prune(cx, site, *keep),
         Command::Invalidate {
             site,
+            site_revision,
             patterns,
             mode,
             spread,
             reason,
             idempotency_key,
+            content,
         } => {
             let call = invalidation::Call {
+                site_revision: *site_revision,
                 patterns,
                 mode: *mode,
                 spread: *spread,
                 reason,
                 idempotency_key,
+                content,
             };
             invalidation::invalidate(cx, site, &call)
         }
         Command::PreloadHint {
             site,
+            site_revision,
             urls,
             audience,
-        } => site::tell(cx, site, || {
+        } => site::tell(cx, site, Some(*site_revision), || {
             Kind::Preloaded(v1::Preloaded {
                 urls: texts(urls),
                 audience: texts(audience),
@@ -250,7 +257,7 @@ fn perform(cx: &mut Context<'_, '_>, command: &Command) -> Result<Effect, StoreE
             event_type,
             data,
             audience,
-        } => site::tell(cx, site, || {
+        } => site::tell(cx, site, None, || {
             Kind::Published(v1::Published {
                 r#type: event_type.to_string(),
                 data: data.clone(),
@@ -259,10 +266,15 @@ fn perform(cx: &mut Context<'_, '_>, command: &Command) -> Result<Effect, StoreE
         }),
         Command::PutEntry {
             site,
+            site_revision,
             entry,
             read_as_of,
-        } => entry::put(cx, site, entry, read_as_of),
-        Command::DeleteEntry { site, url } => entry::delete(cx, site, url),
+        } => entry::put(cx, site, *site_revision, entry, read_as_of),
+        Command::DeleteEntry {
+            site,
+            site_revision,
+            url,
+        } => entry::delete(cx, site, *site_revision, url),
     }
 }
 

@@ -10,6 +10,7 @@ use tidegate_proto::{duration_to_wire, time_to_wire, v1};
 
 use super::apply::{Context, Effect, invalidated};
 use super::keys::{self, EntryId};
+use super::site::refuse_unless_at;
 use super::store::{Direction, KeyRange, StoreError};
 use super::{audit, entry_index, tables};
 use crate::command::{Detail, EntryBody, PushedEntry, Refusal};
@@ -26,11 +27,12 @@ const EXPIRED_FOR: Duration = Duration::from_secs(3_600);
 pub(crate) fn put(
     cx: &mut Context<'_, '_>,
     site: &SiteName,
+    site_revision: Revision,
     entry: &PushedEntry,
     read_as_of: &Cursor,
 ) -> Result<Effect, StoreError> {
-    if tables::site(cx.overlay, site)?.is_none() {
-        return Ok(Effect::Refused(Refusal::NoSuchSite));
+    if let Some(refusal) = refuse_unless_at(cx.overlay, site, site_revision)? {
+        return Ok(Effect::Refused(refusal));
     }
     let id = EntryId::new(&entry.url, &entry.variant());
     if let Some(refusal) = outdated(cx, site, entry, &id, read_as_of)? {
@@ -83,10 +85,11 @@ pub(crate) fn put(
 pub(crate) fn delete(
     cx: &mut Context<'_, '_>,
     site: &SiteName,
+    site_revision: Revision,
     url: &PathAndQuery,
 ) -> Result<Effect, StoreError> {
-    if tables::site(cx.overlay, site)?.is_none() {
-        return Ok(Effect::Refused(Refusal::NoSuchSite));
+    if let Some(refusal) = refuse_unless_at(cx.overlay, site, site_revision)? {
+        return Ok(Effect::Refused(refusal));
     }
     let mut totals = entry_index::totals(cx.overlay, site)?;
     let mut removed = 0;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_domain::{Digest, DigestHasher, Mode, Revision, SiteName, TagPattern};
+use tidegate_domain::{Digest, Mode, Revision, SiteName, TagPattern};
 use tidegate_proto::storage::v1 as storage;
 use tidegate_proto::{time_from_wire, time_to_wire, v1};
 
@@ -13,11 +13,13 @@ use crate::command::Refusal;
 
 /// A call of Invalidate.
 pub(crate) struct Call<'a> {
+    pub(crate) site_revision: Revision,
     pub(crate) patterns: &'a [TagPattern],
     pub(crate) mode: Mode,
     pub(crate) spread: Duration,
     pub(crate) reason: &'a str,
     pub(crate) idempotency_key: &'a str,
+    pub(crate) content: &'a Digest,
 }
 
 pub(crate) fn invalidate(
@@ -32,6 +34,10 @@ pub(crate) fn invalidate(
         && let Some(answer) = first_answer(cx, site, &record, call)?
     {
         return Ok(answer);
+    }
+    // Only now: the first try of a call that is repeated was read in its own time.
+    if record.revision != call.site_revision.0 {
+        return Ok(Effect::Refused(Refusal::SiteChanged));
     }
     let patterns = texts(call.patterns);
     let cause = v1::InvalidationCause::Call;
@@ -60,8 +66,7 @@ fn first_answer(
     record: &storage::SiteRecord,
     call: &Call<'_>,
 ) -> Result<Option<Effect>, StoreError> {
-    let key = keys::idempotency(site, cx.caller, call.idempotency_key);
-    let content = call.content();
+    let key = keys::idempotency(site, cx.idempotency_scope, call.idempotency_key);
     let known: Option<storage::IdempotencyRecord> = tables::read(cx.overlay, &key)?;
     let known = known.filter(|known| {
         let first = time_from_wire(known.time.as_ref());
@@ -69,7 +74,7 @@ fn first_answer(
         age < cx.rules.idempotency && known.revision > record.created_revision
     });
     if let Some(known) = known {
-        return Ok(Some(if known.content == content.as_bytes()[..] {
+        return Ok(Some(if known.content == call.content.as_bytes()[..] {
             Effect::Unchanged(Revision(known.revision))
         } else {
             Effect::Refused(Refusal::KeyReused)
@@ -77,30 +82,10 @@ fn first_answer(
     }
     let record = storage::IdempotencyRecord {
         revision: cx.revision.0,
-        content: content.as_bytes().to_vec().into(),
+        content: call.content.as_bytes().to_vec().into(),
         time: Some(time_to_wire(cx.time)),
     };
     cx.overlay.put_message(key.clone(), &record);
     cx.overlay.put(keys::idempotency_age(cx.revision), key);
     Ok(None)
-}
-
-impl Call<'_> {
-    /// A hash of everything that makes two calls the same.
-    fn content(&self) -> Digest {
-        let mut hasher = DigestHasher::new();
-        hasher.update(match self.mode {
-            Mode::Hard => b"hard\n",
-            Mode::Soft => b"soft\n",
-        });
-        hasher.update(&self.spread.as_nanos().to_be_bytes());
-        for pattern in self.patterns {
-            hasher.update(pattern.as_str().as_bytes());
-            // No pattern holds one, so lists cannot be confused.
-            hasher.update(b"\n");
-        }
-        hasher.update(b"\n");
-        hasher.update(self.reason.as_bytes());
-        hasher.finish()
-    }
 }

@@ -96,8 +96,8 @@ pub(crate) fn release_order(site: &SiteName, revision: Revision) -> Vec<u8> {
     numbered(&release_orders(site), revision)
 }
 
-pub(crate) fn idempotency(site: &SiteName, caller: &str, key: &str) -> Vec<u8> {
-    let scope = [caller.as_bytes(), b"\0", key.as_bytes()].concat();
+pub(crate) fn idempotency(site: &SiteName, scope: &str, key: &str) -> Vec<u8> {
+    let scope = [scope.as_bytes(), b"\0", key.as_bytes()].concat();
     of_site(
         b"idempotency/",
         site.as_str(),

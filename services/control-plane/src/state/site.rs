@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use tidegate_domain::site::CheckedSite;
-use tidegate_domain::{Mode, SiteName};
+use tidegate_domain::{Mode, Revision, SiteName};
 use tidegate_proto::storage::v1 as storage;
 use tidegate_proto::{site_to_wire, v1};
 use v1::event::Kind;
 
 use super::apply::{Context, Effect};
-use super::store::{Direction, KeyRange, StoreError};
+use super::store::{Direction, KeyRange, StoreError, View};
 use super::{entry_index, keys, tables};
 use crate::command::{Detail, Refusal};
 
@@ -26,9 +26,7 @@ pub(crate) fn put(
     if let Some((record, old)) = &before
         && site_to_wire(old.config()) == wire
     {
-        return Ok(Effect::Unchanged(tidegate_domain::Revision(
-            record.revision,
-        )));
+        return Ok(Effect::Unchanged(Revision(record.revision)));
     }
     let hosts = host_names(config);
     for host in &hosts {
@@ -96,15 +94,34 @@ pub(crate) fn delete(cx: &mut Context<'_, '_>, name: &SiteName) -> Result<Effect
     })
 }
 
-/// A command that changes nothing here: it only lets others know.
+/// A command that changes nothing here: it only lets others know. One whose URLs
+/// were read by a configuration says which.
 pub(crate) fn tell(
     cx: &mut Context<'_, '_>,
     name: &SiteName,
+    read_by: Option<Revision>,
     kind: impl FnOnce() -> Kind,
 ) -> Result<Effect, StoreError> {
     Ok(match tables::site(cx.overlay, name)? {
-        Some(_) => Effect::of(kind()),
         None => Effect::Refused(Refusal::NoSuchSite),
+        Some(record) if read_by.is_some_and(|at| record.revision != at.0) => {
+            Effect::Refused(Refusal::SiteChanged)
+        }
+        Some(_) => Effect::of(kind()),
+    })
+}
+
+/// Why a command whose URLs were read by the configuration of `read_by` may not be
+/// applied: its URLs could be others by now.
+pub(crate) fn refuse_unless_at(
+    view: &dyn View,
+    name: &SiteName,
+    read_by: Revision,
+) -> Result<Option<Refusal>, StoreError> {
+    Ok(match tables::site(view, name)? {
+        None => Some(Refusal::NoSuchSite),
+        Some(record) if record.revision != read_by.0 => Some(Refusal::SiteChanged),
+        Some(_) => None,
     })
 }
 

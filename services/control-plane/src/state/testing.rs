@@ -20,6 +20,9 @@ use crate::command::{Command, EntryBody, Outcome, Proposal, PushedEntry};
 pub(crate) const EPOCH: Epoch = Epoch(7);
 pub(crate) const TERM: Term = Term(7);
 
+/// Where the site of most tests is: put first, after the record that begins the term.
+pub(crate) const SITE_REVISION: Revision = Revision(2);
+
 pub(crate) fn site(name: &str) -> SiteName {
     SiteName::parse(name).unwrap()
 }
@@ -54,12 +57,26 @@ pub(crate) fn invalidate(name: &str, texts: &[&str], mode: Mode) -> Command {
 pub(crate) fn keyed(name: &str, texts: &[&str], mode: Mode, key: &str) -> Command {
     Command::Invalidate {
         site: site(name),
+        site_revision: SITE_REVISION,
         patterns: patterns(texts),
         mode,
         spread: Duration::ZERO,
         reason: "a test".into(),
         idempotency_key: key.into(),
+        content: Digest::of(format!("{mode:?} {texts:?}").as_bytes()),
     }
+}
+
+/// The same command, read by the configuration that its site has at `revision`.
+pub(crate) fn read_by(mut command: Command, revision: Option<Revision>) -> Command {
+    if let Command::Invalidate { site_revision, .. }
+    | Command::PreloadHint { site_revision, .. }
+    | Command::PutEntry { site_revision, .. }
+    | Command::DeleteEntry { site_revision, .. } = &mut command
+    {
+        *site_revision = revision.unwrap_or_default();
+    }
+    command
 }
 
 pub(crate) fn publish(name: &str, release: &str) -> Command {
@@ -109,6 +126,7 @@ pub(crate) fn entry(path: &str, tags: &[&str], vary: &[(&str, &str)]) -> PushedE
 pub(crate) fn push(name: &str, entry: PushedEntry, read_as_of: Cursor) -> Command {
     Command::PutEntry {
         site: site(name),
+        site_revision: SITE_REVISION,
         entry: Box::new(entry),
         read_as_of,
     }
@@ -133,6 +151,7 @@ pub(crate) fn proposal(command: Command, time: SystemTime) -> Proposal {
         command,
         time,
         caller: "tester".into(),
+        idempotency_scope: "testers".into(),
         traceparent: String::new(),
         tracestate: String::new(),
     }
@@ -204,12 +223,31 @@ impl Bench {
         self.apply_all(vec![command]).remove(0)
     }
 
-    /// Applies commands in one batch.
+    /// Applies a command that was read by the configuration of a revision.
+    pub(crate) fn apply_read_by(&mut self, command: Command, revision: u64) -> Outcome {
+        let command = read_by(command, Some(Revision(revision)));
+        self.apply_batch(vec![command], |_, command| command)
+            .remove(0)
+            .outcome
+    }
+
+    /// Applies commands in one batch, each read by the newest configuration.
     pub(crate) fn apply_all(&mut self, commands: Vec<Command>) -> Vec<Applied> {
+        self.apply_batch(commands, |view, command| {
+            let record = super::tables::site(view, command.site()).unwrap();
+            read_by(command, record.map(|record| Revision(record.revision)))
+        })
+    }
+
+    fn apply_batch(
+        &mut self,
+        commands: Vec<Command>,
+        read: impl Fn(&dyn View, Command) -> Command,
+    ) -> Vec<Applied> {
         let mut overlay = Overlay::new(&*self.store);
         let mut all = Vec::new();
         for command in commands {
-            let proposal = proposal(command, self.time);
+            let proposal = proposal(read(&overlay, command), self.time);
             let next = self.head.next();
             let result = self.state.apply(next, &proposal, &mut overlay).unwrap();
             if result.event.is_some() {

@@ -64,12 +64,14 @@ fn every_command_but_put_site_needs_its_site() {
         invalidate("x", &["a"], Mode::Hard),
         Command::PreloadHint {
             site: site("x"),
+            site_revision: SITE_REVISION,
             urls: vec![url("/")],
             audience: vec![],
         },
         push("x", entry("/a", &[], &[]), as_of(1)),
         Command::DeleteEntry {
             site: site("x"),
+            site_revision: SITE_REVISION,
             url: url("/"),
         },
     ] {
@@ -194,7 +196,7 @@ fn a_repeated_call_has_one_effect_also_within_one_batch() {
 }
 
 #[test]
-fn an_idempotency_key_belongs_to_its_caller_and_site() {
+fn an_idempotency_key_belongs_to_its_scope_and_site() {
     let mut bench = Bench::with_site();
     bench.apply(put_site("two", &["two.example"]));
     let key = |s: &str, caller: &str, key: &str| keys::idempotency(&site(s), caller, key);
@@ -207,6 +209,47 @@ fn an_idempotency_key_belongs_to_its_caller_and_site() {
     assert_eq!(
         applied(&bench.apply(keyed("two", &["a"], Mode::Hard, "k"))),
         5
+    );
+}
+
+#[test]
+fn what_was_read_by_an_older_configuration_is_refused() {
+    let mut bench = Bench::with_site();
+    bench.apply(put_site("dev", &["dev.example", "www.example"]));
+    let dev = || site("dev");
+    let commands = || {
+        [
+            invalidate("dev", &["a"], Mode::Hard),
+            keyed("dev", &["a"], Mode::Hard, "key"),
+            Command::PreloadHint {
+                site: dev(),
+                site_revision: SITE_REVISION,
+                urls: vec![url("/")],
+                audience: vec![],
+            },
+            push("dev", entry("/a", &[], &[]), as_of(3)),
+            Command::DeleteEntry {
+                site: dev(),
+                site_revision: SITE_REVISION,
+                url: url("/"),
+            },
+        ]
+    };
+    let before = content(&*bench.store);
+    for command in commands() {
+        let refused = refusal(bench.apply_read_by(command, 2));
+        assert_eq!(refused, Refusal::SiteChanged);
+    }
+    assert_eq!(content(&*bench.store), before, "nothing is half-applied");
+    for command in commands() {
+        applied(&bench.apply_read_by(command, 3));
+    }
+    bench.apply(put_site("dev", &["dev.example"]));
+    let again = keyed("dev", &["a"], Mode::Hard, "key");
+    assert_eq!(
+        unchanged(bench.apply_read_by(again, 3)),
+        5,
+        "a repetition has the answer of the first call"
     );
 }
 
@@ -252,6 +295,7 @@ fn hints_and_events_only_let_others_know() {
     let before = content(&*bench.store);
     let hint = Command::PreloadHint {
         site: site("dev"),
+        site_revision: SITE_REVISION,
         urls: vec![url("/next")],
         audience: patterns(&["news"]),
     };
@@ -439,6 +483,7 @@ fn a_push_is_refused_if_what_it_read_may_be_outdated() {
 
     bench.apply(Command::DeleteEntry {
         site: site("dev"),
+        site_revision: SITE_REVISION,
         url: url("/a"),
     });
     let deleted = refusal(bench.apply(push("dev", pushed(), as_of(6))));
@@ -539,6 +584,7 @@ fn deleting_an_entry_removes_every_variant() {
     bench.apply(push("dev", entry("/a/b", &["t"], &[]), head));
     let Outcome::Applied { detail, .. } = bench.apply(Command::DeleteEntry {
         site: site("dev"),
+        site_revision: SITE_REVISION,
         url: url("/a"),
     }) else {
         panic!("must be applied");

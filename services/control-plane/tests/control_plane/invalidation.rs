@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tidegate_proto::v1;
+use tidegate_proto::v1::cache_service_client::CacheServiceClient;
 use tonic::Code;
+use tonic::transport::Channel;
 
 use crate::rig::{Rig, invalidation, refused_field};
 
@@ -56,6 +58,55 @@ async fn a_repeated_call_has_one_effect_also_after_a_restart() {
     let rig = rig.restart().await;
     let again = rig.cache().invalidate(request("a")).await.unwrap();
     assert_eq!(again.into_inner().revision, first);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_repeated_call_is_the_same_when_the_site_reads_its_urls_otherwise_by_then() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let request = || v1::InvalidateRequest {
+        urls: vec!["/a?b=1&a=2".into()],
+        idempotency_key: "key-1".into(),
+        ..invalidation("s", &[])
+    };
+    let first = rig.cache().invalidate(request()).await.unwrap();
+    let sorted = |config: &mut v1::SiteConfig| {
+        config.key = Some(v1::KeyPolicy {
+            query_sort: true,
+            ..v1::KeyPolicy::default()
+        });
+    };
+    rig.configure("s", sorted).await;
+    let again = rig.cache().invalidate(request()).await.unwrap();
+    assert_eq!(again.into_inner().revision, first.into_inner().revision);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_repeated_from_another_address_has_one_effect() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let request = || v1::InvalidateRequest {
+        idempotency_key: "key-1".into(),
+        ..invalidation("s", &["a"])
+    };
+    let first = rig.cache().invalidate(request()).await.unwrap();
+    let moved = Channel::from_shared(format!("http://{}", rig.addresses.grpc)).unwrap();
+    let moved = moved.local_address(Some([127, 0, 0, 2].into()));
+    let mut moved = CacheServiceClient::new(moved.connect().await.unwrap());
+    let again = moved.invalidate(request()).await.unwrap();
+    assert_eq!(again.into_inner().revision, first.into_inner().revision);
+    let other = moved.invalidate(invalidation("s", &["b"])).await.unwrap();
+    let request = v1::ListInvalidationsRequest {
+        site: "s".into(),
+        ..v1::ListInvalidationsRequest::default()
+    };
+    let trail = rig.cache().list_invalidations(request).await.unwrap();
+    let trail = trail.into_inner().invalidations;
+    assert_eq!(trail[0].revision, other.into_inner().revision);
+    assert_eq!(trail[0].caller, "anonymous@127.0.0.2");
+    drop(moved);
     rig.stop().await;
 }
 
