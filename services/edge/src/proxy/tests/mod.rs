@@ -8,6 +8,7 @@ mod failure;
 mod fence;
 mod fields;
 mod passing;
+mod race;
 mod stale;
 mod storing;
 
@@ -300,6 +301,7 @@ impl World {
         let before = site.stats().requests;
         let task = tokio::spawn(async move {
             let url = PathAndQuery::parse(&request.uri().to_string()).unwrap();
+            let is_for_one = request.headers().get("x-never-store").is_some();
             let visit = Visit {
                 url: &url,
                 host: "www.example.com",
@@ -307,6 +309,7 @@ impl World {
                 secure: true,
                 moment,
                 demand,
+                never_store: is_for_one,
             };
             let is_read_whole = request.headers().get("x-leave-after-head").is_none();
             let (parts, body) = site.handle(request, visit).await.into_parts();
