@@ -263,8 +263,8 @@ async fn tidy(sites: Arc<Sites>, stop: CancellationToken) {
 
 async fn remove_unwanted_blobs(sites: &Arc<Sites>) {
     let all = sites.all();
-    // While a release is on its way, what it needs is not known.
-    if all.is_empty() || all.iter().any(|site| site.pages.is_coming()) {
+    // While blobs are on their way, which are needed is not known.
+    if all.is_empty() || all.iter().any(|site| site.pages.is_fetching()) {
         return;
     }
     let wanted = all

@@ -2,27 +2,27 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use axum::routing::any;
-use http::header::{CONTENT_TYPE, HOST, ORIGIN};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderName, HeaderValue, StatusCode};
 use tidegate_domain::{FieldError, MAX_URL_BYTES, PathAndQuery, normalize_host};
-use tidegate_telemetry::access::is_access_logged;
-use tidegate_telemetry::{AccessRecord, Component, TraceContext, access_log};
+use tidegate_telemetry::{Component, TraceContext};
 use tracing::Instrument as _;
 
-use super::min_revision::demand;
+use super::access::AccessLine;
+use super::min_revision::{Asked, asked};
 use super::state::OriginState;
-use crate::events::{Call, serve_client};
+use crate::events::{Call, Cors, serve_client};
 use crate::metrics::EdgeMetrics;
-use crate::pages::PageRequest;
+use crate::pages::{PageRequest, StateSource};
 use crate::proxy::Visit;
-use crate::sites::{Site, Sites};
+use crate::sites::{Rules, Site, Sites};
 use crate::standing::Standing;
 
 /// Says which position an answer is of.
@@ -99,7 +99,7 @@ impl Front {
         }
     }
 
-    async fn answer(&self, mut request: Request, peer: IpAddr) -> Response {
+    async fn answer(&self, request: Request, peer: IpAddr) -> Response {
         let (site, host) = match self.site(&request) {
             Ok(found) => found,
             Err(refused) => return refused.into(),
@@ -116,58 +116,69 @@ impl Front {
                 return refuse(status, &error.within("path").to_string());
             }
         };
+        let rules = site.rules();
+        if rules
+            .cors
+            .answers_preflight(request.method(), request.headers())
+        {
+            return preflight(&rules.cors, request.headers());
+        }
+        let cross_origin = rules.cors.judge(request.headers());
         let wait = self.options.min_revision_wait;
-        let demand = match demand(request.headers(), &self.standing, wait).await {
-            Ok(demand) => demand,
+        let asked = match asked(request.headers(), &self.standing, wait).await {
+            Ok(asked) => asked,
             Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        // After any wait: what holds now is what the answer may rely on.
-        let moment = self.standing.now();
+        // After any wait: what holds now is what the answer may rely on. The token is read
+        // first, so that an answer never claims more than it is.
         let token = self.standing.token();
-        let rules = site.rules();
-        let cross_origin = request
-            .headers()
-            .contains_key(ORIGIN)
-            .then(|| request.headers().clone());
-        let origin = site.proxy.has_origin().then(|| OriginState {
-            proxy: &site.proxy,
+        let moment = self.standing.now();
+        let visit = Visit {
+            url: &url,
             host: &host,
             client: peer,
             secure: false,
             moment,
-            demand,
+            demand: asked.demand(),
+            never_store: false,
+        };
+        let is_behind = asked == Asked::Behind;
+        let mut response = self.route(&site, &rules, request, visit, is_behind).await;
+        if let Some(token) = token {
+            response.headers_mut().insert(REVISION, token);
+        }
+        cross_origin.mark(response.headers_mut());
+        response
+    }
+
+    /// The release answers what it holds, the origin the rest.
+    async fn route(
+        &self,
+        site: &Site,
+        rules: &Rules,
+        mut request: Request,
+        visit: Visit<'_>,
+        is_behind: bool,
+    ) -> Response {
+        let origin = site.proxy.has_origin().then_some(OriginState {
+            proxy: &site.proxy,
+            visit,
         });
         let page = PageRequest {
             method: request.method(),
             headers: request.headers(),
-            url: &url,
+            url: visit.url,
             site: &rules.config,
+            is_behind,
         };
-        let origin = origin.as_ref().map(|o| o as &dyn crate::pages::StateSource);
-        let mut response = match site.pages.serve(page, origin).await {
-            Some(response) => response,
-            None => {
-                if let Some(trace) = TraceContext::current() {
-                    trace.write_headers(request.headers_mut());
-                }
-                let visit = Visit {
-                    url: &url,
-                    host: &host,
-                    client: peer,
-                    secure: false,
-                    moment,
-                    demand,
-                };
-                site.proxy.handle(request, visit).await.map(Body::new)
-            }
-        };
-        if let Some(token) = token {
-            response.headers_mut().insert(REVISION, token);
+        let origin = origin.as_ref().map(|o| o as &dyn StateSource);
+        if let Some(response) = site.pages.serve(page, origin).await {
+            return response;
         }
-        if let Some(request) = cross_origin {
-            rules.cors.apply(&request, response.headers_mut());
+        if let Some(trace) = TraceContext::current() {
+            trace.write_headers(request.headers_mut());
         }
-        response
+        site.proxy.handle(request, visit).await.map(Body::new)
     }
 }
 
@@ -177,32 +188,26 @@ async fn content(
     request: Request,
 ) -> Response {
     // A span only for traces that are recorded: a hit should not pay for others.
-    let trace = TraceContext::from_sampled_headers(request.headers());
-    let logged = is_access_logged().then(|| Logged {
-        method: request.method().clone(),
-        path: request.uri().path().to_owned(),
-        trace: trace
-            .clone()
-            .or_else(|| TraceContext::from_headers(request.headers())),
-        began: Instant::now(),
+    let span = TraceContext::from_sampled_headers(request.headers()).map(|trace| {
+        trace.parent(tracing::info_span!(
+            "request",
+            otel.name = %request.method(),
+            otel.kind = "server",
+            http.request.method = %request.method(),
+            service.component = Component::EDGE.as_str(),
+        ))
     });
+    let line = AccessLine::begin(&request);
     let answer = front.answer(request, peer.0.ip());
-    let response = match trace {
-        Some(trace) => {
-            let span = trace.parent(tracing::info_span!(
-                "GET",
-                otel.kind = "server",
-                service.component = Component::EDGE.as_str(),
-            ));
-            answer.instrument(span).await
-        }
+    let response = match span {
+        Some(span) => answer.instrument(span).await,
         None => answer.await,
     };
     front.metrics.answered(response.status());
-    if let Some(logged) = logged {
-        logged.write(&response);
+    match line {
+        Some(line) => line.follow(response),
+        None => response,
     }
-    response
 }
 
 async fn events(
@@ -231,31 +236,6 @@ async fn nothing_here() -> Response {
     )
 }
 
-/// What an access line needs of a request that is gone when it is answered.
-struct Logged {
-    method: Method,
-    path: String,
-    trace: Option<TraceContext>,
-    began: Instant,
-}
-
-impl Logged {
-    fn write(&self, response: &Response) {
-        use http_body::Body as _;
-
-        access_log(&AccessRecord {
-            component: Component::EDGE,
-            method: &self.method,
-            path: &self.path,
-            status: response.status().as_u16(),
-            bytes: response.body().size_hint().exact().unwrap_or(0),
-            duration: self.began.elapsed(),
-            cache: None,
-            trace: self.trace.as_ref(),
-        });
-    }
-}
-
 fn host(request: &Request) -> Result<String, FieldError> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let named = || {
@@ -269,6 +249,13 @@ fn host(request: &Request) -> Result<String, FieldError> {
             .flatten()
     };
     normalize_host(authority.or_else(named).unwrap_or_default())
+}
+
+fn preflight(cors: &Cors, request: &http::HeaderMap) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    cors.apply_preflight(request, response.headers_mut());
+    response
 }
 
 fn refuse(status: StatusCode, text: &str) -> Response {

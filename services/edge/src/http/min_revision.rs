@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
-use tidegate_domain::{Cursor, FieldError};
+use tidegate_domain::{Cursor, FieldError, Revision};
 
 use crate::proxy::Demand;
 use crate::standing::Standing;
@@ -11,38 +11,59 @@ use crate::standing::Standing;
 /// The field.
 pub(super) const MIN_REVISION: HeaderName = HeaderName::from_static("tidegate-min-revision");
 
+/// How an edge stands to the revision that a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// It asks for none.
+    Nothing,
+    /// It has been applied here.
+    Reached(Revision),
+    /// It has not been applied here in time.
+    Behind,
+    /// It belongs to a history that this edge does not follow.
+    OtherHistory,
+}
+
+impl Asked {
+    /// What the cache makes of it.
+    pub(super) fn demand(self) -> Demand {
+        match self {
+            Self::Nothing => Demand::None,
+            Self::Reached(revision) => Demand::AtLeast(revision),
+            Self::Behind | Self::OtherHistory => Demand::Revalidate,
+        }
+    }
+}
+
 /// Waits, for `patience` at most, until this edge has applied what the request asks
 /// for.
 ///
 /// # Errors
 /// The field holds no cursor.
-pub(super) async fn demand(
+pub(super) async fn asked(
     request: &HeaderMap,
     standing: &Standing,
     patience: Duration,
-) -> Result<Demand, FieldError> {
+) -> Result<Asked, FieldError> {
     let Some(value) = request.get(MIN_REVISION) else {
-        return Ok(Demand::None);
+        return Ok(Asked::Nothing);
     };
     let text = String::from_utf8_lossy(value.as_bytes());
     let wanted: Cursor = text
         .parse()
         .map_err(|error| FieldError::new(MIN_REVISION.as_str(), &text, format!("{error}")))?;
     let mut position = standing.watch();
-    let reached = position.wait_for(|position| {
+    // Another history is known at once, so only an edge that lags waits.
+    let settled = position.wait_for(|position| {
         position.is_some_and(|at| at.epoch != wanted.epoch || at.revision >= wanted.revision)
     });
-    // What is behind the edge's own history is known at once, so only an edge that
-    // lags waits.
-    let reached = tokio::time::timeout(patience, reached).await;
-    let same_history = match reached {
-        Ok(Ok(at)) => at.is_some_and(|at| at.epoch == wanted.epoch),
-        Ok(Err(_)) | Err(_) => false,
-    };
-    Ok(if same_history {
-        Demand::AtLeast(wanted.revision)
-    } else {
-        Demand::Revalidate
+    Ok(match tokio::time::timeout(patience, settled).await {
+        Ok(Ok(at)) if at.is_some_and(|at| at.epoch == wanted.epoch) => {
+            Asked::Reached(wanted.revision)
+        }
+        Ok(Ok(_)) => Asked::OtherHistory,
+        // The sender lives as long as the edge.
+        Ok(Err(_)) | Err(_) => Asked::Behind,
     })
 }
 
@@ -51,7 +72,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use tidegate_clock::ManualClock;
-    use tidegate_domain::{Epoch, Revision, SiteFilter, Term};
+    use tidegate_domain::{Epoch, SiteFilter, Term};
 
     fn at(epoch: u64, revision: u64) -> Cursor {
         Cursor {
@@ -62,21 +83,22 @@ mod tests {
         }
     }
 
-    async fn demanded(text: &str) -> Result<Demand, FieldError> {
+    async fn answer(text: &str) -> Result<Asked, FieldError> {
         let standing = Standing::new(Arc::new(ManualClock::default()));
         standing.advance(at(1, 5));
         let mut request = HeaderMap::new();
         request.insert(MIN_REVISION, text.parse().unwrap());
-        demand(&request, &standing, Duration::from_secs(2)).await
+        asked(&request, &standing, Duration::from_secs(2)).await
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_edge_that_is_there_does_not_wait_and_one_behind_revalidates() {
-        let reached = demanded(&at(1, 5).to_string()).await;
-        assert!(matches!(reached, Ok(Demand::AtLeast(Revision(5)))));
-        for text in [at(1, 6), at(2, 1)].map(|c| c.to_string()) {
-            assert!(matches!(demanded(&text).await, Ok(Demand::Revalidate)));
-        }
-        assert!(demanded("nonsense").await.is_err());
+    async fn an_edge_that_is_there_does_not_wait_and_one_behind_says_so() {
+        assert_eq!(
+            answer(&at(1, 5).to_string()).await,
+            Ok(Asked::Reached(Revision(5)))
+        );
+        assert_eq!(answer(&at(1, 6).to_string()).await, Ok(Asked::Behind));
+        assert_eq!(answer(&at(2, 1).to_string()).await, Ok(Asked::OtherHistory));
+        assert!(answer("nonsense").await.is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! From a connection to the room that answers it.
 
+mod access;
 mod front;
 mod min_revision;
 mod server;

@@ -1,7 +1,6 @@
 //! State of a page, asked from the site's origin through the cache like any other
 //! response.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -14,25 +13,21 @@ use http::header::{
 use http::{Request, Response};
 
 use crate::pages::{StateError, StateFetch, StateSource};
-use crate::proxy::{self, Demand, ProxySite, Visit};
-use crate::standing::Moment;
+use crate::proxy::{self, ProxySite, Visit};
 
 /// The origin, as one request for a page may ask it.
 pub(super) struct OriginState<'a> {
     pub(super) proxy: &'a Arc<ProxySite>,
-    pub(super) host: &'a str,
-    pub(super) client: IpAddr,
-    pub(super) secure: bool,
-    pub(super) moment: Moment,
-    pub(super) demand: Demand,
+    /// The page's own.
+    pub(super) visit: Visit<'a>,
 }
 
 impl StateSource for OriginState<'_> {
     fn fetch(&self, fetch: StateFetch) -> BoxFuture<'static, Result<Response<Body>, StateError>> {
         let proxy = self.proxy.clone();
-        let host = self.host.to_owned();
-        let (client, secure) = (self.client, self.secure);
-        let (moment, demand) = (self.moment, self.demand);
+        let host = self.visit.host.to_owned();
+        let (client, secure) = (self.visit.client, self.visit.secure);
+        let (moment, demand) = (self.visit.moment, self.visit.demand);
         async move {
             let mut headers = fetch.headers;
             // These are about the page, not about its state.
@@ -60,6 +55,7 @@ impl StateSource for OriginState<'_> {
                 secure,
                 moment,
                 demand,
+                never_store: true,
             };
             Ok(proxy.handle(request, visit).await.map(Body::new))
         }

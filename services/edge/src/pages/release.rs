@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -50,6 +51,8 @@ pub struct SitePages {
     current: watch::Sender<Current>,
     /// Manifests of published releases whose blobs are all on disk, oldest first.
     prepared: Mutex<Vec<(Digest, Arc<Manifest>)>>,
+    /// Releases whose blobs are being fetched.
+    fetching: AtomicUsize,
     /// Rung when a release has been fetched ahead.
     news: Arc<Notify>,
 }
@@ -71,6 +74,7 @@ impl SitePages {
             blobs,
             current: watch::Sender::default(),
             prepared: Mutex::default(),
+            fetching: AtomicUsize::new(0),
             news,
         })
     }
@@ -178,10 +182,11 @@ impl SitePages {
         wanted
     }
 
-    /// Whether a release is coming that is not here yet.
+    /// Whether blobs are on their way, so that it is not known which are wanted.
     #[must_use]
-    pub fn is_coming(&self) -> bool {
-        matches!(&*self.current.borrow(), Current::Coming(_))
+    pub fn is_fetching(&self) -> bool {
+        self.fetching.load(Ordering::Acquire) > 0
+            || matches!(&*self.current.borrow(), Current::Coming(_))
     }
 
     fn is_prepared(&self, release: &Digest) -> bool {
@@ -206,6 +211,7 @@ impl SitePages {
                         still_wanted
                     });
                     tracing::info!(site = %self.name, release = %active.release, "serving a release");
+                    self.keep(active.release).await;
                     return;
                 }
                 Err(error) => {
@@ -217,6 +223,14 @@ impl SitePages {
             if !matches!(&*self.current.borrow(), Current::Coming(a) if *a == active) {
                 return;
             }
+        }
+    }
+
+    /// Fetches the rest of the active release, so that it is served whole while the
+    /// control plane is down.
+    async fn keep(&self, release: Digest) {
+        if let Err(error) = self.fetch(release).await {
+            tracing::warn!(site = %self.name, %error, "cannot fetch all of the active release; pages are fetched when asked for");
         }
     }
 
@@ -245,6 +259,13 @@ impl SitePages {
     }
 
     async fn fetch(&self, release: Digest) -> Result<Arc<Manifest>, LoadError> {
+        self.fetching.fetch_add(1, Ordering::AcqRel);
+        let fetched = self.fetch_all(release).await;
+        self.fetching.fetch_sub(1, Ordering::AcqRel);
+        fetched
+    }
+
+    async fn fetch_all(&self, release: Digest) -> Result<Arc<Manifest>, LoadError> {
         let manifest = self.manifest(release).await?;
         for (digest, size) in manifest.blobs() {
             let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));

@@ -47,6 +47,9 @@ pub struct PageRequest<'a> {
     pub url: &'a PathAndQuery,
     /// The rules of the site.
     pub site: &'a CheckedSite,
+    /// The client has heard of a revision that this edge has not reached: what the
+    /// release holds may be older than what the client knows to exist.
+    pub is_behind: bool,
 }
 
 impl SitePages {
@@ -68,6 +71,7 @@ impl SitePages {
         }
         let path = request.url.path();
         match release.manifest.get(path) {
+            Some(_) if request.is_behind => Some(not_here_yet()),
             Some((_, resource)) if reads(request.method) => {
                 Some(self.resource(&release, resource, request, origin).await)
             }
@@ -432,7 +436,7 @@ fn redirected(status: u16, location: &str) -> Response<Body> {
 fn not_here_yet() -> Response<Body> {
     let mut response = text(
         StatusCode::SERVICE_UNAVAILABLE,
-        "This site has just been updated and is not here yet.\n",
+        "This site has just been updated, and the update is not here yet.\n",
     );
     response
         .headers_mut()

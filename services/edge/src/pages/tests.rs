@@ -173,6 +173,7 @@ impl Fixture {
             headers: &headers,
             url: &PathAndQuery::parse(url).unwrap(),
             site: &self.site,
+            is_behind: false,
         };
         self.pages.serve(request, origin).await
     }
@@ -429,6 +430,35 @@ async fn nothing_older_is_served_while_an_activated_release_is_missing() {
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     fixture.pages.deactivate();
     assert!(fixture.ask(Method::GET, "/", &[], None).await.is_none());
+}
+
+#[tokio::test]
+async fn a_client_that_knows_of_a_newer_release_is_not_given_the_old_one() {
+    let fixture = fixture().await;
+    let request = PageRequest {
+        method: &Method::GET,
+        headers: &HeaderMap::new(),
+        url: &PathAndQuery::parse("/").unwrap(),
+        site: &fixture.site,
+        is_behind: true,
+    };
+    let response = fixture.pages.serve(request, None).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(field(&response, "retry-after"), "1");
+}
+
+#[tokio::test]
+async fn the_active_release_is_kept_whole_even_if_nobody_asks_for_it() {
+    let fixture = fixture().await;
+    fixture.get("/", &[]).await;
+    let blobs = || std::fs::read_dir(fixture._dir.path()).unwrap().count();
+    // Manifest, table of times, and each blob of the three pages.
+    while blobs() < 6 || fixture.pages.is_fetching() {
+        tokio::task::yield_now().await;
+        std::thread::yield_now();
+    }
+    fixture.source.0.lock().clear();
+    assert_eq!(text(fixture.get("/404.html", &[]).await).await, "nothing");
 }
 
 #[tokio::test]
