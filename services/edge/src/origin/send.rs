@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
@@ -141,11 +142,19 @@ impl Origin {
     ) -> Result<Response<Incoming>, Failed> {
         let mut body = request.body;
         let sent = body.when_sent();
+        let mut fields = request.fields;
+        if body.is_empty() {
+            // Fields that announce a body which does not follow would make the origin
+            // take the next request on the connection for it.
+            for about_body in [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT] {
+                fields.remove(about_body);
+            }
+        }
         let mut message = Request::new(body);
         *message.method_mut() = request.method;
         *message.uri_mut() = uri(server, &request.url)?;
         *message.version_mut() = Version::HTTP_11;
-        *message.headers_mut() = request.fields;
+        *message.headers_mut() = fields;
         let upstream = || server.url.to_string();
         tokio::select! {
             answered = server.client.request(message) => match answered {

@@ -46,6 +46,7 @@ async fn an_event_stream_of_the_origin_passes_at_once() {
                 secure: false,
                 moment,
                 demand: Demand::None,
+                never_store: false,
             };
             site.handle(request(method, "/events", &[], Body::empty()), visit)
                 .await
@@ -85,6 +86,7 @@ async fn front(world: &World) -> SocketAddr {
                     secure: false,
                     moment,
                     demand: Demand::None,
+                    never_store: false,
                 };
                 Ok::<_, std::convert::Infallible>(site.handle(request, visit).await)
             }
@@ -157,4 +159,44 @@ async fn an_upgrade_that_the_origin_declines_is_an_ordinary_answer() {
     let asks = [("connection", "upgrade"), ("upgrade", "websocket")];
     let got = world.fetched(get("/ws", &asks), &[], "no").await;
     assert_eq!((got.status, got.body()), (200, "no"));
+}
+
+#[tokio::test]
+async fn fields_of_a_body_that_is_not_forwarded_cannot_smuggle_a_request() {
+    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::new().await;
+    let at = config(&[origin.local_addr().unwrap()], |_| {});
+    world.site.replace_config(at, Revision(1));
+    let smuggled = "GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";
+    let length = smuggled.len().to_string();
+    let announced = [("content-length", &*length), ("expect", "100-continue")];
+    // Forwarded in common, passed on alone, passed on as a HEAD.
+    let alone = [&announced[..], &[("cache-control", "no-store")]].concat();
+    let asks = [
+        request(Method::GET, "/a", &announced, Body::empty()),
+        request(Method::GET, "/b", &alone, Body::empty()),
+        request(Method::HEAD, "/c", &announced, Body::empty()),
+    ];
+    let mut connection = None;
+    for ask in asks {
+        let target = ask.uri().to_string();
+        let waiting = world.begin(ask).await;
+        if connection.is_none() {
+            connection = Some(patiently(origin.accept()).await.unwrap().0);
+        }
+        let inner = connection.as_mut().unwrap();
+        let asked = read_until(inner, "\r\n\r\n").await.to_lowercase();
+        assert!(
+            asked.contains(&format!(" {target} http/1.1\r\n")),
+            "{asked}"
+        );
+        for field in ["content-length", "transfer-encoding", "expect"] {
+            assert!(!asked.contains(&format!("\r\n{field}:")), "{asked}");
+        }
+        inner
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
+        assert_eq!(done(waiting).await.status, 200);
+    }
 }
