@@ -14,7 +14,6 @@ use super::flight::{Flight, FlightKey, Origin, Outcome};
 use super::flights::Seat;
 use super::lookup::Found;
 use super::pass;
-use super::setup::Setup;
 use super::shared_body::{Reader, SharedBody};
 use super::site::{ProxySite, count};
 use super::status::{Forwarded, Status, Why};
@@ -49,7 +48,6 @@ enum Round {
 
 impl ProxySite {
     pub(super) async fn forward(self: Arc<Self>, ask: Ask, mut found: Found) -> Response<Body> {
-        let setup = self.setup();
         self.last_host
             .store(Some(Arc::new((ask.host().clone(), ask.key.port))));
         let mut may_share = !self.shared.is_uncacheable(&ask.key);
@@ -70,7 +68,7 @@ impl ProxySite {
                 key: ask.key.clone(),
                 selection: selection.clone(),
             };
-            match self.take_part(&setup, &ask, &found, key).await {
+            match self.take_part(&ask, &found, key).await {
                 Round::Answered(response) => return response,
                 Round::Again(known) => selection = known.unwrap_or(selection),
                 Round::Alone => may_share = false,
@@ -80,17 +78,11 @@ impl ProxySite {
             key: ask.key.clone(),
             selection,
         };
-        let (_, own) = self.start(&setup, &ask, key, found.copy.clone(), found.is_strict());
+        let (_, own) = self.start(&ask, key, found.copy.clone(), found.is_strict());
         self.wait_for_own(&ask, &found, own).await
     }
 
-    async fn take_part(
-        self: &Arc<Self>,
-        setup: &Arc<Setup>,
-        ask: &Ask,
-        found: &Found,
-        key: FlightKey,
-    ) -> Round {
+    async fn take_part(self: &Arc<Self>, ask: &Ask, found: &Found, key: FlightKey) -> Round {
         let strictly = found.is_strict();
         let now = self.shared.now();
         let may_join = |flight: &Flight| {
@@ -104,9 +96,9 @@ impl ProxySite {
         };
         let seat = self.flights.join_or_start(&key, may_join, || {
             // Stored comes before unlisted: who finds no fetch finds what it has stored.
-            match self.look_again(setup, ask) {
+            match self.look_again(ask) {
                 Some(response) => Err(Box::new(response)),
-                None => Ok(self.start(setup, ask, key.clone(), found.copy.clone(), strictly)),
+                None => Ok(self.start(ask, key.clone(), found.copy.clone(), strictly)),
             }
         });
         match seat {
@@ -195,7 +187,7 @@ impl ProxySite {
     }
 
     /// Refreshes a copy that is used meanwhile.
-    pub(super) fn refresh(self: &Arc<Self>, setup: &Arc<Setup>, ask: &Ask, copy: &Arc<Stored>) {
+    pub(super) fn refresh(self: &Arc<Self>, ask: &Ask, copy: &Arc<Stored>) {
         let key = FlightKey {
             key: ask.key.clone(),
             selection: copy.head.selection.clone(),
@@ -204,7 +196,7 @@ impl ProxySite {
         let now = self.shared.now();
         let is_under_way = |flight: &Flight| now.saturating_since(flight.began) < LOCK_AGE;
         let started: Seat<_, ()> = self.flights.join_or_start(&key, is_under_way, || {
-            Ok(self.start(setup, ask, key.clone(), Some(copy.clone()), false))
+            Ok(self.start(ask, key.clone(), Some(copy.clone()), false))
         });
         drop(started);
     }
@@ -212,7 +204,6 @@ impl ProxySite {
     /// Begins a fetch. It goes on by itself: who has started it may leave.
     fn start(
         self: &Arc<Self>,
-        setup: &Arc<Setup>,
         ask: &Ask,
         key: FlightKey,
         copy: Option<Arc<Stored>>,
@@ -221,6 +212,9 @@ impl ProxySite {
         let (open, moment) = self
             .tags
             .open(|| self.shared.standing.now(), || self.shared.next_serial());
+        // Loaded after the moment was read: a configuration is in force before the position
+        // of its change is reached, so this fetch asks the origin that belongs to its own.
+        let setup = self.setup();
         // Judged anew, now that the fetch's own position is known: what was invalidated
         // up to there is asked about strictly, whatever held when the request arrived.
         let strictly = strictly
@@ -237,7 +231,7 @@ impl ProxySite {
         let (sender, share) = oneshot::channel();
         let errand = Errand {
             site: self.clone(),
-            setup: setup.clone(),
+            setup,
             flight: flight.clone(),
             ask: ask.clone(),
             copy,

@@ -41,6 +41,7 @@ async fn a_waiter_reads_what_has_arrived_before_the_rest_does() {
         secure: false,
         moment: world.standing.now(),
         demand: Demand::None,
+        never_store: false,
     };
     let response = patiently(world.site.handle(get("/a", &[]), visit)).await;
     let mut stream = response.into_body();
@@ -190,4 +191,22 @@ async fn warming_shares_fetches_and_leaves_what_is_fresh() {
     patiently(warming).await.unwrap();
     assert_eq!(done(visitor).await.body(), "warm");
     assert!(world.cached("/cold").await.is_hit());
+}
+
+#[tokio::test]
+async fn who_waited_through_a_change_of_the_origin_asks_the_new_one() {
+    let mut world = World::new().await;
+    let mut other = ScriptedOrigin::start().await;
+    let first = world.get("/a").await;
+    let asked = world.origin.next().await;
+    let second = world.get("/a").await;
+    let at = config(&[other.address], |_| {});
+    world.site.replace_config(at, Revision(world.revision + 1));
+    world.advance();
+    asked.answer(200, &[("cache-control", "no-store")], "old");
+    assert_eq!(done(first).await.body(), "old");
+    other.next().await.answer(200, &[FRESH], "new");
+    assert_eq!(done(second).await.body(), "new");
+    assert!(world.origin.is_idle());
+    assert_eq!(world.cached("/a").await.body(), "new");
 }
