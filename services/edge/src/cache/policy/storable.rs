@@ -71,7 +71,7 @@ pub enum Unstorable {
     /// It answers a request with credentials, and nothing says that others may see it.
     #[error("credentials")]
     Credentials,
-    /// It sets a cookie, and nothing says that others may see it.
+    /// It sets a cookie, which is for one person whatever `Cache-Control` says.
     #[error("set-cookie")]
     SetCookie,
     /// No other request is answered by it.
@@ -112,7 +112,7 @@ pub fn examine(
     if asked.authorization && !(meant_for_all || directives.must_revalidate) {
         return Err(Unstorable::Credentials);
     }
-    if response.contains_key(SET_COOKIE) && !meant_for_all {
+    if response.contains_key(SET_COOKIE) {
         return Err(Unstorable::SetCookie);
     }
     let vary = VaryNames::read(response)?;
@@ -157,6 +157,9 @@ pub fn examine_pushed(
     }
     if directives.private {
         return Err(Unstorable::Private);
+    }
+    if response.contains_key(SET_COOKIE) {
+        return Err(Unstorable::SetCookie);
     }
     let vary = VaryNames::read(response)?;
     let lifetime = Lifetime::Stated(age.saturating_add(fresh_for));
@@ -301,7 +304,12 @@ mod tests {
                 PLAIN,
                 Some(SetCookie),
             ),
-            (200, vec![of("public, max-age=5"), cookie], PLAIN, None),
+            (
+                200,
+                vec![of("public, max-age=5, s-maxage=5"), cookie],
+                PLAIN,
+                Some(SetCookie),
+            ),
             (200, vec![of("max-age=5")], WITH_COOKIE, None),
             (200, vec![(ETAG, "\"a\"")], WITH_COOKIE, Some(Credentials)),
             (200, vec![(ETAG, "\"a\"")], PLAIN, None),
@@ -325,6 +333,22 @@ mod tests {
             let found = examined(status, &lines, asked).err();
             assert_eq!(found, expected, "{status} {lines:?} {asked:?}");
         }
+    }
+
+    #[test]
+    fn a_pushed_response_with_a_cookie_is_not_stored() {
+        let now = Now {
+            boot: BootInstant::default(),
+            wall: SystemTime::UNIX_EPOCH,
+        };
+        let judged = |response: &HeaderMap| {
+            let second = Duration::from_secs(1);
+            examine_pushed(response, second, second, Defaults::default(), now).map(|_| ())
+        };
+        let mut response = HeaderMap::new();
+        assert_eq!(judged(&response), Ok(()));
+        response.insert(SET_COOKIE, "a=b".parse().unwrap());
+        assert_eq!(judged(&response), Err(Unstorable::SetCookie));
     }
 
     #[test]
