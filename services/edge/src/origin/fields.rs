@@ -69,16 +69,35 @@ impl Client<'_> {
 
 /// Removes what is about one connection, that which `Connection` names included.
 pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    remove_named_by_connection(fields);
+    for name in &HOP_BY_HOP {
+        fields.remove(name);
+    }
+}
+
+/// Removes what `Connection` names, but not itself and `Upgrade`. To be called before a
+/// request is looked up: a field that does not reach the origin must not tell one
+/// response from another either.
+pub fn remove_named_by_connection(fields: &mut HeaderMap) {
     let named: Vec<HeaderName> = fields
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .map(str::trim)
+        .filter(|name| !is_about_connection(name))
+        .filter_map(|name| name.parse().ok())
         .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
+    for name in &named {
         fields.remove(name);
     }
+}
+
+/// What nearly every `Connection` says, and what an upgrade needs.
+fn is_about_connection(option: &str) -> bool {
+    ["keep-alive", "close", "upgrade", "connection"]
+        .iter()
+        .any(|known| option.eq_ignore_ascii_case(known))
 }
 
 /// The fields of a request as the origin gets them. `host` is what the site says the

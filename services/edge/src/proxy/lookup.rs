@@ -9,7 +9,6 @@ use tidegate_clock::BootInstant;
 
 use super::answer;
 use super::body::Body;
-use super::setup::Setup;
 use super::site::{ProxySite, count};
 use super::status::{Hit, Status, Why};
 use super::visit::{Ask, Visit, port};
@@ -107,6 +106,13 @@ impl ProxySite {
         if trust == Trust::Refused {
             return Looked::Answer(refused());
         }
+        if visit.never_store {
+            return if self.has_origin() {
+                Looked::Pass(ask(), Why::Bypass)
+            } else {
+                Looked::Nothing
+            };
+        }
         if is_for_the_origin(request) && self.has_origin() {
             return Looked::Pass(ask(), Why::Bypass);
         }
@@ -128,7 +134,7 @@ impl ProxySite {
             if let Some(hit) = hit(judged) {
                 count(&self.counts.hits);
                 if let Hit::Stale(_) = hit {
-                    self.refresh(&setup, &ask(), copy);
+                    self.refresh(&ask(), copy);
                 }
                 return Looked::Answer(used(copy, &parts.method, request, now, hit));
             }
@@ -163,10 +169,11 @@ impl ProxySite {
     }
 
     /// Looks again, when a fetch has ended since the first look.
-    pub(super) fn look_again(&self, setup: &Setup, ask: &Ask) -> Option<Response<Body>> {
+    pub(super) fn look_again(&self, ask: &Ask) -> Option<Response<Body>> {
         let resource = self.shared.storage.peek(&ask.key.as_ref())?;
         let copy = resource.select(&ask.fields)?;
         let now = self.shared.now();
+        let setup = self.borrow_setup();
         let arrival = Arrival {
             moment: ask.moment,
             demand: ask.demand,

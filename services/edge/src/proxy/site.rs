@@ -22,7 +22,7 @@ use super::status::Status;
 use super::visit::Visit;
 use crate::cache::stamp::Stamp;
 use crate::cache::tags::TagTable;
-use crate::origin::fields::is_in_a_loop;
+use crate::origin::fields::{is_in_a_loop, remove_named_by_connection};
 use crate::origin::{BoxError, RequestBody};
 
 /// Keys that a preview looks at.
@@ -229,7 +229,8 @@ impl ProxySite {
         B::Error: Into<BoxError>,
     {
         count(&self.counts.requests);
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        remove_named_by_connection(&mut parts.headers);
         // What the cache answers needs no future of its own; the rest is boxed, so that
         // a hit does not carry its size.
         match self.look(&parts, &visit) {

@@ -28,6 +28,9 @@ pub struct Visit<'a> {
     pub moment: Moment,
     /// What its consistency token comes to.
     pub demand: Demand,
+    /// The response is for this visitor alone, whatever the origin says of it: it is not
+    /// looked up, not stored, and shared with nobody who asks the same.
+    pub never_store: bool,
 }
 
 /// A request that the cache alone cannot answer.

@@ -68,6 +68,7 @@ impl ProxySite {
             secure: true,
             moment: self.shared.standing.now(),
             demand: Demand::None,
+            never_store: false,
         };
         let mut body = self.handle(request, visit).await.into_body();
         // The body is read to its end, so that one that is not stored does not look

@@ -187,6 +187,7 @@ async fn what_is_invalidated_between_the_look_up_and_the_fetch_is_asked_about_st
         secure: false,
         moment: world.standing.now(),
         demand: Demand::None,
+        never_store: false,
     };
     let Looked::Forward(ask, found) = world.site.look(&parts, &visit) else {
         panic!("it is stale");

@@ -305,3 +305,46 @@ async fn a_site_without_an_origin_has_nothing() {
     let mut world = World::with(|config| config.origin = None).await;
     assert_eq!(world.cached("/a").await.status, 404);
 }
+
+#[tokio::test]
+async fn what_is_for_one_visitor_is_neither_looked_up_nor_shared_nor_stored() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[FRESH], "for all").await;
+    let for_one = || get("/a", &[("x-never-store", "1")]);
+    let public = [("cache-control", "public, max-age=600")];
+    let waiting = [world.begin(for_one()).await, world.begin(for_one()).await];
+    for body in ["one", "two"] {
+        world.origin.next().await.answer(200, &public, body);
+    }
+    let mut bodies = Vec::new();
+    for task in waiting {
+        bodies.push(done(task).await.body().to_owned());
+    }
+    bodies.sort();
+    assert_eq!(bodies, ["one", "two"]);
+    assert_eq!(world.cached("/a").await.body(), "for all");
+    let only = get("/b", &[("x-never-store", "1")]);
+    let got = world.fetched(only, &public, "mine").await;
+    assert_eq!(got.body(), "mine");
+    let got = world.fetched(get("/b", &[]), &public, "for all").await;
+    assert_eq!(got.body(), "for all");
+}
+
+#[tokio::test]
+async fn a_field_that_connection_names_selects_no_variant() {
+    let mut world = World::new().await;
+    let answer = [FRESH, ("vary", "accept-language")];
+    let hidden = [
+        ("accept-language", "de"),
+        ("connection", "keep-alive, Accept-Language"),
+    ];
+    let waiting = world.begin(get("/a", &hidden)).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("accept-language"), None);
+    asked.answer(200, &answer, "no language");
+    done(waiting).await;
+    let german = get("/a", &[("accept-language", "de")]);
+    let got = world.fetched(german, &answer, "deutsch").await;
+    assert_eq!(got.body(), "deutsch");
+    assert_eq!(world.cached("/a").await.body(), "no language");
+}
