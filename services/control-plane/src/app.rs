@@ -195,6 +195,9 @@ pub enum RunError {
     /// The admin port failed.
     #[error("admin port: {0}")]
     Admin(#[from] std::io::Error),
+    /// Nothing can be written any more.
+    #[error("the log has stopped after a failed write; what it said before tells why")]
+    LogStopped,
 }
 
 impl App {
@@ -222,7 +225,8 @@ impl App {
     /// ended by the deadline is cut off. The data folder is free afterwards.
     ///
     /// # Errors
-    /// A listener failed.
+    /// A listener failed, or the log has stopped by itself: only a new process can go
+    /// on from what is durable.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
         let context = self.context();
         let Self {
@@ -269,6 +273,11 @@ impl App {
             ended = &mut grpc => {
                 fleet.drain();
                 flatten(ended)
+            }
+            () = log.ended() => {
+                health.drain();
+                fleet.drain();
+                Err(RunError::LogStopped)
             }
         };
         grpc.abort();
@@ -371,5 +380,30 @@ async fn collect(reader: Reader, blobs: Arc<dyn BlobStore>, config: Config) {
             Ok(Err(error)) => tracing::error!(%error, "blobs could not be collected"),
             Err(error) => tracing::error!(%error, "collecting blobs failed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_clock::SystemClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_ends_with_an_error_when_the_log_has_stopped_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::new(folder.path());
+        config.grpc_listen.set_port(0);
+        config.admin_listen.set_port(0);
+        let listeners = Listeners::bind(&config).unwrap();
+        let app = build(config, listeners, Arc::new(SystemClock))
+            .await
+            .unwrap();
+        let log = app.log.clone();
+        let running = tokio::spawn(app.run(CancellationToken::new()));
+        log.stop().await;
+        drop(log);
+        let ended = running.await.unwrap();
+        assert!(matches!(ended, Err(RunError::LogStopped)), "{ended:?}");
     }
 }

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tidegate_clock::{BootInstant, Clock};
 use tidegate_domain::{Epoch, InstanceId, Revision, Term};
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::open::{OpenError, OpenOptions};
 use super::sequencer::{Answer, Job, Sequencer};
@@ -34,6 +35,8 @@ pub struct EmbeddedLog {
     queue: RwLock<Option<SyncSender<Job>>>,
     queue_len: usize,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Set once the writer has ended, however it did.
+    ended: CancellationToken,
 }
 
 impl EmbeddedLog {
@@ -51,9 +54,12 @@ impl EmbeddedLog {
         let shared = sequencer.shared.clone();
         let clock = sequencer.settings.clock.clone();
         let (queue, jobs) = sync_channel(queue_len);
+        let ended = CancellationToken::new();
+        let ending = ended.clone().drop_guard();
         let writer = std::thread::Builder::new()
             .name("tidegate-log".into())
             .spawn(move || {
+                let _ending = ending;
                 if let Err(error) = write_all(&sequencer, &jobs) {
                     tracing::error!(%error, "the log has stopped");
                 }
@@ -65,6 +71,7 @@ impl EmbeddedLog {
             queue: RwLock::new(Some(queue)),
             queue_len,
             writer: Mutex::new(Some(writer)),
+            ended,
         }))
     }
 
@@ -91,6 +98,11 @@ impl EmbeddedLog {
             // A panic of the writer has been reported by its thread.
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;
         }
+    }
+
+    /// Resolves once the writer has ended: nothing can be written from then on.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, ProposeError> {
