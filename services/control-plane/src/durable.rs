@@ -69,7 +69,7 @@ impl FleetStore for Durable {
         let (revision, views) = self.reader.snapshot(|site| sites.contains(site.as_str()));
         Ok(Snapshot {
             revision,
-            sites: views.iter().map(|view| view.to_snapshot()).collect(),
+            sites: Box::new(views.into_iter().map(|view| view.to_snapshot())),
         })
     }
 }

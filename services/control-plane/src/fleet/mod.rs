@@ -51,8 +51,6 @@ use streams::Streams;
 use table::Table;
 use waiters::Waiters;
 
-/// Snapshots sent at once: each is held in memory.
-const SNAPSHOTS_AT_ONCE: usize = 16;
 /// How often instances that are gone are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -64,11 +62,11 @@ pub struct Fleet {
     clock: Arc<dyn Clock>,
     metrics: FleetMetrics,
     inner: Mutex<Inner>,
+    /// Taken before `inner` where both are.
     streams: Mutex<Streams>,
     /// Held while a record of a lease is written or removed.
     lease_writes: tokio::sync::Mutex<()>,
     wait_permits: Arc<Semaphore>,
-    snapshot_turns: Arc<Semaphore>,
     /// Moves when an edge may have got a release's blobs.
     prepared: watch::Sender<u64>,
     drain: CancellationToken,
@@ -103,7 +101,6 @@ impl Fleet {
             streams: Mutex::default(),
             lease_writes: tokio::sync::Mutex::default(),
             wait_permits: Arc::new(Semaphore::new(settings.max_waiters)),
-            snapshot_turns: Arc::new(Semaphore::new(SNAPSHOTS_AT_ONCE)),
             prepared: watch::Sender::new(0),
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -33,7 +33,7 @@ pub trait FleetStore: Send + Sync + 'static {
     /// if need be.
     fn ensure_recent_write(&self, within: Duration) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Sites as of one durable revision.
+    /// Sites as of one durable revision. Answers from memory.
     ///
     /// # Errors
     /// The store failed.
@@ -41,10 +41,10 @@ pub trait FleetStore: Send + Sync + 'static {
 }
 
 /// Sites as of one durable revision.
-#[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The revision.
     pub revision: Revision,
-    /// Those of the sites asked for that there are, by name.
-    pub sites: Vec<v1::SiteSnapshot>,
+    /// Those of the sites asked for that there are, by name. Each is made when it is
+    /// asked for.
+    pub sites: Box<dyn Iterator<Item = v1::SiteSnapshot> + Send>,
 }

@@ -22,7 +22,10 @@ use crate::log::ReadError;
 
 /// Frames that wait for the transport.
 const FRAMES_AHEAD: usize = 2;
-/// Entries read from the log at once.
+/// Entries read from the log at once. Those that do not fit into the batch are read
+/// again, so they are few.
+const STEP_ENTRIES: usize = 16;
+/// Entries that one batch goes through.
 const CHUNK_ENTRIES: usize = 512;
 /// A batch is closed once its events have this many bytes.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -99,12 +102,15 @@ impl Fleet {
         let now = self.clock.boot();
         let (edge, instance) = (subscriber.edge.clone(), subscriber.instance.clone());
         self.inner.lock().table.admit(&edge, &instance, now)?;
-        let opened = self
-            .streams
-            .lock()
-            .open(edge, instance.clone(), subscriber.sites.clone());
-        let follows = Some(subscriber.sites.clone());
-        self.inner.lock().table.set_stream(&instance, follows, now);
+        let opened = {
+            // Held while the table learns of it, so that the table's last word is
+            // always of the stream that is open.
+            let mut streams = self.streams.lock();
+            let opened = streams.open(edge, instance.clone(), subscriber.sites.clone());
+            let follows = Some(subscriber.sites.clone());
+            self.inner.lock().table.set_stream(&instance, follows, now);
+            opened
+        };
         let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
         let stream = Stream {
             fleet: self.clone(),
@@ -114,6 +120,17 @@ impl Fleet {
         };
         self.tasks.spawn(stream.run(subscriber, opened));
         Ok(receiver)
+    }
+
+    /// Closes a stream, unless another one has taken its place.
+    pub(crate) fn close_stream(&self, instance: &InstanceId, id: u64) {
+        let mut streams = self.streams.lock();
+        if streams.close(instance, id) {
+            let now = self.clock.boot();
+            self.inner.lock().table.set_stream(instance, None, now);
+            drop(streams);
+            self.prepared.send_modify(|n| *n = n.wrapping_add(1));
+        }
     }
 
     /// Decides how a stream begins.
@@ -165,13 +182,7 @@ impl Stream {
                 tracing::warn!(edge = %subscriber.edge, instance = %subscriber.instance, reason, "a stream to an edge ended");
             }
         }
-        let closed = self.fleet.streams.lock().close(&subscriber.instance, id);
-        if closed {
-            let now = self.fleet.clock.boot();
-            let inner = &mut *self.fleet.inner.lock();
-            inner.table.set_stream(&subscriber.instance, None, now);
-            self.fleet.prepared.send_modify(|n| *n = n.wrapping_add(1));
-        }
+        self.fleet.close_stream(&subscriber.instance, id);
     }
 
     /// Sends everything until there is a reason to end.
@@ -238,13 +249,12 @@ impl Stream {
     }
 
     async fn send_snapshot(&mut self) -> Result<Revision, End> {
-        // A snapshot is held in memory while it is sent.
-        let _turn = self.fleet.snapshot_turns.clone().acquire_owned().await;
-        let (store, sites) = (self.fleet.store.clone(), self.sites.clone());
-        let snapshot = tokio::task::spawn_blocking(move || store.snapshot(&sites))
-            .await
-            .map_err(|e| End::Broken(e.to_string()))?
+        let snapshot = self
+            .fleet
+            .store
+            .snapshot(&self.sites)
             .map_err(|e| End::Broken(e.to_string()))?;
+        // Each frame is made when its turn comes: a slow reader holds no copy of all.
         for site in snapshot.sites {
             self.send(Frame::SiteSnapshot(site)).await?;
         }
@@ -278,16 +288,21 @@ impl Stream {
             let mut up_to = after;
             let mut bytes = 0;
             let mut events = Vec::new();
-            for entry in log.read(after, head, CHUNK_ENTRIES)? {
-                let wanted = sites.contains(&entry.site);
-                let size = if wanted { entry.event.len() } else { 0 };
-                if !events.is_empty() && bytes + size > CHUNK_BYTES {
+            for _ in 0..CHUNK_ENTRIES / STEP_ENTRIES {
+                if up_to == head {
                     break;
                 }
-                up_to = entry.revision;
-                bytes += size;
-                if wanted {
-                    events.push(entry.event);
+                for entry in log.read(up_to, head, STEP_ENTRIES)? {
+                    let wanted = sites.contains(&entry.site);
+                    let size = if wanted { entry.event.len() } else { 0 };
+                    if !events.is_empty() && bytes + size > CHUNK_BYTES {
+                        return Ok((up_to, events));
+                    }
+                    up_to = entry.revision;
+                    bytes += size;
+                    if wanted {
+                        events.push(entry.event);
+                    }
                 }
             }
             Ok((up_to, events))

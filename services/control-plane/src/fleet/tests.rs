@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -29,6 +29,8 @@ struct ListLog {
     entries: Mutex<Vec<(Term, &'static str)>>,
     floor: Mutex<Revision>,
     head: watch::Sender<Revision>,
+    /// Entries that were read.
+    read: AtomicUsize,
 }
 
 impl ListLog {
@@ -37,6 +39,7 @@ impl ListLog {
             entries: Mutex::default(),
             floor: Mutex::default(),
             head: watch::Sender::new(Revision::ZERO),
+            read: AtomicUsize::default(),
         });
         for _ in 0..head {
             log.append("s");
@@ -103,6 +106,7 @@ impl Log for ListLog {
         let wanted = (after.0 + 1..=up_to.0).take(limit);
         Ok(wanted
             .map(|revision| {
+                self.read.fetch_add(1, Ordering::SeqCst);
                 let (term, site) = entries[usize::try_from(revision).unwrap() - 1];
                 let event = v1::Event {
                     revision,
@@ -167,10 +171,10 @@ impl FleetStore for MemoryStore {
         };
         Ok(Snapshot {
             revision: *self.snapshot_at.lock(),
-            sites: vec![v1::SiteSnapshot {
+            sites: Box::new(std::iter::once(v1::SiteSnapshot {
                 site: Some(site),
                 ..v1::SiteSnapshot::default()
-            }],
+            })),
         })
     }
 }
@@ -246,11 +250,20 @@ impl Rig {
     }
 
     fn subscribe(&self, sites: &[&str], cursor: Option<Cursor>) -> mpsc::Receiver<Frame> {
+        self.subscribe_as("i", sites, cursor)
+    }
+
+    fn subscribe_as(
+        &self,
+        instance: &str,
+        sites: &[&str],
+        cursor: Option<Cursor>,
+    ) -> mpsc::Receiver<Frame> {
         let sites = sites.iter().map(|s| SiteName::parse(s).unwrap());
         self.fleet
             .subscribe(Subscriber {
                 edge: EdgeId::parse("e").unwrap(),
-                instance: InstanceId::parse("i").unwrap(),
+                instance: InstanceId::parse(instance).unwrap(),
                 sites: SiteSet::of(sites),
                 cursor,
             })
@@ -566,4 +579,49 @@ async fn a_reader_that_takes_nothing_loses_its_stream() {
     tokio::time::sleep(SECOND * 11).await;
     assert!(!rig.fleet.edges()[0].connected);
     drop(frames);
+}
+
+#[tokio::test(start_paused = true)]
+async fn edges_that_take_nothing_keep_no_other_from_its_snapshot() {
+    let rig = Rig::new(3);
+    *rig.store.snapshot_at.lock() = Revision(3);
+    let slow: Vec<_> = (0..64)
+        .map(|n| rig.subscribe_as(&format!("slow-{n}"), &[], None))
+        .collect();
+    tokio::task::yield_now().await;
+    let mut quick = rig.subscribe_as("quick", &[], None);
+    let snapshot = async {
+        loop {
+            if let Frame::SnapshotEnd(_) = quick.recv().await.unwrap() {
+                return;
+            }
+        }
+    };
+    // Shorter than what a reader that takes nothing is given.
+    tokio::time::timeout(SECOND, snapshot).await.unwrap();
+    drop(slow);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_reads_little_more_than_it_sends() {
+    const ENTRIES: usize = 64;
+    let log = ListLog::new(0);
+    // Five of them fill a batch.
+    let site: &'static str = Box::leak("x".repeat(200 << 10).into_boxed_str());
+    for _ in 0..ENTRIES {
+        log.append(site);
+    }
+    let rig = Rig::with(log, Arc::default(), FleetSettings::default());
+    let mut frames = rig.subscribe(&[], Some(rig.log.cursor(0)));
+    let (mut sent, mut batches) = (0, 0);
+    while sent < ENTRIES {
+        if let Frame::Batch(batch) = frames.recv().await.unwrap() {
+            let bytes: usize = batch.events.iter().map(Bytes::len).sum();
+            assert!(bytes <= 1 << 20, "{bytes}");
+            sent += batch.events.len();
+            batches += 1;
+        }
+    }
+    let read = rig.log.read.load(Ordering::SeqCst);
+    assert!(read <= ENTRIES + batches * 16, "{read} in {batches}");
 }
