@@ -19,6 +19,10 @@ use super::overlay::Overlay;
 use super::store::{Direction, KeyRange, StoreError, View};
 use super::tables;
 
+/// Keys that are visited to find what one invalidation hits. What would visit more
+/// hits all entries: one too many is allowed, holding the log up is not.
+const MAX_VISITED: usize = 100_000;
+
 /// The site's entries as a whole.
 pub(crate) fn totals(
     view: &dyn View,
@@ -114,7 +118,10 @@ pub(crate) fn invalidate(
     if hit_everything(cx.overlay, site, patterns)? {
         return raise_floor(cx, site, mode);
     }
-    for id in select(cx.overlay, site, patterns)? {
+    let Some(selected) = select(cx.overlay, site, patterns)? else {
+        return raise_floor(cx, site, mode);
+    };
+    for id in selected {
         let Some(mut record) = get(cx.overlay, site, &id)? else {
             continue;
         };
@@ -205,14 +212,15 @@ fn pattern(text: &str) -> TagPattern {
     TagPattern::parse(text).unwrap_or_else(|_| TagPattern::everything())
 }
 
-/// The entries that carry a matching tag.
+/// The entries that carry a matching tag; `None` if finding them takes too long.
 pub(crate) fn select(
     view: &dyn View,
     site: &SiteName,
     patterns: &[TagPattern],
-) -> Result<BTreeSet<EntryId>, StoreError> {
+) -> Result<Option<BTreeSet<EntryId>>, StoreError> {
     let all = keys::entry_tags(site);
     let mut found = BTreeSet::new();
+    let mut left = MAX_VISITED;
     for pattern in patterns {
         let mut prefix = all.clone();
         prefix.extend_from_slice(pattern.literal_prefix().as_bytes());
@@ -220,7 +228,13 @@ pub(crate) fn select(
             prefix.push(0);
         }
         let range = KeyRange::prefix(prefix);
+        let mut too_many = false;
         tables::each(view, range, Direction::Forward, |(key, _)| {
+            too_many = left == 0;
+            if too_many {
+                return Ok(false);
+            }
+            left -= 1;
             let damaged = || StoreError::damaged(key, "the key names no tag and entry");
             let rest = key.get(all.len()..).ok_or_else(damaged)?;
             let end = rest.iter().position(|b| *b == 0).ok_or_else(damaged)?;
@@ -230,8 +244,11 @@ pub(crate) fn select(
             }
             Ok(true)
         })?;
+        if too_many {
+            return Ok(None);
+        }
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 /// All tags of an entry.

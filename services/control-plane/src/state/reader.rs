@@ -240,8 +240,11 @@ impl Reader {
         if totals.entries == 0 || entry_index::hit_everything(store, site, patterns)? {
             return Ok(totals.entries);
         }
+        let Some(selected) = entry_index::select(store, site, patterns)? else {
+            return Ok(totals.entries);
+        };
         let mut live = 0;
-        for id in entry_index::select(store, site, patterns)? {
+        for id in selected {
             let record = entry_index::get(store, site, &id)?;
             live += u64::from(record.is_some_and(|r| r.revision >= totals.floor));
         }

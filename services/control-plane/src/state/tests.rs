@@ -430,6 +430,40 @@ fn a_url_too_long_for_a_tag_is_hit_by_whatever_its_beginning_matches() {
 }
 
 #[test]
+fn an_invalidation_that_would_visit_too_much_hits_everything() {
+    let mut bench = Bench::with_site();
+    for n in 0..110 {
+        let head = as_of(bench.head());
+        bench.apply(push("dev", entry(&format!("/{n}"), &["t"], &[]), head));
+    }
+    // Each visits the 220 tags.
+    let misses: Vec<_> = (0..1_000).map(|n| format!("*miss{n}")).collect();
+    let misses: Vec<_> = misses.iter().map(String::as_str).collect();
+    let counted = |bench: &Bench, misses: &[&str]| {
+        let reader = bench.reader();
+        reader
+            .entries_matching(&site("dev"), &patterns(misses))
+            .unwrap()
+    };
+    let freshness = |bench: &Bench| {
+        let found = bench
+            .reader()
+            .lookup_entry(&site("dev"), &url("/7"), &[], bench.time);
+        found.unwrap().map(|found| found.freshness)
+    };
+    let few = &misses[..400];
+    assert_eq!(counted(&bench, few), 0);
+    bench.apply(invalidate("dev", few, Mode::Hard));
+    assert_eq!(freshness(&bench), Some(Freshness::Fresh));
+    assert_eq!(counted(&bench, &misses), 110);
+    bench.apply(invalidate("dev", &misses, Mode::Soft));
+    assert_eq!(freshness(&bench), Some(Freshness::Stale));
+    bench.apply(invalidate("dev", &misses, Mode::Hard));
+    assert_eq!(freshness(&bench), None);
+    check_entries(&*bench.store, &site("dev"));
+}
+
+#[test]
 fn a_literal_pattern_hits_however_long_it_is() {
     let tag = format!("item:{}", "x".repeat(240));
     let whole = format!("/{}", "u".repeat(245));
