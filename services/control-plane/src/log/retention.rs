@@ -14,8 +14,11 @@ use crate::state::{
 
 /// Records that one step removes of each kind.
 const STEP: usize = 1_000;
-/// Records that are looked at in one go; most often none of them is too old.
+/// Records that are looked at in one go, once the very first was too old. Most often
+/// that is not, and nothing more is read.
 const FRONT: usize = 16;
+/// Sites whose audit records one step looks at; the next step goes on behind them.
+const SITES: usize = 16;
 /// How much longer an idempotency record stays than it counts, because the commands
 /// that it is for bring their own time.
 const IDEMPOTENCY_SLACK: Duration = Duration::from_secs(3_600);
@@ -148,22 +151,34 @@ impl Sequencer {
         };
         let mut left = STEP;
         let mut floor = tables::floor(overlay, keys::AUDIT_FLOOR)?;
-        for table in [keys::AUDIT, keys::AUDIT_PUSH] {
-            let mut sites = KeyRange::prefix(table);
-            while left > 0 {
+        let mut turns = self.audit_turns.lock();
+        for (table, turn) in [keys::AUDIT, keys::AUDIT_PUSH].into_iter().zip(&mut *turns) {
+            let mut is_old = |key: &[u8], value: &[u8]| {
+                let record: storage::AuditRecord = tables::decode(key, value)?;
+                let old = time_from_wire(record.time.as_ref()) < oldest_kept;
+                if old && table == keys::AUDIT {
+                    floor = floor.max(tables::number_of(key)?);
+                }
+                Ok::<_, StoreError>(old)
+            };
+            for _ in 0..SITES {
+                let mut sites = KeyRange::prefix(table);
+                sites.start = sites.start.max(std::mem::take(turn));
                 let first = overlay.scan(&sites, 1, Direction::Forward)?;
-                let Some((key, _)) = first.first() else { break };
+                // Behind the last site it begins with the first, in the next step.
+                let Some((key, value)) = first.first() else {
+                    break;
+                };
                 let range = KeyRange::prefix(site_prefix(table, key)?);
-                left -= remove_front(overlay, &range, left, |_, key, value| {
-                    let record: storage::AuditRecord = tables::decode(key, value)?;
-                    let old = time_from_wire(record.time.as_ref()) < oldest_kept;
-                    if old && table == keys::AUDIT {
-                        floor = floor.max(tables::number_of(key)?);
-                    }
-                    Ok(old)
-                })?;
-                let Some(end) = range.end else { break };
-                sites.start = end;
+                if is_old(key, value)? {
+                    left -=
+                        remove_front(overlay, &range, left, |_, key, value| is_old(key, value))?;
+                }
+                if left == 0 {
+                    *turn = range.start;
+                    break;
+                }
+                *turn = range.end.unwrap_or_default();
             }
         }
         if left < STEP {
@@ -195,7 +210,8 @@ fn remove_front(
     let mut range = range.clone();
     let mut removed = 0;
     while removed < limit {
-        let size = FRONT.min(limit - removed);
+        let size = if removed == 0 { 1 } else { FRONT };
+        let size = size.min(limit - removed);
         let front = overlay.scan(&range, size, Direction::Forward)?;
         for (key, value) in &front {
             if !is_old(overlay, key, value)? {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prost::Message as _;
 use tidegate_domain::{Epoch, InstanceId, Revision, SiteName, Term};
 use tidegate_proto::storage::v1 as storage;
@@ -56,6 +57,8 @@ impl Reply {
 pub(crate) struct Sequencer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) settings: LogSettings,
+    /// Where the next look at audit records begins, in either table of them.
+    pub(crate) audit_turns: Mutex<[Vec<u8>; 2]>,
     state: State,
 }
 
@@ -99,6 +102,7 @@ impl Sequencer {
             state: State::new(epoch, term, settings.rules()),
             shared: Arc::new(shared),
             settings,
+            audit_turns: Mutex::default(),
         };
         sequencer.begin(term, meta.is_none()).map_err(failed)?;
         Ok(sequencer)

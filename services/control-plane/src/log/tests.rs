@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
@@ -652,6 +653,73 @@ async fn idempotency_records_and_the_audit_trail_have_an_end() {
     assert_eq!((trail("a"), trail("b")), (1, 0));
     let read = log.cursor_at(Revision(5), SiteFilter::ALL);
     assert!(read.is_none(), "a week old");
+}
+
+/// Counts the audit records that are read.
+struct Counting {
+    store: MemoryStore,
+    audits: AtomicUsize,
+}
+
+impl View for Counting {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn scan(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Vec<Pair>, StoreError> {
+        let found = self.store.scan(range, limit, direction)?;
+        let audits = found.iter().filter(|(key, _)| key.starts_with(b"audit"));
+        self.audits.fetch_add(audits.count(), Ordering::Relaxed);
+        Ok(found)
+    }
+}
+
+impl Store for Counting {
+    fn commit(&self, writes: &WriteSet) -> Result<(), StoreError> {
+        self.store.commit(writes)
+    }
+}
+
+#[tokio::test]
+async fn looking_for_old_audit_records_reads_few_of_them() {
+    let clock = Arc::new(ManualClock::default());
+    let store = Arc::new(Counting {
+        store: MemoryStore::new(),
+        audits: AtomicUsize::new(0),
+    });
+    let log = InlineLog::open_on(store.clone(), settings(clock.clone())).unwrap();
+    for n in 0..40 {
+        let name = format!("s{n}");
+        propose_at(&log, &clock, put_site(&name, &[&format!("{name}.example")])).await;
+        for _ in 0..20 {
+            propose_at(&log, &clock, invalidate(&name, &["x"], Mode::Hard)).await;
+        }
+    }
+    let all = || {
+        let range = KeyRange::prefix(keys::AUDIT);
+        let found = store.store.scan(&range, usize::MAX, Direction::Forward);
+        found.unwrap().len()
+    };
+    store.audits.store(0, Ordering::Relaxed);
+    log.maintain().unwrap();
+    assert_eq!(store.audits.load(Ordering::Relaxed), 16, "one of a site");
+    assert_eq!(all(), 800);
+    clock.advance(31 * 24 * HOUR);
+    propose_at(&log, &clock, invalidate("s7", &["x"], Mode::Hard)).await;
+    let mut rounds = 0;
+    while all() > 1 {
+        log.maintain().unwrap();
+        rounds += 1;
+        assert!(rounds < 6, "every site has its turn");
+    }
+    let page = PageRequest::parse(0, "").unwrap();
+    let trail = log.reader().audit(&site("s7"), &page).unwrap();
+    assert_eq!(trail.items.len(), 1, "what is young stays");
 }
 
 #[tokio::test]
