@@ -28,6 +28,9 @@ use crate::standing::Standing;
 /// How often blobs that no release needs are removed.
 const BLOB_SWEEP: Duration = Duration::from_secs(600);
 
+/// How often readiness is looked at.
+const READINESS_EVERY: Duration = Duration::from_millis(100);
+
 /// The condition of readiness.
 const SNAPSHOT: &str = "snapshot";
 
@@ -278,17 +281,23 @@ async fn remove_unwanted_blobs(sites: &Arc<Sites>) {
     }
 }
 
+/// Ready once there is a snapshot; an edge without a lease stays ready and says so.
 async fn report_readiness(health: Health, standing: Arc<Standing>, stop: CancellationToken) {
-    let mut position = standing.watch();
-    let waiting = "no snapshot has come from the control plane yet";
-    health.set_ready(SNAPSHOT, Err(waiting.to_owned()));
-    tokio::select! {
-        () = stop.cancelled() => {}
-        adopted = position.wait_for(Option::is_some) => {
-            if adopted.is_ok() {
-                health.set_ready(SNAPSHOT, Ok(()));
-            }
+    let mut look = tokio::time::interval(READINESS_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = look.tick() => {}
         }
+        if standing.position().is_some() {
+            health.set_ready(SNAPSHOT, Ok(()));
+        } else if !health.readiness().is_ready() {
+            let waiting = "no snapshot has come from the control plane yet";
+            health.set_ready(SNAPSHOT, Err(waiting.to_owned()));
+        }
+        let fenced = "none: everything is revalidated with the origin before it is used";
+        let note = (!standing.now().leased()).then(|| fenced.to_owned());
+        health.note("lease", note);
     }
 }
 

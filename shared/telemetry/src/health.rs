@@ -19,6 +19,7 @@ pub struct Health {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
     conditions: BTreeMap<&'static str, Result<(), String>>,
+    notes: BTreeMap<&'static str, String>,
     draining: bool,
 }
 
@@ -28,6 +29,7 @@ impl Health {
         let starting = || Err("starting".to_owned());
         let readiness = Readiness {
             conditions: conditions.iter().map(|name| (*name, starting())).collect(),
+            notes: BTreeMap::new(),
             draining: false,
         };
         Self {
@@ -40,6 +42,18 @@ impl Health {
         self.readiness.send_if_modified(|readiness| {
             let changed = readiness.conditions.get(name) != Some(&met);
             readiness.conditions.insert(name, met);
+            changed
+        });
+    }
+
+    /// Says what is worth knowing although it does not make the service unready; `None` takes it back.
+    pub fn note(&self, name: &'static str, note: Option<String>) {
+        self.readiness.send_if_modified(|readiness| {
+            let changed = readiness.notes.get(name) != note.as_ref();
+            match note {
+                Some(note) => readiness.notes.insert(name, note),
+                None => readiness.notes.remove(name),
+            };
             changed
         });
     }
@@ -80,15 +94,17 @@ impl Readiness {
     }
 }
 
-/// `ready`, or a line for each condition that is not met.
+/// `ready` or `not ready`, then a line for each condition that is not met and for each note.
 impl fmt::Display for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_ready() {
-            return f.write_str("ready");
-        }
-        f.write_str("not ready")?;
-        for (name, reason) in self.unmet() {
-            write!(f, "\n{name}: {reason}")?;
+        f.write_str(if self.is_ready() {
+            "ready"
+        } else {
+            "not ready"
+        })?;
+        let notes = self.notes.iter().map(|(name, note)| (*name, note.as_str()));
+        for (name, text) in self.unmet().chain(notes) {
+            write!(f, "\n{name}: {text}")?;
         }
         Ok(())
     }
@@ -114,6 +130,16 @@ mod tests {
             health.readiness().to_string(),
             "not ready\nlog: the disk is full"
         );
+    }
+
+    #[test]
+    fn a_note_is_told_and_changes_nothing() {
+        let health = Health::new(&[]);
+        health.note("lease", Some("none".to_owned()));
+        assert_eq!(health.readiness().to_string(), "ready\nlease: none");
+        assert!(health.readiness().is_ready());
+        health.note("lease", None);
+        assert_eq!(health.readiness().to_string(), "ready");
     }
 
     #[test]
