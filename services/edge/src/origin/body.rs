@@ -18,9 +18,48 @@ use super::upstream::InFlight;
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Most bytes of the body of a request.
+const MAX_REQUEST_BYTES: u64 = 64 << 20;
+/// For how long a client may be silent in the midst of its body.
+const REQUEST_SILENCE: Duration = Duration::from_secs(30);
+
+/// What a client may do with a body, which keeps a place among the requests in flight
+/// for as long as it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyLimits {
+    /// Most bytes.
+    pub max_bytes: u64,
+    /// Longest time from one piece to the next. Only the client's time counts, not that
+    /// of an origin that is slow to read.
+    pub silence: Duration,
+}
+
+impl Default for BodyLimits {
+    fn default() -> Self {
+        Self {
+            max_bytes: MAX_REQUEST_BYTES,
+            silence: REQUEST_SILENCE,
+        }
+    }
+}
+
+/// Which limit a client's body has broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum BodyFault {
+    #[error("the request's body is too large")]
+    TooLarge,
+    #[error("the client was silent for too long in the midst of its body")]
+    Silent,
+}
+
 /// The body of a request to the origin.
 pub struct RequestBody {
     inner: Option<UnsyncBoxBody<Bytes, BoxError>>,
+    limits: BodyLimits,
+    /// Bytes handed on.
+    passed: u64,
+    /// Runs while the client is waited for.
+    patience: Option<Pin<Box<Sleep>>>,
     /// Dropped when the last byte was handed on.
     sent: Option<oneshot::Sender<()>>,
 }
@@ -31,12 +70,15 @@ impl RequestBody {
     pub fn empty() -> Self {
         Self {
             inner: None,
+            limits: BodyLimits::default(),
+            passed: 0,
+            patience: None,
             sent: None,
         }
     }
 
     /// The body of a client's request.
-    pub fn new<B>(body: B) -> Self
+    pub fn new<B>(body: B, limits: BodyLimits) -> Self
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -46,8 +88,34 @@ impl RequestBody {
         }
         Self {
             inner: Some(body.map_err(Into::into).boxed_unsync()),
-            sent: None,
+            limits,
+            ..Self::empty()
         }
+    }
+
+    /// Whether more is announced than is allowed.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.size_hint().lower() > self.limits.max_bytes
+    }
+
+    /// Counts what passes.
+    fn pass(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyFault> {
+        self.patience = None;
+        let len = frame.data_ref().map_or(0, Bytes::len);
+        self.passed = self.passed.saturating_add(len as u64);
+        if self.passed > self.limits.max_bytes {
+            return Err(BodyFault::TooLarge);
+        }
+        Ok(())
+    }
+
+    /// Waits with the client, up to a limit.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<BodyFault> {
+        let silence = self.limits.silence;
+        let patience = self
+            .patience
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(silence)));
+        patience.as_mut().poll(cx).map(|()| BodyFault::Silent)
     }
 
     /// Whether there is none.
@@ -79,10 +147,17 @@ impl Body for RequestBody {
             let Some(inner) = &mut self.inner else {
                 return Poll::Ready(None);
             };
-            match ready!(Pin::new(inner).poll_frame(cx)) {
+            let Poll::Ready(next) = Pin::new(inner).poll_frame(cx) else {
+                let fault = ready!(self.poll_patience(cx));
+                return Poll::Ready(Some(Err(fault.into())));
+            };
+            match next {
                 // Trailers go no further: nothing says that they may be merged.
                 Some(Ok(frame)) if !frame.is_data() => {}
                 Some(Ok(frame)) => {
+                    if let Err(fault) = self.pass(&frame) {
+                        return Poll::Ready(Some(Err(fault.into())));
+                    }
                     if self.is_end_stream() {
                         self.sent = None;
                     }

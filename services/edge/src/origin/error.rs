@@ -38,6 +38,12 @@ pub enum OriginError {
     /// The client broke off its request.
     #[error("the request's body broke off")]
     RequestBroken,
+    /// The client's body is larger than is allowed.
+    #[error("the request's body is too large")]
+    RequestTooLarge,
+    /// The client did not go on with its body.
+    #[error("the client was silent for too long in the midst of its body")]
+    RequestSilent,
 }
 
 impl OriginError {
@@ -48,6 +54,8 @@ impl OriginError {
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestBroken => StatusCode::BAD_REQUEST,
+            Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestSilent => StatusCode::REQUEST_TIMEOUT,
             Self::Misconfigured(_) | Self::Connect { .. } | Self::Broken { .. } => {
                 StatusCode::BAD_GATEWAY
             }
@@ -65,6 +73,8 @@ impl OriginError {
             Self::FirstByteTimeout(_) => "origin-timeout",
             Self::Broken { .. } => "origin-broken",
             Self::RequestBroken => "request-broken",
+            Self::RequestTooLarge => "request-too-large",
+            Self::RequestSilent => "request-timeout",
         }
     }
 }

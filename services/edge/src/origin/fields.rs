@@ -147,6 +147,18 @@ pub fn is_in_a_loop(request: &HeaderMap) -> bool {
     visits >= MAX_VISITS
 }
 
+/// Whether the end of the body is told by its last transfer coding (RFC 9112,
+/// section 6.3); with any other one last it is the end of the connection.
+#[must_use]
+pub fn is_chunked(fields: &HeaderMap) -> bool {
+    fields
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .next_back()
+        .and_then(|value| value.to_str().ok()?.rsplit(',').next())
+        .is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked"))
+}
+
 /// The protocol a request wants to switch to, if it says so in the form that HTTP/1.1
 /// asks for (RFC 9110, section 7.8).
 #[must_use]

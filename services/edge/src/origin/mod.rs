@@ -10,6 +10,6 @@ pub mod fields;
 mod send;
 mod upstream;
 
-pub use body::{BoxError, OriginBody, RequestBody};
+pub use body::{BodyLimits, BoxError, OriginBody, RequestBody};
 pub use error::OriginError;
 pub use send::{Origin, OriginRequest};

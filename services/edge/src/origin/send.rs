@@ -14,7 +14,7 @@ use tidegate_domain::PathAndQuery;
 use tidegate_domain::site::{CheckedSite, Scheme};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::body::{OriginBody, Place, RequestBody};
+use super::body::{BodyFault, OriginBody, Place, RequestBody};
 use super::connect::{TooSlow, Used};
 use super::error::OriginError;
 use super::upstream::{Server, by_load};
@@ -92,6 +92,9 @@ impl Origin {
     /// # Errors
     /// Why there is no response.
     pub async fn send(&self, request: OriginRequest) -> Result<Response<OriginBody>, OriginError> {
+        if request.body.is_too_large() {
+            return Err(OriginError::RequestTooLarge);
+        }
         let site_place = self
             .places
             .clone()
@@ -158,7 +161,11 @@ impl Origin {
         let upstream = || server.url.to_string();
         tokio::select! {
             answered = server.client.request(message) => match answered {
-                Ok(response) => {
+                Ok(mut response) => {
+                    // RFC 9112, section 6.3: it says nothing about the length then.
+                    if response.headers().contains_key(TRANSFER_ENCODING) {
+                        response.headers_mut().remove(CONTENT_LENGTH);
+                    }
                     if let Some(used) = response.extensions().get::<Used>() {
                         used.set();
                     }
@@ -229,7 +236,7 @@ impl Failed {
             .source()
             .and_then(|e| e.downcast_ref::<hyper::Error>());
         let error = if hyper.is_some_and(|e| e.is_user()) {
-            OriginError::RequestBroken
+            broken_request(error)
         } else {
             let cause = causes(error);
             OriginError::Broken { upstream, cause }
@@ -242,6 +249,19 @@ impl OriginError {
     fn is_connect(&self) -> bool {
         matches!(self, Self::Connect { .. } | Self::ConnectTimeout(_))
     }
+}
+
+/// What the client has done wrong with its body.
+fn broken_request(error: &ClientError) -> OriginError {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        match error.downcast_ref::<BodyFault>() {
+            Some(BodyFault::TooLarge) => return OriginError::RequestTooLarge,
+            Some(BodyFault::Silent) => return OriginError::RequestSilent,
+            None => cause = error.source(),
+        }
+    }
+    OriginError::RequestBroken
 }
 
 fn is_too_slow(error: &ClientError) -> bool {
@@ -297,5 +317,81 @@ impl Repeatable {
             fields: self.fields.clone(),
             body: RequestBody::empty(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use tidegate_domain::site::SiteConfig;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    use crate::origin::{BodyLimits, BoxError};
+
+    const LIMITS: BodyLimits = BodyLimits {
+        max_bytes: 8,
+        silence: Duration::from_millis(20),
+    };
+
+    /// An origin of one place whose server takes everything and says nothing.
+    async fn listening() -> Origin {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut bytes = [0; 1024];
+                    while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
+                });
+            }
+        });
+        let config: SiteConfig = serde_json::from_value(serde_json::json!({
+            "hosts": ["www.example.com"],
+            "origin": { "upstreams": [{ "url": url }], "max_in_flight": 1 },
+        }))
+        .unwrap();
+        Origin::new(&config.check().unwrap()).unwrap().unwrap()
+    }
+
+    fn post(body: RequestBody) -> OriginRequest {
+        OriginRequest {
+            method: Method::POST,
+            url: PathAndQuery::parse("/").unwrap(),
+            fields: HeaderMap::new(),
+            body,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_breaks_a_limit_of_its_body_loses_its_place() {
+        type Piece = Result<Frame<Bytes>, BoxError>;
+        let origin = listening().await;
+        for (pieces, expected) in [
+            (1, OriginError::RequestSilent),
+            (3, OriginError::RequestTooLarge),
+        ] {
+            // A sender that stays keeps the body open.
+            let (sender, receiver) = mpsc::channel::<Piece>(4);
+            for _ in 0..pieces {
+                let piece = Frame::data(Bytes::from_static(b"abcd"));
+                sender.try_send(Ok(piece)).unwrap();
+            }
+            let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+            let body = RequestBody::new(StreamBody::new(stream), LIMITS);
+            let sent = tokio::time::timeout(Duration::from_secs(20), origin.send(post(body)));
+            let error = sent.await.expect("it is given up").err();
+            assert_eq!(error, Some(expected));
+            assert_eq!(origin.places.available_permits(), 1);
+        }
+        let announced = http_body_util::Full::new(Bytes::from_static(b"123456789"));
+        let body = RequestBody::new(announced, LIMITS);
+        let error = origin.send(post(body)).await.err();
+        assert_eq!(error, Some(OriginError::RequestTooLarge));
     }
 }

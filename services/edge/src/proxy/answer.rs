@@ -108,6 +108,8 @@ pub(super) fn failed(error: &OriginError, cache_status: Status) -> Response<Body
     let words = match status {
         StatusCode::SERVICE_UNAVAILABLE => "The site is busy. Try again in a moment.\n",
         StatusCode::GATEWAY_TIMEOUT => "The site's origin did not answer in time.\n",
+        StatusCode::PAYLOAD_TOO_LARGE => "The request's body is too large.\n",
+        StatusCode::REQUEST_TIMEOUT => "The request's body did not arrive in time.\n",
         StatusCode::BAD_REQUEST => "The request's body broke off.\n",
         _ => "The site's origin cannot be reached.\n",
     };
