@@ -128,9 +128,10 @@ impl Errand {
         }
     }
 
-    fn fail(self, error: OriginError) {
+    fn fail(&self, error: OriginError) {
         count(&self.site.counts.failed);
-        tracing::warn!(site = %self.site.name, %error, "the origin did not answer");
+        self.site.warn_of_origin(&error);
+        self.site.remember_failure(&self.ask.key);
         self.flight.publish(Outcome::Failed(Arc::new(error)));
     }
 
@@ -188,8 +189,7 @@ impl Errand {
                 Err(_) => match self.ask_origin(HeaderMap::new()).await {
                     Ok(whole) => (response, delay) = whole,
                     Err(error) => {
-                        count(&self.site.counts.failed);
-                        self.flight.publish(Outcome::Failed(Arc::new(error)));
+                        self.fail(error);
                         return None;
                     }
                 },
@@ -369,6 +369,9 @@ impl Errand {
             self.site.shared.storage.remove(&self.ask.key);
         }
         let status = response.status();
+        if status.is_server_error() {
+            self.site.remember_failure(&self.ask.key);
+        }
         pass::dress(&self.setup, response.headers_mut());
         if let Some(share) = self.share.take() {
             // If the one who started it has left, the response is dropped, which ends the
@@ -400,6 +403,7 @@ impl Errand {
                 }
                 Some(Err(error)) => {
                     tracing::warn!(site = %self.site.name, %error, "a response broke off");
+                    self.site.remember_failure(&self.ask.key);
                     return shared.end(Err(error.to_string().into()));
                 }
                 None => break,
@@ -443,8 +447,10 @@ impl Drop for Listing {
 /// Whether the end of the body is told by the message (RFC 9112, section 6.3).
 fn is_framed(response: &Response<OriginBody>) -> bool {
     response.version() >= Version::HTTP_2
-        || response.headers().contains_key(CONTENT_LENGTH)
-        || response.headers().contains_key(TRANSFER_ENCODING)
+        || match response.headers().contains_key(TRANSFER_ENCODING) {
+            true => fields::is_chunked(response.headers()),
+            false => response.headers().contains_key(CONTENT_LENGTH),
+        }
         || matches!(
             response.status(),
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED

@@ -188,6 +188,9 @@ impl ProxySite {
 
     /// Refreshes a copy that is used meanwhile.
     pub(super) fn refresh(self: &Arc<Self>, ask: &Ask, copy: &Arc<Stored>) {
+        if self.has_just_failed(&ask.key) {
+            return;
+        }
         let key = FlightKey {
             key: ask.key.clone(),
             selection: copy.head.selection.clone(),

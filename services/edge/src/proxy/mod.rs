@@ -6,12 +6,14 @@
 //! - `forward`: what it cannot: join a fetch that is under way or start one.
 //! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it.
 //! - `fetch`: the fetch itself, from the request to the origin to the stored copy.
+//! - `failures`: what keeps an origin that is down from being asked at the rate of hits.
 //! - `pass`: what is passed on as it comes: other methods, upgrades, ranges.
 //! - `answer`, `status`: how a response leaves.
 
 mod answer;
 mod body;
 mod entries;
+mod failures;
 mod fetch;
 mod flight;
 mod flights;

@@ -107,8 +107,12 @@ impl ProxySite {
     }
 
     fn not_passed(&self, error: &OriginError, why: Why) -> Response<Body> {
-        count(&self.counts.failed);
-        tracing::warn!(site = %self.name, %error, "the origin did not answer");
+        if error.status().is_client_error() {
+            tracing::debug!(site = %self.name, %error, "a request was given up");
+        } else {
+            count(&self.counts.failed);
+            self.warn_of_origin(error);
+        }
         let mut said = Forwarded::because(why);
         said.detail = Some(error.reason());
         answer::failed(error, Status::Forwarded(said))

@@ -14,6 +14,7 @@ use tidegate_domain::{Mode, Revision, SiteName, TagPattern};
 use super::answer;
 use super::body::Body;
 use super::entries::EntrySource;
+use super::failures::Failures;
 use super::flights::Flights;
 use super::lookup::Looked;
 use super::setup::Setup;
@@ -23,7 +24,7 @@ use super::visit::Visit;
 use crate::cache::stamp::Stamp;
 use crate::cache::tags::TagTable;
 use crate::origin::fields::{is_in_a_loop, remove_named_by_connection};
-use crate::origin::{BoxError, RequestBody};
+use crate::origin::{BodyLimits, BoxError, RequestBody};
 
 /// Keys that a preview looks at.
 const PREVIEW_KEYS: usize = 200_000;
@@ -43,6 +44,7 @@ pub struct ProxySite {
     /// Host and port of the last request that the cache alone could not answer: what a
     /// warmed URL is most likely asked for by.
     pub(super) last_host: ArcSwapOption<(Arc<str>, u16)>,
+    pub(super) failures: Failures,
 }
 
 /// Counted since the start.
@@ -107,6 +109,7 @@ impl ProxySite {
             entries: OnceLock::new(),
             has_entries: AtomicBool::new(false),
             last_host: ArcSwapOption::empty(),
+            failures: Failures::default(),
             shared,
         })
     }
@@ -244,7 +247,7 @@ impl ProxySite {
             }
             Looked::Forward(ask, found) => Box::pin(self.clone().forward(*ask, found)).await,
             Looked::Pass(ask, why) => {
-                let body = RequestBody::new(body);
+                let body = RequestBody::new(body, BodyLimits::default());
                 Box::pin(self.clone().pass(*ask, parts, body, why)).await
             }
             Looked::Nothing => answer::text(

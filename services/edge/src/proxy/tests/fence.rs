@@ -230,7 +230,7 @@ async fn a_soft_invalidation_serves_the_stale_copy_while_it_refreshes() {
         );
     }
     world.origin.next().await.answer(200, &[swr, TAGGED], "new");
-    while done(world.get("/a").await).await.body() == "old" {}
+    patiently(async { while done(world.get("/a").await).await.body() == "old" {} }).await;
     assert!(world.origin.is_idle(), "one refresh for all");
 }
 

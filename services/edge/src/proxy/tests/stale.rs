@@ -16,7 +16,7 @@ async fn a_stale_copy_is_used_while_one_fetch_refreshes_it() {
         assert_eq!(got.cache_status(), "tidegate; hit; ttl=-5");
     }
     world.origin.next().await.answer(304, &[SWR], "");
-    while done(world.get("/a").await).await.field("age") != "0" {}
+    patiently(async { while done(world.get("/a").await).await.field("age") != "0" {} }).await;
     assert!(world.origin.is_idle());
     world.clock.advance(Duration::from_secs(31));
     let got = world.fetched(get("/a", &[]), &[SWR], "v2").await;
@@ -107,4 +107,27 @@ async fn a_304_of_another_version_is_answered_by_the_whole_response() {
     assert_eq!(asked.field("if-none-match"), None);
     asked.answer(200, &[FRESH, ("etag", "\"v2\"")], "v2");
     assert_eq!(done(waiting).await.body(), "v2");
+}
+
+#[tokio::test]
+async fn a_dead_origin_is_not_asked_to_refresh_at_the_rate_of_hits() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[SWR], "v1").await;
+    world.clock.advance(Duration::from_secs(11));
+    for _ in 0..2 {
+        let before = world.site.stats().fetches;
+        assert!(done(world.get("/a").await).await.is_hit());
+        world.origin.next().await.answer(503, &[], "down");
+        patiently(async {
+            while world.site.stats().in_flight > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        for _ in 0..20 {
+            assert!(done(world.get("/a").await).await.is_hit());
+        }
+        assert_eq!(world.site.stats().fetches, before + 1);
+        world.clock.advance(Duration::from_secs(1));
+    }
 }
