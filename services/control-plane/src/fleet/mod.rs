@@ -41,6 +41,7 @@ pub use metrics::{BeatOutcome, FleetMetrics, StreamStart, WaitEnd};
 pub use position::{Misplaced, locate};
 pub use settings::{FleetSettings, SettingsError};
 pub use sites::SiteSet;
+pub use stale::StaleAllowance;
 pub use store::{FleetStore, Snapshot, StoreError};
 pub use streams::{Matched, NoSuchQuestion, Preview};
 pub use subscription::Subscriber;
@@ -176,12 +177,29 @@ impl Fleet {
 
     /// Allows a site's edges to serve at least for so long without a lease. To be
     /// called before an edge can hear of it.
-    pub fn allow_stale(&self, site: &SiteName, bound: Duration) {
-        self.inner.lock().table.allow_stale(site, bound);
+    pub fn allow_stale(&self, site: &SiteName, bound: Duration) -> StaleAllowance {
+        self.inner.lock().table.allow_stale(site, bound)
     }
 
-    /// Sets for how long a site's edges may serve without a lease. Edges that did
-    /// not hear of it go on by the bound before, and are waited for accordingly.
+    /// Ends what was allowed. `happened` says whether edges may have heard of it;
+    /// `bound_now` tells what is in force, and is asked while no other change of a
+    /// bound can come in between.
+    pub fn settle_stale(
+        &self,
+        site: &SiteName,
+        allowed: StaleAllowance,
+        happened: bool,
+        bound_now: impl FnOnce() -> Duration,
+    ) {
+        let inner = &mut *self.inner.lock();
+        let now = self.clock.boot();
+        let bound = bound_now();
+        inner
+            .table
+            .settle_stale(site, allowed, happened, bound, now);
+    }
+
+    /// Sets for how long a site's edges may serve without a lease, when a term begins.
     pub fn set_stale(&self, site: &SiteName, bound: Duration) {
         let now = self.clock.boot();
         self.inner.lock().table.set_stale(site, bound, now);

@@ -9,47 +9,66 @@ use std::time::Duration;
 use tidegate_clock::BootInstant;
 use tidegate_domain::SiteName;
 
+/// The right to a bound that is about to be in force. Not dropped but settled.
+#[derive(Debug)]
+#[must_use = "what was allowed holds until it is settled"]
+pub struct StaleAllowance(u64);
+
 #[derive(Debug, Default)]
 pub(crate) struct StaleBounds {
     sites: HashMap<SiteName, Bound>,
+    next: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Bound {
     current: Duration,
     /// A longer one, and when nobody goes by it any more.
     former: Option<(Duration, BootInstant)>,
+    /// Those of changes under way.
+    allowed: Vec<(u64, Duration)>,
 }
 
 impl StaleBounds {
     /// Allows a site at least this much. To be called before an edge can hear of it.
-    pub(crate) fn allow(&mut self, site: &SiteName, bound: Duration) {
-        let known = self.sites.entry(site.clone()).or_insert(Bound {
-            current: bound,
-            former: None,
-        });
-        known.current = known.current.max(bound);
+    pub(crate) fn allow(&mut self, site: &SiteName, bound: Duration) -> StaleAllowance {
+        self.next += 1;
+        let known = self.sites.entry(site.clone()).or_default();
+        known.allowed.push((self.next, bound));
+        StaleAllowance(self.next)
     }
 
-    /// Sets what is in force. `longest_lease` is how long an edge may hold a lease
-    /// from now on without having heard of it.
+    /// Ends what was allowed, and tells how much it was.
+    pub(crate) fn end(&mut self, site: &SiteName, allowed: StaleAllowance) -> Option<Duration> {
+        let known = &mut self.sites.get_mut(site)?.allowed;
+        let at = known.iter().position(|(id, _)| *id == allowed.0)?;
+        Some(known.swap_remove(at).1)
+    }
+
+    /// Sets what is in force. Edges may have heard of `between` meanwhile.
+    /// `longest_lease` is how long one may hold a lease from now on that goes by an
+    /// earlier bound.
     pub(crate) fn set(
         &mut self,
         site: &SiteName,
         bound: Duration,
+        between: Option<Duration>,
         now: BootInstant,
         longest_lease: Duration,
     ) {
-        self.allow(site, bound);
-        let Some(known) = self.sites.get_mut(site).filter(|k| bound < k.current) else {
-            return;
-        };
-        let ends = now + longest_lease + known.current;
-        known.former = Some(match known.former {
-            Some((former, until)) if now < until => (former.max(known.current), until.max(ends)),
-            _ => (known.current, ends),
-        });
+        let known = self.sites.entry(site.clone()).or_default();
+        let before = known.current.max(between.unwrap_or_default());
         known.current = bound;
+        if before > bound {
+            let ends = now + longest_lease + before;
+            known.former = Some(match known.former {
+                Some((former, until)) if now < until => (former.max(before), until.max(ends)),
+                _ => (before, ends),
+            });
+        }
+        if known.is_over(now) {
+            self.sites.remove(site);
+        }
     }
 
     /// The longest that an edge may go by.
@@ -57,9 +76,11 @@ impl StaleBounds {
         let Some(known) = self.sites.get(site) else {
             return Duration::ZERO;
         };
+        let allowed = known.allowed.iter().map(|(_, bound)| *bound).max();
+        let longest = known.current.max(allowed.unwrap_or_default());
         match known.former {
-            Some((former, until)) if now < until => known.current.max(former),
-            _ => known.current,
+            Some((former, until)) if now < until => longest.max(former),
+            _ => longest,
         }
     }
 
@@ -71,8 +92,16 @@ impl StaleBounds {
 
     /// Drops a site that is gone, once nobody goes by its bound any more.
     pub(crate) fn sweep(&mut self, now: BootInstant) {
-        self.sites
-            .retain(|_, b| !b.current.is_zero() || b.former.is_some_and(|(_, until)| now < until));
+        self.sites.retain(|_, bound| !bound.is_over(now));
+    }
+}
+
+impl Bound {
+    /// Whether it says nothing any more.
+    fn is_over(&self, now: BootInstant) -> bool {
+        self.current.is_zero()
+            && self.allowed.is_empty()
+            && self.former.is_none_or(|(_, until)| now >= until)
     }
 }
 
@@ -86,28 +115,65 @@ mod tests {
         BootInstant::from_boot(SECOND * u32::try_from(seconds).unwrap())
     }
 
+    fn site() -> SiteName {
+        SiteName::parse("s").unwrap()
+    }
+
     #[test]
     fn a_lowered_bound_holds_on_until_nobody_goes_by_it() {
-        let site = SiteName::parse("s").unwrap();
         let mut bounds = StaleBounds::default();
-        assert_eq!(bounds.get(&site, at(0)), Duration::ZERO);
-        bounds.set(&site, SECOND * 60, at(0), SECOND * 10);
-        bounds.set(&site, Duration::ZERO, at(100), SECOND * 10);
-        assert_eq!(bounds.get(&site, at(169)), SECOND * 60);
+        assert_eq!(bounds.get(&site(), at(0)), Duration::ZERO);
+        bounds.set(&site(), SECOND * 60, None, at(0), SECOND * 10);
+        bounds.set(&site(), Duration::ZERO, None, at(100), SECOND * 10);
+        assert_eq!(bounds.get(&site(), at(169)), SECOND * 60);
         assert_eq!(bounds.longest(at(169)), SECOND * 60);
         bounds.sweep(at(169));
-        assert_eq!(bounds.get(&site, at(169)), SECOND * 60);
-        assert_eq!(bounds.get(&site, at(170)), Duration::ZERO);
+        assert_eq!(bounds.get(&site(), at(169)), SECOND * 60);
+        assert_eq!(bounds.get(&site(), at(170)), Duration::ZERO);
         bounds.sweep(at(170));
         assert!(bounds.sites.is_empty());
     }
 
     #[test]
     fn a_raised_bound_holds_at_once() {
-        let site = SiteName::parse("s").unwrap();
         let mut bounds = StaleBounds::default();
-        bounds.set(&site, SECOND, at(0), SECOND);
-        bounds.allow(&site, SECOND * 5);
-        assert_eq!(bounds.get(&site, at(0)), SECOND * 5);
+        bounds.set(&site(), SECOND, None, at(0), SECOND);
+        let allowed = bounds.allow(&site(), SECOND * 5);
+        assert_eq!(bounds.get(&site(), at(0)), SECOND * 5);
+        assert_eq!(bounds.end(&site(), allowed), Some(SECOND * 5));
+        bounds.set(&site(), SECOND * 5, Some(SECOND * 5), at(0), SECOND);
+        assert_eq!(bounds.get(&site(), at(1_000)), SECOND * 5);
+    }
+
+    #[test]
+    fn what_was_allowed_and_refused_leaves_nothing_behind() {
+        let mut bounds = StaleBounds::default();
+        let allowed = bounds.allow(&site(), SECOND * 60);
+        bounds.sweep(at(0));
+        assert_eq!(bounds.get(&site(), at(0)), SECOND * 60);
+        bounds.end(&site(), allowed);
+        bounds.set(&site(), Duration::ZERO, None, at(0), SECOND);
+        assert_eq!(bounds.get(&site(), at(0)), Duration::ZERO);
+        assert!(bounds.sites.is_empty());
+    }
+
+    #[test]
+    fn of_two_changes_at_once_the_higher_holds_on_whichever_is_settled_last() {
+        for higher_first in [true, false] {
+            let mut bounds = StaleBounds::default();
+            let higher = bounds.allow(&site(), SECOND * 60);
+            let lower = bounds.allow(&site(), SECOND);
+            let both = match higher_first {
+                true => [higher, lower],
+                false => [lower, higher],
+            };
+            for allowed in both {
+                let between = bounds.end(&site(), allowed);
+                // Both find the one that came last in the order in force.
+                bounds.set(&site(), SECOND, between, at(0), SECOND * 10);
+            }
+            assert_eq!(bounds.get(&site(), at(69)), SECOND * 60);
+            assert_eq!(bounds.get(&site(), at(70)), SECOND);
+        }
     }
 }

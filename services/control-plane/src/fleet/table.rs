@@ -17,7 +17,7 @@ use super::heads::Heads;
 use super::instance::{EdgeView, Instance, Stats};
 use super::settings::FleetSettings;
 use super::sites::SiteSet;
-use super::stale::StaleBounds;
+use super::stale::{StaleAllowance, StaleBounds};
 
 /// What a predecessor left behind about one instance.
 #[derive(Debug, Clone)]
@@ -359,15 +359,29 @@ impl Table {
 
     /// Allows a site's edges to serve at least for so long without a lease. To be
     /// called before an edge can hear of it.
-    pub(crate) fn allow_stale(&mut self, site: &SiteName, bound: Duration) {
-        self.stale.allow(site, bound);
+    pub(crate) fn allow_stale(&mut self, site: &SiteName, bound: Duration) -> StaleAllowance {
+        self.stale.allow(site, bound)
+    }
+
+    /// Ends what was allowed; `bound` is in force. Edges that did not hear of it go on
+    /// by the bound before, and are waited for accordingly.
+    pub(crate) fn settle_stale(
+        &mut self,
+        site: &SiteName,
+        allowed: StaleAllowance,
+        happened: bool,
+        bound: Duration,
+        now: BootInstant,
+    ) {
+        let allowed = self.stale.end(site, allowed).filter(|_| happened);
+        // One that did not hear of it is renewed for one more heartbeat at most.
+        let longest_lease = self.settings.counted_lease() + self.settings.heartbeat;
+        self.stale.set(site, bound, allowed, now, longest_lease);
     }
 
     /// Sets for how long a site's edges may serve without a lease.
     pub(crate) fn set_stale(&mut self, site: &SiteName, bound: Duration, now: BootInstant) {
-        // One that did not hear of it is renewed for one more heartbeat at most.
-        let longest_lease = self.settings.counted_lease() + self.settings.heartbeat;
-        self.stale.set(site, bound, now, longest_lease);
+        self.stale.set(site, bound, None, now, Duration::ZERO);
     }
 
     /// What a change of a site's content is to be waited for as.

@@ -12,6 +12,7 @@ mod fault;
 mod fields;
 mod fleet;
 mod lookup;
+mod page;
 mod replay;
 mod server;
 mod site;

@@ -13,15 +13,18 @@ use tonic::Status;
 use super::context::Context;
 use super::fault::Fault;
 use super::fields;
+use super::page::MAX_PAGE_BYTES;
 use crate::fleet::locate;
 use crate::log::{Log, ReadError};
 
 /// Events that `ReadLog` answers one by one.
 const MAX_EVENTS: usize = 1_000;
+/// Bytes of events that `ReadLog` answers one by one.
+const MAX_EVENT_BYTES: usize = MAX_PAGE_BYTES;
 /// Patterns of a folded answer; more become `*`.
 const MAX_FOLDED: usize = 1_000;
 /// Entries read at once.
-const CHUNK: usize = 512;
+const CHUNK: usize = 64;
 /// Events that wait for a person's screen.
 const EVENTS_AHEAD: usize = 64;
 
@@ -62,6 +65,8 @@ fn not_found(reason: v1::ResetReason) -> v1::ReadLogResponse {
 #[derive(Debug, Default)]
 struct Replay {
     events: Vec<Bytes>,
+    /// Of these events together.
+    bytes: usize,
     /// Once there are too many events: their invalidations as one.
     folded: Option<BTreeSet<String>>,
 }
@@ -93,8 +98,9 @@ impl Replay {
             fold(folded, event);
             return;
         }
+        self.bytes += event.len();
         self.events.push(event);
-        if self.events.len() > MAX_EVENTS {
+        if self.events.len() > MAX_EVENTS || self.bytes > MAX_EVENT_BYTES {
             let mut folded = BTreeSet::new();
             for event in self.events.drain(..) {
                 fold(&mut folded, event);
@@ -267,6 +273,21 @@ mod tests {
         let answer = replay.into_answer();
         assert!(answer.found && answer.events.is_empty());
         assert_eq!(answer.folded_patterns.len(), 11);
+    }
+
+    #[test]
+    fn events_that_would_not_fit_into_one_message_are_told_as_one() {
+        let mut replay = Replay::default();
+        let pattern = "x".repeat(64 << 10);
+        for _ in 0..31 {
+            replay.add(invalidation(&pattern));
+        }
+        assert_eq!(replay.events.len(), 31);
+        replay.add(invalidation("a"));
+        replay.add(invalidation(&pattern));
+        let answer = replay.into_answer();
+        assert!(answer.events.is_empty());
+        assert_eq!(answer.folded_patterns.len(), 2);
     }
 
     #[test]

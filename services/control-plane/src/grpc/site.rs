@@ -1,6 +1,7 @@
 //! `SiteService`: sites and releases.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_domain::site::{FencedMode, SiteConfig};
 use tidegate_domain::{FieldError, SiteName};
@@ -8,10 +9,12 @@ use tidegate_proto::v1;
 use tidegate_proto::v1::site_service_server::SiteService;
 use tidegate_proto::{Code, site_from_wire};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use super::call::{budget, caller};
-use super::context::{Context, proposal};
+use super::context::{Context, Done, proposal};
 use super::fault::Fault;
+use super::page::fitting;
 use super::wait::Wait;
 use super::{fields, upload};
 use crate::command::{Command, Detail};
@@ -39,17 +42,12 @@ impl SiteService for Sites {
             Fault::from(FieldError::new("config", "", "a configuration with hosts"))
         })?;
         let config = site_from_wire(config).map_err(Fault::from)?;
-        // Edges may hear of it before this call goes on.
-        self.0
-            .fleet
-            .allow_stale(&site, stale_bound(config.config()));
+        let bound = stale_bound(config.config());
         let command = Command::PutSite {
             site: site.clone(),
             config: Box::new(config),
         };
-        let done = self.0.propose(command, caller).await;
-        self.note_stale(&site);
-        let done = done?;
+        let done = self.change(&site, bound, command, caller).await?;
         let view = self.0.site(&site)?;
         Ok(Response::new(v1::PutSiteResponse {
             revision: done.revision.0,
@@ -76,7 +74,10 @@ impl SiteService for Sites {
         let page = PageRequest::parse(request.page_size, &request.page_token);
         let page = page.map_err(Fault::from)?;
         let reader = self.0.reader.clone();
-        let page = self.0.read(move || reader.sites(&page)).await?;
+        let page = self
+            .0
+            .read(move || fitting(page, |page| reader.sites(page)))
+            .await?;
         let page = page.map_err(Fault::from)?;
         Ok(Response::new(v1::ListSitesResponse {
             sites: page.items,
@@ -91,8 +92,7 @@ impl SiteService for Sites {
         let caller = caller(&request);
         let site = fields::site_name(&request.get_ref().site).map_err(Fault::from)?;
         let command = Command::DeleteSite { site: site.clone() };
-        let done = self.0.propose(command, caller).await?;
-        self.note_stale(&site);
+        let done = self.change(&site, Duration::ZERO, command, caller).await?;
         Ok(Response::new(v1::DeleteSiteResponse {
             revision: done.revision.0,
         }))
@@ -204,7 +204,10 @@ impl SiteService for Sites {
         let page = PageRequest::parse(request.page_size, &request.page_token);
         let page = page.map_err(Fault::from)?;
         let reader = self.0.reader.clone();
-        let page = self.0.read(move || reader.releases(&site, &page)).await?;
+        let page = self
+            .0
+            .read(move || fitting(page, |page| reader.releases(&site, page)))
+            .await?;
         let page = page.map_err(Fault::from)?;
         Ok(Response::new(v1::ListReleasesResponse {
             releases: page.items,
@@ -240,20 +243,38 @@ impl SiteService for Sites {
 }
 
 impl Sites {
-    /// Tells the fleet for how long the site, as it is now, lets edges serve without
-    /// a lease.
-    fn note_stale(&self, site: &SiteName) {
-        let view = self.0.reader.site(site);
-        let bound = view.map(|view| stale_bound(view.config.config()));
-        self.0.fleet.set_stale(site, bound.unwrap_or_default());
+    /// Puts a change of a site in the order, and tells the fleet for how long edges
+    /// may serve the site without a lease: up to `bound` before they can hear of the
+    /// change, and what the site says once it is known. Goes on to the end also when
+    /// the caller goes away, because the change may happen all the same.
+    async fn change(
+        &self,
+        site: &SiteName,
+        bound: Duration,
+        command: Command,
+        caller: String,
+    ) -> Result<Done, Fault> {
+        let (context, site) = (self.0.clone(), site.clone());
+        let changed = async move {
+            let allowed = context.fleet.allow_stale(&site, bound);
+            let done = context.propose(command, caller).await;
+            let bound_now = || {
+                let view = context.reader.site(&site);
+                view.map_or(Duration::ZERO, |view| stale_bound(view.config.config()))
+            };
+            let fleet = &context.fleet;
+            fleet.settle_stale(&site, allowed, done.is_ok(), bound_now);
+            done
+        };
+        tokio::spawn(changed.in_current_span()).await?
     }
 }
 
 /// For how long a site lets edges serve without a lease.
-pub(crate) fn stale_bound(config: &SiteConfig) -> std::time::Duration {
+pub(crate) fn stale_bound(config: &SiteConfig) -> Duration {
     match config.fenced.mode {
         FencedMode::ServeStale => config.fenced.serve_stale_for,
-        FencedMode::Revalidate | FencedMode::Fail => std::time::Duration::ZERO,
+        FencedMode::Revalidate | FencedMode::Fail => Duration::ZERO,
     }
 }
 
