@@ -2,14 +2,16 @@
 
 use std::ffi::OsStr;
 use std::process::Output;
+use std::time::Duration;
 
 use crate::process::Launch;
-use crate::wait::within;
+use crate::wait::PATIENCE;
 
 /// The command, pointed at a control plane.
 #[derive(Debug, Clone)]
 pub struct Cli {
     launch: Launch,
+    patience: Duration,
 }
 
 /// What came of a call.
@@ -28,6 +30,7 @@ impl Cli {
     pub fn new(control: &str) -> Self {
         Self {
             launch: Launch::new("tidegate").flag("--control", control),
+            patience: PATIENCE,
         }
     }
 
@@ -45,6 +48,14 @@ impl Cli {
         self
     }
 
+    /// The same for commands that work for long, such as building a large site on a
+    /// machine that does other things too.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.patience = 5 * PATIENCE;
+        self
+    }
+
     /// Runs a command and waits for its end.
     ///
     /// # Panics
@@ -58,7 +69,10 @@ impl Cli {
             });
         let what = format!("the end of {launch:?}");
         let run = tokio::task::spawn_blocking(move || launch.command().output());
-        let output = within(&what, run).await.expect("the call does not panic");
+        let output = tokio::time::timeout(self.patience, run)
+            .await
+            .unwrap_or_else(|_| panic!("{what}: not within {:?}", self.patience))
+            .expect("the call does not panic");
         match output {
             Ok(output) => Said::new(&output),
             Err(error) => panic!("tidegate cannot be started: {error}"),

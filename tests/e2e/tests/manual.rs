@@ -60,7 +60,7 @@ async fn a_real_site_is_served_byte_for_byte_and_one_page_changes_alone_needs_ma
     let dir = folder.path().to_str().unwrap();
     let cache = cache.path().to_str().unwrap();
     let words = ["site", "publish", dir, "--fast", "--cache", cache, "--wait"];
-    let cli = rig.calls().cli().flag("--site", SITE);
+    let cli = rig.calls().cli().flag("--site", SITE).patient();
     let report = cli.json(words).await;
     assert_eq!(report["activated"]["status"], "COMPLETE", "{report}");
 
