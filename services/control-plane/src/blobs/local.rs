@@ -1,7 +1,7 @@
 //! Blobs as files of one folder: `ab/` and the 64 hex digits, where `ab` are the
 //! first two of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write as _};
@@ -31,7 +31,15 @@ struct Inner {
     /// Held while a file is touched, or judged and removed: a blob that was said to
     /// be held does not go at the same moment.
     touching: Mutex<()>,
+    /// Blobs whose file may be in place while its name is not durable yet, and how
+    /// many are placing it. They are not held. One whose folder could not be synced
+    /// stays until it is placed again.
+    placing: Mutex<HashMap<Digest, usize>>,
+    sync_folder: SyncFolder,
 }
+
+/// Makes the names in a folder durable.
+type SyncFolder = Box<dyn Fn(&Path) -> io::Result<()> + Send + Sync>;
 
 impl LocalBlobs {
     /// Opens the blobs of a folder, or creates it. What a crash has left unfinished
@@ -44,20 +52,43 @@ impl LocalBlobs {
         max_bytes: u64,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BlobError> {
-        let folder = folder.into();
+        Self::open_with(folder.into(), max_bytes, clock, Box::new(sync_folder))
+    }
+
+    fn open_with(
+        folder: PathBuf,
+        max_bytes: u64,
+        clock: Arc<dyn Clock>,
+        sync_folder: SyncFolder,
+    ) -> Result<Self, BlobError> {
         let unfinished = folder.join(UNFINISHED);
         remove_leftovers(&unfinished)
             .and_then(|()| fs::create_dir_all(&unfinished))
+            .and_then(|()| create_folders(&folder))
             .and_then(|()| sync_folder(&folder))
-            .and_then(|()| folder.parent().map_or(Ok(()), sync_folder))
+            .and_then(|()| folder.parent().map_or(Ok(()), &sync_folder))
             .map_err(at(&folder))?;
         Ok(Self(Arc::new(Inner {
             folder,
             max_bytes,
             clock,
             touching: Mutex::new(()),
+            placing: Mutex::default(),
+            sync_folder,
         })))
     }
+}
+
+/// Creates all folders that blobs are placed in, so that no blob has to wait for the
+/// folder of another one.
+fn create_folders(folder: &Path) -> io::Result<()> {
+    for byte in 0..=u8::MAX {
+        match fs::create_dir(folder.join(format!("{byte:02x}"))) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn remove_leftovers(unfinished: &Path) -> io::Result<()> {
@@ -96,24 +127,38 @@ impl Inner {
         match File::options().write(true).open(&path) {
             Ok(file) => {
                 file.set_modified(self.clock.wall()).map_err(at(&path))?;
-                Ok(true)
+                Ok(self.is_placed(digest))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(at(&path)(error)),
         }
     }
 
+    /// Whether the name of a blob whose file was seen is durable. Asked before the
+    /// file was seen, it would say nothing.
+    fn is_placed(&self, digest: &Digest) -> bool {
+        !self.placing.lock().contains_key(digest)
+    }
+
     /// Moves a whole and durable file to its place, and makes its name durable.
     fn place(&self, file: NamedTempFile, digest: &Digest) -> Result<(), BlobError> {
         let path = self.path(digest);
         let folder = path.parent().unwrap_or(&self.folder);
-        match fs::create_dir(folder) {
-            Ok(()) => sync_folder(&self.folder).map_err(at(&self.folder))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(at(folder)(error)),
+        *self.placing.lock().entry(*digest).or_default() += 1;
+        if let Err(error) = file.persist(&path) {
+            let mut placing = self.placing.lock();
+            if let Some(others) = placing.get_mut(digest) {
+                *others -= 1;
+                if *others == 0 {
+                    placing.remove(digest);
+                }
+            }
+            return Err(at(&path)(error.error));
         }
-        file.persist(&path).map_err(|e| at(&path)(e.error))?;
-        sync_folder(folder).map_err(at(folder))
+        (self.sync_folder)(folder).map_err(at(folder))?;
+        // Whoever else places it as well puts the same bytes under a durable name.
+        self.placing.lock().remove(digest);
+        Ok(())
     }
 
     /// Removes the file if it is older than `oldest_kept`; says its size if it went.
@@ -166,6 +211,9 @@ impl BlobStore for LocalBlobs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(at(&path)(error)),
         };
+        if !self.0.is_placed(digest) {
+            return Ok(None);
+        }
         let size = file.metadata().map_err(at(&path))?.len();
         Ok(Some(Blob {
             size,
@@ -270,148 +318,4 @@ impl BlobWriter for LocalWriter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tidegate_clock::ManualClock;
-
-    const MAX: u64 = 1_000;
-
-    struct Fixture {
-        folder: tempfile::TempDir,
-        clock: Arc<ManualClock>,
-        blobs: LocalBlobs,
-    }
-
-    fn fixture() -> Fixture {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::default());
-        let blobs = LocalBlobs::open(folder.path().join("blobs"), MAX, clock.clone()).unwrap();
-        Fixture {
-            folder,
-            clock,
-            blobs,
-        }
-    }
-
-    impl Fixture {
-        /// Every file there is.
-        fn files(&self) -> Vec<PathBuf> {
-            fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
-                for entry in fs::read_dir(folder).unwrap() {
-                    let path = entry.unwrap().path();
-                    if path.is_dir() {
-                        walk(&path, files);
-                    } else {
-                        files.push(path);
-                    }
-                }
-            }
-            let mut files = Vec::new();
-            walk(self.folder.path(), &mut files);
-            files
-        }
-    }
-
-    #[test]
-    fn a_blob_written_in_pieces_is_read_back() {
-        let f = fixture();
-        let digest = Digest::of(b"hello");
-        assert_eq!(f.blobs.missing(&[digest]).unwrap(), [digest]);
-        let mut writer = f.blobs.begin(digest, 5).unwrap();
-        writer.write(b"he").unwrap();
-        writer.write(b"llo").unwrap();
-        assert!(
-            f.blobs.open(&digest).unwrap().is_none(),
-            "not before the end"
-        );
-        writer.finish().unwrap();
-        assert!(f.blobs.missing(&[digest]).unwrap().is_empty());
-        assert_eq!(f.blobs.read(&digest, MAX).unwrap().unwrap(), "hello");
-        assert_eq!(f.blobs.put_bytes(b"hello").unwrap(), digest);
-        assert!(matches!(
-            f.blobs.read(&digest, 4),
-            Err(BlobError::TooLarge { .. })
-        ));
-        assert_eq!(f.files().len(), 1);
-    }
-
-    #[test]
-    fn a_wrong_digest_leaves_no_file() {
-        let f = fixture();
-        let mut writer = f.blobs.begin(Digest::of(b"other"), 5).unwrap();
-        writer.write(b"hello").unwrap();
-        assert!(matches!(
-            writer.finish(),
-            Err(BlobError::WrongDigest { .. })
-        ));
-        assert!(f.files().is_empty());
-    }
-
-    #[test]
-    fn a_blob_cut_short_or_dropped_leaves_no_file() {
-        let f = fixture();
-        let digest = Digest::of(b"hello");
-        let mut writer = f.blobs.begin(digest, 5).unwrap();
-        writer.write(b"hell").unwrap();
-        assert!(matches!(writer.finish(), Err(BlobError::WrongSize { .. })));
-        let mut writer = f.blobs.begin(digest, 5).unwrap();
-        writer.write(b"hell").unwrap();
-        drop(writer);
-        assert!(f.files().is_empty());
-    }
-
-    #[test]
-    fn too_many_bytes_are_refused_before_they_are_written() {
-        let f = fixture();
-        let digest = Digest::of(b"hello");
-        let Err(BlobError::TooLarge { max, .. }) = f.blobs.begin(digest, MAX + 1).map(drop) else {
-            panic!("must be too large");
-        };
-        assert_eq!(max, MAX);
-        let mut writer = f.blobs.begin(digest, 5).unwrap();
-        assert!(matches!(
-            writer.write(b"hello!"),
-            Err(BlobError::WrongSize { found: 6, .. })
-        ));
-        drop(writer);
-        assert!(f.files().is_empty());
-    }
-
-    #[test]
-    fn what_a_crash_left_unfinished_is_removed_at_the_start() {
-        let f = fixture();
-        let digest = f.blobs.put_bytes(b"kept").unwrap();
-        let unfinished = f.folder.path().join("blobs").join(UNFINISHED);
-        fs::write(unfinished.join("left"), b"over").unwrap();
-        let again = LocalBlobs::open(f.folder.path().join("blobs"), MAX, f.clock.clone()).unwrap();
-        assert_eq!(f.files().len(), 1);
-        assert!(again.missing(&[digest]).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_collection_spares_what_is_referenced_new_or_touched() {
-        let f = fixture();
-        let (used, touched, old) = (
-            f.blobs.put_bytes(b"used").unwrap(),
-            f.blobs.put_bytes(b"touched").unwrap(),
-            f.blobs.put_bytes(b"old").unwrap(),
-        );
-        f.clock.advance(Duration::from_secs(100));
-        let new = f.blobs.put_bytes(b"new").unwrap();
-        assert!(f.blobs.missing(&[touched]).unwrap().is_empty());
-        let referenced = HashSet::from([used]);
-        let collected = f
-            .blobs
-            .collect(&referenced, Duration::from_secs(50))
-            .unwrap();
-        assert_eq!(
-            collected,
-            Collected {
-                removed: 1,
-                bytes: 3,
-                kept: 3
-            }
-        );
-        assert_eq!(f.blobs.missing(&[used, touched, old, new]).unwrap(), [old]);
-    }
-}
+mod tests;
