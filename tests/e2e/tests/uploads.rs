@@ -99,11 +99,6 @@ async fn a_blob_that_is_wrong_or_cut_short_leaves_nothing_behind() {
             "digest",
         ),
         (
-            "too large",
-            vec![start(&right, (1 << 30) + 1)],
-            "start.size",
-        ),
-        (
             "chunk too large",
             vec![start(&right, 2 << 20), chunk(&vec![0; (1 << 20) + 1])],
             "chunk",
@@ -119,6 +114,11 @@ async fn a_blob_that_is_wrong_or_cut_short_leaves_nothing_behind() {
         assert!(is_missing(&rig, &right).await, "{what}");
         assert_eq!(files(&blobs), before.0, "{what}");
     }
+    let too_large = vec![start(&right, (1 << 30) + 1)];
+    let refused = upload(&rig, too_large).await.expect_err("too large");
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("at most 1073741824"));
+    assert_eq!(files(&blobs), before.0);
     assert_eq!(head(rig.calls()).await, before.1);
     let stored = upload(
         &rig,
