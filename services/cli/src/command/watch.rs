@@ -39,7 +39,7 @@ pub(super) async fn run(session: &mut Session<'_>, args: WatchArgs) -> Result<Ex
 struct Watch {
     /// Empty for all.
     site: String,
-    /// The last position seen; empty before the first.
+    /// The last position seen; before the first event, where the watch began.
     cursor: String,
 }
 
@@ -47,6 +47,11 @@ impl Watch {
     /// Follows for as long as there is something to follow. The first connection has
     /// to come about at once; later ones are tried for again.
     async fn follow(&mut self, session: &mut Session<'_>) -> Result<(), Failure> {
+        if self.cursor.is_empty() {
+            // Known before anything is heard, so that a connection that breaks before
+            // the first event loses none.
+            self.cursor = session.client.head().await?.cursor;
+        }
         let mut stream = self
             .connect(session)
             .await
@@ -113,12 +118,8 @@ impl Watch {
             }
             let wait = backoff.next_wait();
             session.output.note(&format!(
-                "{failure}; trying again in {:.1}s, {}",
+                "{failure}; trying again in {:.1}s, from the last event on",
                 wait.as_secs_f64(),
-                match self.cursor.is_empty() {
-                    true => "from then on",
-                    false => "from the last event on",
-                }
             ));
             tokio::time::sleep(wait).await;
             match self.connect(session).await {

@@ -46,7 +46,6 @@ pub(crate) struct EdgeOutcome {
     edge_id: String,
     instance_id: String,
     outcome: &'static str,
-    matched: Option<u64>,
 }
 
 pub(crate) fn outcomes(wire: Vec<v1::EdgeOutcome>) -> Vec<EdgeOutcome> {
@@ -60,7 +59,6 @@ pub(crate) fn outcomes(wire: Vec<v1::EdgeOutcome>) -> Vec<EdgeOutcome> {
             },
             edge_id: it.edge_id,
             instance_id: it.instance_id,
-            matched: it.matched,
         })
         .collect()
 }
@@ -70,7 +68,7 @@ pub(crate) fn outcome_table(edges: &[EdgeOutcome], style: Style) -> String {
     if edges.is_empty() {
         return String::new();
     }
-    let mut rows = table(style, &["EDGE", "OUTCOME", "MATCHED TAGS"]);
+    let mut rows = table(style, &["EDGE", "OUTCOME"]);
     for edge in edges {
         let tone = match edge.outcome {
             "APPLIED" => Tone::Good,
@@ -80,7 +78,6 @@ pub(crate) fn outcome_table(edges: &[EdgeOutcome], style: Style) -> String {
         rows.add_row([
             Cell::new(plain(&edge.edge_id)),
             toned(style, edge.outcome, tone),
-            Cell::new(or_dash(edge.matched.map(|n| n.to_string()))),
         ]);
     }
     finish(&rows)
@@ -267,7 +264,6 @@ mod tests {
                 edge_id: "e1".into(),
                 instance_id: "i".into(),
                 outcome: v1::EdgeOutcomeKind::Applied.into(),
-                matched: None,
             }],
         }
     }
@@ -278,7 +274,7 @@ mod tests {
         let json = serde_json::to_value(&report).unwrap();
         let expected = serde_json::json!({
             "revision": 7, "cursor": "c", "status": "COMPLETE",
-            "edges": [{"edge_id": "e1", "instance_id": "i", "outcome": "APPLIED", "matched": null}],
+            "edges": [{"edge_id": "e1", "instance_id": "i", "outcome": "APPLIED"}],
         });
         assert_eq!(json, expected);
     }

@@ -35,6 +35,8 @@ pub(crate) struct Script {
     pub(crate) answers: VecDeque<Result<v1::InvalidateResponse, Status>>,
     /// What each call of WatchEvents streams. A stream that ends with `None` stays open.
     pub(crate) watches: VecDeque<Vec<Result<v1::WatchEventsResponse, Status>>>,
+    /// The newest position, as GetHead tells it.
+    pub(crate) head: String,
     /// Cursors that WatchEvents was called with.
     pub(crate) cursors: Vec<String>,
 }
@@ -181,7 +183,6 @@ service! {
         list_invalidations: ListInvalidationsRequest => ListInvalidationsResponse,
         preload_hint: PreloadHintRequest => PreloadHintResponse,
         publish_event: PublishEventRequest => PublishEventResponse,
-        get_head: GetHeadRequest => GetHeadResponse,
         put_entry: PutEntryRequest => PutEntryResponse,
         get_entry: GetEntryRequest => GetEntryResponse,
         list_entries: ListEntriesRequest => ListEntriesResponse,
@@ -189,6 +190,16 @@ service! {
         put_schedule: PutScheduleRequest => PutScheduleResponse,
         list_schedules: ListSchedulesRequest => ListSchedulesResponse,
         delete_schedule: DeleteScheduleRequest => DeleteScheduleResponse,
+    }
+
+    async fn get_head(
+        &self,
+        _: Request<v1::GetHeadRequest>,
+    ) -> Result<Response<v1::GetHeadResponse>, Status> {
+        Ok(Response::new(v1::GetHeadResponse {
+            revision: 0,
+            cursor: self.script().head.clone(),
+        }))
     }
 
     async fn invalidate(

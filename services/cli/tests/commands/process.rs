@@ -98,7 +98,10 @@ fn event(revision: u64, cursor: &str) -> Result<v1::WatchEventsResponse, Status>
 #[tokio::test(flavor = "multi_thread")]
 async fn watch_goes_on_from_its_cursor_and_ends_with_0_on_sigterm() {
     let fake = Fake::default();
+    fake.script().head = "c0".into();
     fake.script().watches = [
+        // It breaks before anything happened.
+        vec![Err(Status::unavailable("restart"))],
         vec![
             event(1, "c1"),
             event(2, "c2"),
@@ -136,7 +139,7 @@ async fn watch_goes_on_from_its_cursor_and_ends_with_0_on_sigterm() {
     .unwrap();
     let stderr = String::from_utf8_lossy(&child.stderr);
     assert_eq!(child.status.code(), Some(0), "{stderr}");
-    assert_eq!(fake.script().cursors, ["", "c2"]);
+    assert_eq!(fake.script().cursors, ["c0", "c0", "c2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

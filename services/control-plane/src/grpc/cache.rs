@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tidegate_domain::{Digest, DigestHasher, EventType, FieldError, Mode, Revision};
 use tidegate_proto::v1::cache_service_server::CacheService;
-use tidegate_proto::{Code, mode_from_wire, parse_audience, parse_patterns, parse_url, v1};
+use tidegate_proto::{Code, mode_from_wire, parse_audience, parse_patterns, v1};
 use tonic::{Request, Response, Status};
 
 use super::call::{budget, caller};
 use super::context::Context;
 use super::fault::Fault;
+use super::page::fitting;
 use super::wait::{Wait, outcome};
 use super::{entry, fields, unimplemented};
 use crate::blobs::BlobError;
@@ -99,18 +100,22 @@ impl CacheService for Cache {
         let site = fields::site_name(&request.site).map_err(Fault::from)?;
         self.0.site(&site)?;
         let page = self.audit_page(&request).map_err(Fault::from)?;
-        let (reader, of_site) = (self.0.reader.clone(), site.clone());
-        let page = self.0.read(move || reader.audit(&of_site, &page)).await?;
-        let mut page = page.map_err(Fault::from)?;
-        let content = self.0.fleet.content_of(&site);
-        for record in &mut page.items {
-            let subject = match record.cause() {
-                v1::InvalidationCause::Release => Subject::Release,
-                _ => content,
-            };
-            let edges = self.0.fleet.standings(Revision(record.revision), subject);
-            record.edges = edges.iter().map(outcome).collect();
-        }
+        let (reader, fleet) = (self.0.reader.clone(), self.0.fleet.clone());
+        let content = fleet.content_of(&site);
+        let read = move |page: &PageRequest| {
+            let mut page = reader.audit(&site, page)?;
+            for record in &mut page.items {
+                let subject = match record.cause() {
+                    v1::InvalidationCause::Release => Subject::Release,
+                    _ => content,
+                };
+                let edges = fleet.standings(Revision(record.revision), subject);
+                record.edges = edges.iter().map(outcome).collect();
+            }
+            Ok(page)
+        };
+        let page = self.0.read(move || fitting(page, read)).await?;
+        let page = page.map_err(Fault::from)?;
         Ok(Response::new(v1::ListInvalidationsResponse {
             invalidations: page.items,
             next_page_token: page.next_page_token,
@@ -176,12 +181,7 @@ impl CacheService for Cache {
         let request = request.into_inner();
         let site = fields::site_name(&request.site).map_err(Fault::from)?;
         let view = self.0.site(&site)?;
-        let url = parse_url(&view.config, &request.url).map_err(|e| {
-            Fault::from(FieldError {
-                field: "url".into(),
-                ..e
-            })
-        })?;
+        let url = entry::url_in("url", &view.config, &request.url).map_err(Fault::from)?;
         let fields = entry::vary(&request.vary).map_err(Fault::from)?;
         let found = self.0.entry(site, url, fields).await?;
         let Some((entry, found)) = found else {
@@ -207,7 +207,11 @@ impl CacheService for Cache {
         let (reader, now) = (self.0.reader.clone(), self.0.clock.wall());
         let page = self
             .0
-            .read(move || reader.entries(&site, &request.url_prefix, &page, now))
+            .read(move || {
+                fitting(page, |page| {
+                    reader.entries(&site, &request.url_prefix, page, now)
+                })
+            })
             .await?;
         let page = page.map_err(Fault::from)?;
         Ok(Response::new(v1::ListEntriesResponse {
@@ -286,10 +290,7 @@ impl Cache {
     fn deletion(&self, request: &v1::DeleteEntryRequest) -> Result<Command, Fault> {
         let site = fields::site_name(&request.site)?;
         let view = self.0.site(&site)?;
-        let url = parse_url(&view.config, &request.url).map_err(|e| FieldError {
-            field: "url".into(),
-            ..e
-        })?;
+        let url = entry::url_in("url", &view.config, &request.url)?;
         Ok(Command::DeleteEntry {
             site,
             site_revision: view.revision(),
@@ -305,12 +306,8 @@ impl Cache {
             return Err(FieldError::new("urls", found, "1 to 100 elements").into());
         }
         let urls = request.urls.iter().enumerate();
-        let urls = urls.map(|(index, url)| {
-            parse_url(&view.config, url).map_err(|e| FieldError {
-                field: format!("urls[{index}]"),
-                ..e
-            })
-        });
+        let urls =
+            urls.map(|(index, url)| entry::url_in(&format!("urls[{index}]"), &view.config, url));
         Ok(Command::PreloadHint {
             site,
             site_revision: view.revision(),

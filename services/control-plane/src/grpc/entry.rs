@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use tidegate_domain::site::CheckedSite;
-use tidegate_domain::{FieldError, MAX_TAGS, Tag};
+use tidegate_domain::{FieldError, MAX_TAGS, PathAndQuery, Tag};
 use tidegate_proto::{duration_from_wire, parse_url, v1};
 
 use super::fields;
@@ -48,7 +48,7 @@ pub(crate) fn read(site: &CheckedSite, entry: v1::Entry) -> Result<PushedEntry, 
 }
 
 fn read_inner(site: &CheckedSite, entry: v1::Entry) -> Result<PushedEntry, FieldError> {
-    let url = parse_url(site, &entry.url).map_err(|e| named(e, "url"))?;
+    let url = url_in("url", site, &entry.url)?;
     let status = u16::try_from(entry.status).ok();
     let status = status
         .filter(|status| (200..=599).contains(status))
@@ -140,6 +140,15 @@ fn is_refused(site: &CheckedSite, name: &str) -> bool {
     REFUSED.contains(&name)
         || TAG_FIELDS.contains(&name)
         || of_site.iter().any(|tag| tag.eq_ignore_ascii_case(name))
+}
+
+/// Reads a URL of the site; an error names `field`.
+pub(crate) fn url_in(
+    field: &str,
+    site: &CheckedSite,
+    url: &str,
+) -> Result<PathAndQuery, FieldError> {
+    parse_url(site, url).map_err(|error| named(error, field))
 }
 
 /// The same error about this field, whatever field it named before.

@@ -135,7 +135,14 @@ impl From<Refusal> for Fault {
                 "read_as_of: the history since then is gone; read the data again and push again"
                     .to_owned(),
             ),
-            Refusal::OverQuota(what) => (Code::ResourceExhausted, what),
+            Refusal::OverQuota(limit) => (
+                Code::ResourceExhausted,
+                format!(
+                    "entry: nothing was stored, it would be more than {limit}, which is all there \
+                     may be; delete entries, push fewer variants, or have --entry-quota or \
+                     --entry-quota-bytes raised"
+                ),
+            ),
         };
         Self::new(code, message)
     }
@@ -214,5 +221,20 @@ impl From<NoSuchQuestion> for Fault {
 impl From<tokio::task::JoinError> for Fault {
     fn from(error: tokio::task::JoinError) -> Self {
         Self::internal(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_up_how_much_there_is_and_what_to_change_is_said() {
+        let refusal = Refusal::OverQuota("7 entries of one site".to_owned());
+        let status = Status::from(Fault::from(refusal));
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        for part in ["7 entries of one site", "delete", "--entry-quota"] {
+            assert!(status.message().contains(part), "{status:?}");
+        }
     }
 }

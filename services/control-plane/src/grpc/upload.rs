@@ -13,7 +13,6 @@ use super::fields;
 use crate::blobs::{BlobError, BlobWriter};
 
 const MAX_CHUNK_BYTES: usize = 1 << 20;
-const MAX_BLOB_BYTES: u64 = 1 << 30;
 
 /// A blob that is being received.
 struct Open {
@@ -93,10 +92,6 @@ async fn begin(context: &Context, start: v1::BlobStart) -> Result<Open, Fault> {
     let site = fields::site_name(&start.site).map_err(|e| e.within("start"))?;
     context.site(&site)?;
     let digest = fields::digest("start.digest", &start.digest)?;
-    if start.size > MAX_BLOB_BYTES {
-        let error = FieldError::new("start.size", start.size, "at most 1 GiB (1073741824)");
-        return Err(error.into());
-    }
     let (blobs, size) = (context.blobs.clone(), start.size);
     Ok(Open {
         writer: blocking(move || blobs.begin(digest, size)).await?,

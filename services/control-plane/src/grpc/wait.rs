@@ -92,6 +92,5 @@ pub(crate) fn outcome(edge: &EdgeStanding) -> v1::EdgeOutcome {
         edge_id: edge.edge.to_string(),
         instance_id: edge.instance.to_string(),
         outcome: outcome.into(),
-        matched: None,
     }
 }

@@ -329,3 +329,44 @@ async fn people_can_watch_what_happens() {
     elsewhere.stop().await;
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_trail_of_large_invalidations_comes_in_pages_that_every_client_takes() {
+    const CALLS: usize = 20;
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let from = rig.head().await;
+    // Some 250 KB each, 5 MB together.
+    let tags: Vec<_> = (0..1_000).map(|n| format!("{n:0>250}")).collect();
+    let tags: Vec<_> = tags.iter().map(String::as_str).collect();
+    for _ in 0..CALLS {
+        rig.invalidate("s", &tags).await;
+    }
+    let (mut listed, mut pages, mut page_token) = (0, 0, String::new());
+    loop {
+        let request = v1::ListInvalidationsRequest {
+            site: "s".into(),
+            page_size: 1_000,
+            page_token,
+        };
+        // This client takes 4 MiB.
+        let page = rig.cache().list_invalidations(request).await.unwrap();
+        let page = page.into_inner();
+        listed += page.invalidations.len();
+        pages += 1;
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((listed, pages > 1), (CALLS, true));
+    let request = v1::ReadLogRequest {
+        site: "s".into(),
+        cursor: from.cursor,
+        to_inclusive: rig.head().await.revision,
+    };
+    let read = rig.edges().read_log(request).await.unwrap().into_inner();
+    assert!(read.found && read.events.is_empty());
+    assert_eq!(read.folded_patterns.len(), tags.len());
+    rig.stop().await;
+}

@@ -141,6 +141,41 @@ async fn a_site_that_serves_stale_is_complete_only_after_its_bound() {
 }
 
 #[tokio::test]
+async fn a_bound_that_was_refused_is_not_waited_for() {
+    let rig = Rig::with(|config| {
+        config.fleet.lease = Duration::from_millis(500);
+        config.fleet.heartbeat = Duration::from_millis(100);
+        config.fleet.margin = Duration::from_millis(50);
+    })
+    .await;
+    rig.put_site("s").await;
+    rig.put_site("other").await;
+    let refused = v1::PutSiteRequest {
+        site: "s".into(),
+        config: Some(v1::SiteConfig {
+            hosts: vec!["other.example".into()],
+            fenced: Some(v1::FencedPolicy {
+                mode: v1::FencedMode::ServeStale.into(),
+                serve_stale_for: Some(prost_types::Duration {
+                    seconds: 600,
+                    nanos: 0,
+                }),
+            }),
+            ..v1::SiteConfig::default()
+        }),
+    };
+    let refused = rig.sites().put_site(refused).await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    let head = rig.head().await;
+    rig.edge("a").beat(&head.cursor).await;
+    let answer = rig.cache().invalidate(waiting("s", &["t"], LONG)).await;
+    let answer = answer.unwrap().into_inner();
+    assert_eq!(answer.status(), v1::CompletionStatus::Complete);
+    assert_eq!(outcomes(&answer.edges), [("a", Fenced)]);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_release_is_pending_at_an_edge_that_lost_its_lease() {
     let rig = Rig::with(|config| {
         config.fleet.lease = Duration::from_millis(500);
