@@ -21,7 +21,10 @@ const MAX_VARIANTS: usize = 64;
 const MAX_CHECKED_PATTERNS: usize = 10_000;
 /// Expired entries that one push removes.
 const SWEPT_BY_A_PUSH: usize = 16;
-/// How long an expired entry still stands in the way of an older push.
+/// Expired entries that make room for a push that would be over quota.
+const SWEPT_FOR_ROOM: usize = 1_000;
+/// How long an expired entry still stands in the way of an older push, unless the
+/// site needs its room.
 const EXPIRED_FOR: Duration = Duration::from_secs(3_600);
 
 pub(crate) fn put(
@@ -59,6 +62,11 @@ pub(crate) fn put(
     }
     entry_index::insert(cx.overlay, site, &id, &entry.record(cx), &mut totals);
     let quota = cx.rules.entry_quota;
+    if totals.entries > quota.entries || totals.bytes > quota.bytes {
+        let limit = SWEPT_FOR_ROOM;
+        let newest = entry_index::sweep_expired(cx.overlay, site, cx.time, limit, &mut totals)?;
+        totals.made_room = totals.made_room.max(newest.0);
+    }
     if totals.entries > quota.entries {
         return Ok(Effect::Refused(Refusal::OverQuota(format!(
             "{} entries of one site",
@@ -128,7 +136,9 @@ fn outdated(
     if !of_this_history {
         return Ok(Some(Refusal::HistoryGone));
     }
-    let floor = entry_index::totals(cx.overlay, site)?.floor;
+    let totals = entry_index::totals(cx.overlay, site)?;
+    // Either may stand for what would have been in the way of this very push.
+    let floor = totals.floor.max(totals.made_room);
     if floor > since.0 {
         return Ok(Some(Refusal::InvalidatedSince(Revision(floor))));
     }

@@ -264,26 +264,31 @@ pub(crate) fn tags(record: &storage::EntryRecord) -> Vec<String> {
     tags
 }
 
-/// Removes at most `limit` entries that expired before `before`.
+/// Removes at most `limit` entries that expired before `before`. Returns the newest
+/// revision of them, or zero.
 pub(crate) fn sweep_expired(
     overlay: &mut Overlay<'_>,
     site: &SiteName,
     before: SystemTime,
     limit: usize,
     totals: &mut storage::SiteEntriesRecord,
-) -> Result<(), StoreError> {
+) -> Result<Revision, StoreError> {
     let prefix = keys::entry_expiries(site);
     let end = [&prefix[..], &keys::unix_seconds(before).to_be_bytes()].concat();
     let range = KeyRange::prefix(prefix.clone()).below(&end);
+    let mut newest = 0;
     for (key, _) in overlay.scan(&range, limit, Direction::Forward)? {
         let id = EntryId::from_key(&key, prefix.len() + 8)
             .ok_or_else(|| StoreError::damaged(&key, "the key is too short"))?;
         match get(overlay, site, &id)? {
-            Some(record) => remove(overlay, site, &id, &record, totals),
+            Some(record) => {
+                newest = newest.max(record.revision);
+                remove(overlay, site, &id, &record, totals);
+            }
             None => overlay.remove(key.to_vec()),
         }
     }
-    Ok(())
+    Ok(Revision(newest))
 }
 
 /// Removes at most `limit` entries below the floor, and the note that there are

@@ -610,6 +610,29 @@ fn quotas_bound_what_a_site_keeps() {
 }
 
 #[test]
+fn expired_entries_make_room_and_still_keep_older_pushes_away() {
+    let mut bench = Bench::new(EntryQuota {
+        entries: 2,
+        bytes: 1_000,
+    });
+    bench.apply(put_site("dev", &["dev.example"]));
+    let read = as_of(bench.head());
+    let push_at = |path: &str, read| push("dev", entry(path, &[], &[]), read);
+    assert_eq!(applied(&bench.apply(push_at("/a", read))), 3);
+    assert_eq!(applied(&bench.apply(push_at("/b", read))), 4);
+    bench.time += Duration::from_secs(59);
+    let full = refusal(bench.apply(push_at("/c", as_of(4))));
+    assert!(matches!(full, Refusal::OverQuota(_)), "{full:?}");
+    bench.time += Duration::from_secs(2);
+    assert_eq!(applied(&bench.apply(push_at("/c", as_of(4)))), 5);
+    check_entries(&*bench.store, &site("dev"));
+    // What was read before the entry that is gone now must not take its place.
+    let older = refusal(bench.apply(push_at("/a", read)));
+    assert_eq!(older, Refusal::InvalidatedSince(Revision(4)));
+    assert_eq!(applied(&bench.apply(push_at("/a", as_of(5)))), 6);
+}
+
+#[test]
 fn deleting_an_entry_removes_every_variant() {
     let mut bench = Bench::with_site();
     let head = as_of(bench.head());
