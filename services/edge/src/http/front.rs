@@ -10,7 +10,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use axum::routing::any;
 use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tidegate_domain::{FieldError, MAX_URL_BYTES, PathAndQuery, normalize_host};
 use tidegate_telemetry::{Component, TraceContext};
 use tracing::Instrument as _;
@@ -21,7 +21,7 @@ use super::state::OriginState;
 use crate::events::{Call, Cors, serve_client};
 use crate::metrics::EdgeMetrics;
 use crate::pages::{PageRequest, StateSource};
-use crate::proxy::Visit;
+use crate::proxy::{NothingHere, Visit};
 use crate::sites::{Rules, Site, Sites};
 use crate::standing::Standing;
 
@@ -173,13 +173,35 @@ impl Front {
         };
         let origin = origin.as_ref().map(|o| o as &dyn StateSource);
         if let Some(response) = site.pages.serve(page, origin).await {
-            return response;
+            let is_missing = response.status() == StatusCode::NOT_FOUND;
+            let Some(asked) = for_entry(site, &request).filter(|_| is_missing) else {
+                return response;
+            };
+            let entry = site.proxy.handle(asked, visit).await;
+            return match entry.extensions().get::<NothingHere>() {
+                None => entry.map(Body::new),
+                Some(NothingHere) => response,
+            };
         }
         if let Some(trace) = TraceContext::current() {
             trace.write_headers(request.headers_mut());
         }
         site.proxy.handle(request, visit).await.map(Body::new)
     }
+}
+
+/// A request for what a backend has pushed to a site that has no origin, under a path
+/// that the release does not hold; `None` where there can be nothing.
+fn for_entry(site: &Site, request: &Request) -> Option<Request> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !reads || site.proxy.has_origin() || !site.proxy.has_entries() {
+        return None;
+    }
+    let mut asked = Request::new(Body::empty());
+    *asked.method_mut() = request.method().clone();
+    *asked.uri_mut() = request.uri().clone();
+    *asked.headers_mut() = request.headers().clone();
+    Some(asked)
 }
 
 async fn content(

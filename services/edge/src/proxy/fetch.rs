@@ -112,6 +112,9 @@ impl Errand {
             self.flight.publish(Outcome::Whole(stored, Came::Pushed));
             return;
         }
+        if !self.asks_origin() {
+            return self.flight.publish(Outcome::NoEntry);
+        }
         let conditions = match &self.copy {
             Some(copy) => validation::conditions(&copy.head.origin_fields(), self.strictly),
             None => HeaderMap::new(),
@@ -125,6 +128,16 @@ impl Errand {
             // Nobody who waits for its end may find it neither stored nor under way.
             drop(listing);
             shared.end(Ok(()));
+        }
+    }
+
+    /// A HEAD is for the origin as it is, not as the GET that a common fetch makes of it.
+    /// Where there is no origin, a missing entry is the answer, unless none could be
+    /// looked for.
+    fn asks_origin(&self) -> bool {
+        match self.setup.site.config().origin {
+            Some(_) => self.ask.method != Method::HEAD,
+            None => !may_look_for_entries(&self.ask, self.flight.moment),
         }
     }
 
@@ -415,19 +428,21 @@ impl Errand {
         }
         if let Some((chunks, len)) = shared.whole() {
             let body = StoredBody::copy_of(chunks.iter(), len);
-            self.keep(&head::whole(head.clone(), body));
+            if self.keep(&head::whole(head.clone(), body.clone())) {
+                shared.stored(&body);
+            }
         }
     }
 
     /// Stores a response. What a hard invalidation has hit by now is not worth the room;
-    /// every use is judged anyway.
-    fn keep(&self, stored: &Arc<Stored>) {
+    /// every use is judged anyway. Whether it was stored.
+    fn keep(&self, stored: &Arc<Stored>) -> bool {
         if stored.head.fence.touched() == Touched::Hard {
-            return;
+            return false;
         }
         let key = &self.ask.key;
         let storage = &self.site.shared.storage;
-        storage.put(key, stored, &self.ask.fields, self.setup.max_variants);
+        storage.put(key, stored, &self.ask.fields, self.setup.max_variants)
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) enum Outcome {
     Streaming(Arc<Head>, Arc<SharedBody>),
     /// Nobody but the one who started it may have it.
     Private(StatusCode),
+    /// No pushed entry answers it, and this fetch does not ask the origin.
+    NoEntry,
     /// There is no response.
     Failed(Arc<OriginError>),
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Method, Response};
 use tokio::sync::oneshot;
 
 use super::answer;
@@ -15,7 +15,7 @@ use super::flights::Seat;
 use super::lookup::Found;
 use super::pass;
 use super::shared_body::{Reader, SharedBody};
-use super::site::{ProxySite, count};
+use super::site::{AskedAs, ProxySite, count};
 use super::status::{Forwarded, Status, Why};
 use super::visit::Ask;
 use crate::cache::judge::Trust;
@@ -44,16 +44,30 @@ enum Round {
     Again(Option<Selection>),
     /// Its response cannot be shared.
     Alone,
+    /// No entry answers it, and there was no origin.
+    Nothing,
 }
 
 impl ProxySite {
-    pub(super) async fn forward(self: Arc<Self>, ask: Ask, mut found: Found) -> Response<Body> {
-        self.last_host
-            .store(Some(Arc::new((ask.host().clone(), ask.key.port))));
-        let mut may_share = !self.shared.is_uncacheable(&ask.key);
-        if !may_share && (ask.fields.contains_key(RANGE) || is_conditional(&ask.fields)) {
+    /// `None` if no entry answers it and there is no origin.
+    pub(super) async fn forward(
+        self: Arc<Self>,
+        ask: Ask,
+        mut found: Found,
+    ) -> Option<Response<Body>> {
+        self.last_host.store(Some(Arc::new(AskedAs {
+            host: ask.host().clone(),
+            port: ask.key.port,
+            secure: ask.secure,
+        })));
+        let is_head = ask.method == Method::HEAD;
+        let is_uncacheable = self.shared.is_uncacheable(&ask.key);
+        // A HEAD looks for an entry alone: what comes of it is of no use to a GET.
+        let mut may_share = !is_uncacheable && !is_head;
+        let is_own = is_uncacheable && !is_head && self.has_origin();
+        if is_own && (ask.fields.contains_key(RANGE) || is_conditional(&ask.fields)) {
             let why = found.why;
-            return self.pass_get(ask, why).await;
+            return Some(self.pass_get(ask, why).await);
         }
         let mut selection = found
             .neighbour
@@ -69,7 +83,8 @@ impl ProxySite {
                 selection: selection.clone(),
             };
             match self.take_part(&ask, &found, key).await {
-                Round::Answered(response) => return response,
+                Round::Answered(response) => return Some(response),
+                Round::Nothing => return self.without_entry(ask, found.why).await,
                 Round::Again(known) => selection = known.unwrap_or(selection),
                 Round::Alone => may_share = false,
             }
@@ -79,7 +94,19 @@ impl ProxySite {
             selection,
         };
         let (_, own) = self.start(&ask, key, found.copy.clone(), found.is_strict());
-        self.wait_for_own(&ask, &found, own).await
+        match self.wait_for_own(&ask, &found, own).await {
+            Some(response) => Some(response),
+            None => self.without_entry(ask, found.why).await,
+        }
+    }
+
+    /// The origin is asked alone, if there is one by now.
+    async fn without_entry(self: Arc<Self>, ask: Ask, why: Why) -> Option<Response<Body>> {
+        if self.has_origin() {
+            Some(self.pass_get(ask, why).await)
+        } else {
+            None
+        }
     }
 
     async fn take_part(self: &Arc<Self>, ask: &Ask, found: &Found, key: FlightKey) -> Round {
@@ -90,7 +117,7 @@ impl ProxySite {
                 None => now.saturating_since(flight.began) < LOCK_AGE,
                 Some(Outcome::Whole(stored, _)) => flight.holds_for(&stored.head, ask, strictly),
                 Some(Outcome::Streaming(head, _)) => flight.holds_for(&head, ask, strictly),
-                Some(Outcome::Private(_) | Outcome::Failed(_)) => false,
+                Some(Outcome::Private(_) | Outcome::NoEntry | Outcome::Failed(_)) => false,
             };
             is_open && flight.may_serve(ask, strictly)
         };
@@ -103,7 +130,10 @@ impl ProxySite {
         });
         match seat {
             Seat::Instead(response) => Round::Answered(*response),
-            Seat::Started(own) => Round::Answered(self.wait_for_own(ask, found, own).await),
+            Seat::Started(own) => match self.wait_for_own(ask, found, own).await {
+                Some(response) => Round::Answered(response),
+                None => Round::Nothing,
+            },
             Seat::Joined(flight) => self.wait_for_other(ask, found, &flight).await,
         }
     }
@@ -148,14 +178,16 @@ impl ProxySite {
                     None => Round::Alone,
                 }
             }
+            Outcome::NoEntry => Round::Nothing,
             Outcome::Failed(error) => Round::Answered(self.failed(ask, found, &error)),
         }
     }
 
-    async fn wait_for_own(&self, ask: &Ask, found: &Found, own: Own) -> Response<Body> {
+    async fn wait_for_own(&self, ask: &Ask, found: &Found, own: Own) -> Option<Response<Body>> {
         let outcome = own.flight.outcome().await;
         let mut said = Forwarded::because(found.why);
-        match outcome {
+        Some(match outcome {
+            Outcome::NoEntry => return None,
             Outcome::Whole(stored, origin) => {
                 said.is_stored = true;
                 self.whole(&stored, origin, ask, said)
@@ -171,7 +203,7 @@ impl ProxySite {
             }
             Outcome::Private(status) => {
                 if let Some(copy) = found.on_error().filter(|_| status.is_server_error()) {
-                    return self.despite_error(copy, ask, status.as_u16());
+                    return Some(self.despite_error(copy, ask, status.as_u16()));
                 }
                 match own.share.await {
                     Ok(Share::Response(mut response, reason)) => {
@@ -183,7 +215,7 @@ impl ProxySite {
                 }
             }
             Outcome::Failed(error) => self.failed(ask, found, &error),
-        }
+        })
     }
 
     /// Refreshes a copy that is used meanwhile.

@@ -26,7 +26,7 @@ pub(super) enum Looked {
     Forward(Box<Ask>, Found),
     /// The request is to be passed on as it is.
     Pass(Box<Ask>, Why),
-    /// There is no origin.
+    /// There is nothing that could answer: no origin, and for a GET no entry either.
     Nothing,
 }
 
@@ -153,11 +153,15 @@ impl ProxySite {
                 Status::Refused("only-if-cached"),
             ));
         }
-        if !self.has_origin() {
-            return Looked::Nothing;
-        }
-        if parts.method == Method::HEAD || directives.no_store {
-            return Looked::Pass(ask(), why);
+        match (self.has_origin(), self.has_entries()) {
+            (false, false) => return Looked::Nothing,
+            (true, has_entries) => {
+                let is_bare_head = parts.method == Method::HEAD && !has_entries;
+                if is_bare_head || directives.no_store {
+                    return Looked::Pass(ask(), why);
+                }
+            }
+            (false, true) => {}
         }
         let found = Found {
             copy: copy.cloned(),

@@ -35,5 +35,5 @@ pub use crate::cache::judge::Demand;
 pub use body::Body;
 pub use entries::{EntrySource, PushedEntry};
 pub use shared::{Shared, SharedConfig, SharedStats};
-pub use site::{PreviewCount, ProxySite, SiteStats};
+pub use site::{NothingHere, PreviewCount, ProxySite, SiteStats};
 pub use visit::Visit;

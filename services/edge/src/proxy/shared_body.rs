@@ -15,6 +15,7 @@ use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use thiserror::Error;
 
+use crate::cache::stored::StoredBody;
 use crate::origin::BoxError;
 
 /// What is kept for the slowest reader of a body that is too large to store.
@@ -78,6 +79,8 @@ struct Inner {
 #[derive(Debug)]
 struct Place {
     next: u64,
+    /// Bytes of that chunk that it has read already.
+    skip: usize,
     waker: Option<Waker>,
 }
 
@@ -116,6 +119,7 @@ impl SharedBody {
             id,
             Place {
                 next: 0,
+                skip: 0,
                 waker: None,
             },
         );
@@ -199,6 +203,17 @@ impl SharedBody {
         (!inner.is_window).then(|| (inner.chunks.iter().cloned().collect(), len))
     }
 
+    /// It is stored: who reads it goes on from the stored segments, which belong to the
+    /// storage, and the budget is free for other fetches, however slow the readers are.
+    pub(super) fn stored(&self, body: &StoredBody) {
+        let mut inner = self.inner.lock();
+        if inner.is_window {
+            return;
+        }
+        inner.replace(body);
+        self.budget.give_back(std::mem::take(&mut inner.taken));
+    }
+
     /// It ends well, or breaks. Only the first word counts.
     pub(super) fn end(&self, result: Result<(), Arc<str>>) {
         let mut inner = self.inner.lock();
@@ -226,6 +241,33 @@ impl Inner {
         let wakes = self.kept < WINDOW_BYTES || self.readers.is_empty();
         if wakes && let Some(writer) = self.writer.take() {
             writer.wake();
+        }
+    }
+
+    /// The same bytes, cut otherwise.
+    fn replace(&mut self, body: &StoredBody) {
+        let read: Vec<usize> = std::iter::once(0)
+            .chain(self.chunks.iter().scan(0, |read, chunk| {
+                *read += chunk.len();
+                Some(*read)
+            }))
+            .collect();
+        self.chunks = match body {
+            StoredBody::One(bytes) => [bytes.clone()].into(),
+            StoredBody::Many(segments) => segments.iter().cloned().collect(),
+        };
+        for place in self.readers.values_mut() {
+            let chunks = usize::try_from(place.next).unwrap_or(usize::MAX);
+            let mut left = read.get(chunks).copied().unwrap_or(0);
+            place.next = 0;
+            for chunk in &self.chunks {
+                if left < chunk.len() {
+                    break;
+                }
+                left -= chunk.len();
+                place.next += 1;
+            }
+            place.skip = left;
         }
     }
 
@@ -262,7 +304,8 @@ impl Reader {
             return Poll::Ready(Some(Err(Broken::TooSlow.into())));
         };
         let index = usize::try_from(place.next - inner.first).unwrap_or(usize::MAX);
-        if let Some(chunk) = inner.chunks.get(index).cloned() {
+        if let Some(mut chunk) = inner.chunks.get(index).cloned() {
+            bytes::Buf::advance(&mut chunk, std::mem::take(&mut place.skip));
             place.next += 1;
             inner.trim();
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
@@ -387,5 +430,42 @@ mod tests {
         drop(one);
         let three = SharedBody::new(two.budget.clone(), 100, None);
         assert!(three.push(Bytes::from_static(b"123")));
+    }
+
+    #[tokio::test]
+    async fn once_it_is_stored_slow_readers_take_nothing_from_the_budget() {
+        let budget = Arc::new(Budget::new(10));
+        let body = SharedBody::new(budget.clone(), 100, None);
+        let chunks = ["ab", "cde", "fgh"].map(|text| Bytes::from_static(text.as_bytes()));
+        let mut readers = Vec::new();
+        for chunk in &chunks {
+            readers.push(body.reader().unwrap());
+            assert!(body.push(chunk.clone()));
+        }
+        for (reader, read) in readers.iter_mut().zip([0, 1, 3]) {
+            for chunk in &chunks[..read] {
+                assert_eq!(next(reader).await, Some(Ok(chunk.clone())));
+            }
+        }
+        let other = SharedBody::new(budget.clone(), 100, None);
+        assert!(!other.push(vec![0; 10].into()), "the budget is in use");
+        let segments = ["abcd", "efgh"].map(|text| Bytes::from_static(text.as_bytes()));
+        body.stored(&StoredBody::Many(segments.into()));
+        let other = SharedBody::new(budget.clone(), 100, None);
+        assert!(other.push(vec![0; 10].into()), "it is free again");
+        readers.push(body.reader().unwrap());
+        body.end(Ok(()));
+        for (reader, rest) in readers
+            .iter_mut()
+            .zip(["abcdefgh", "cdefgh", "", "abcdefgh"])
+        {
+            let mut text = Vec::new();
+            while let Some(chunk) = next(reader).await {
+                text.extend(chunk.unwrap());
+            }
+            assert_eq!(text, rest.as_bytes());
+        }
+        drop((body, readers, other));
+        assert_eq!(budget.left.load(Ordering::Relaxed), 10, "given back once");
     }
 }

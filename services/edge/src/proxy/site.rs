@@ -41,11 +41,25 @@ pub struct ProxySite {
     pub(super) counts: Counts,
     entries: OnceLock<Arc<dyn EntrySource>>,
     has_entries: AtomicBool,
-    /// Host and port of the last request that the cache alone could not answer: what a
-    /// warmed URL is most likely asked for by.
-    pub(super) last_host: ArcSwapOption<(Arc<str>, u16)>,
+    /// How the last request came that the cache alone could not answer: as a warmed URL
+    /// is most likely asked for.
+    pub(super) last_host: ArcSwapOption<AskedAs>,
     pub(super) failures: Failures,
 }
+
+/// How a site is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AskedAs {
+    pub(super) host: Arc<str>,
+    /// 0 if none is named.
+    pub(super) port: u16,
+    pub(super) secure: bool,
+}
+
+/// Marks, among the extensions of an answer, that neither the cache nor an entry nor an
+/// origin has anything to say: who has something else may answer with it.
+#[derive(Debug, Clone, Copy)]
+pub struct NothingHere;
 
 /// Counted since the start.
 #[derive(Debug, Default)]
@@ -144,10 +158,16 @@ impl ProxySite {
         self.setup.load_full()
     }
 
-    /// Whether there is anything besides the release to answer from.
+    /// Whether the site names an upstream.
     #[must_use]
     pub fn has_origin(&self) -> bool {
-        self.setup.load().site.config().origin.is_some() || self.entry_source().is_some()
+        self.setup.load().site.config().origin.is_some()
+    }
+
+    /// Whether backends have pushed entries, which may answer a GET or HEAD.
+    #[must_use]
+    pub fn has_entries(&self) -> bool {
+        self.entry_source().is_some()
     }
 
     /// Replaces the configuration. If copies would have another key, other fields or
@@ -221,7 +241,7 @@ impl ProxySite {
     }
 
     /// Answers a request, from the cache or from the origin. Whatever fails is an answer
-    /// too.
+    /// too; one that has nothing to say is marked with [`NothingHere`].
     pub async fn handle<B>(
         self: &Arc<Self>,
         request: Request<B>,
@@ -245,16 +265,24 @@ impl ProxySite {
                     Status::Refused("loop"),
                 )
             }
-            Looked::Forward(ask, found) => Box::pin(self.clone().forward(*ask, found)).await,
+            Looked::Forward(ask, found) => Box::pin(self.clone().forward(*ask, found))
+                .await
+                .unwrap_or_else(nothing_here),
             Looked::Pass(ask, why) => {
                 let body = RequestBody::new(body, BodyLimits::default());
                 Box::pin(self.clone().pass(*ask, parts, body, why)).await
             }
-            Looked::Nothing => answer::text(
-                StatusCode::NOT_FOUND,
-                "Not found.\n",
-                Status::Refused("no-origin"),
-            ),
+            Looked::Nothing => nothing_here(),
         }
     }
+}
+
+fn nothing_here() -> Response<Body> {
+    let mut response = answer::text(
+        StatusCode::NOT_FOUND,
+        "Not found.\n",
+        Status::Refused("no-origin"),
+    );
+    response.extensions_mut().insert(NothingHere);
+    response
 }

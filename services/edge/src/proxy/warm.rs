@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use tidegate_domain::PathAndQuery;
 use tidegate_domain::site::HostPattern;
 
-use super::site::ProxySite;
+use super::site::{AskedAs, ProxySite};
 use super::visit::Visit;
 use crate::cache::judge::Demand;
 
@@ -34,15 +34,11 @@ impl ProxySite {
         let hosts = self.hosts_to_warm();
         let mut jobs = Vec::new();
         for url in urls.iter().take(MAX_URLS) {
-            jobs.extend(
-                hosts
-                    .iter()
-                    .map(|(host, port)| (url.clone(), host.clone(), *port)),
-            );
+            jobs.extend(hosts.iter().map(|host| (url.clone(), host.clone())));
         }
         stream::iter(jobs)
-            .for_each_concurrent(AT_ONCE, |(url, host, port)| async move {
-                let fetched = tokio::time::timeout(PATIENCE, self.warm_one(&url, &host, port));
+            .for_each_concurrent(AT_ONCE, |(url, asked_as)| async move {
+                let fetched = tokio::time::timeout(PATIENCE, self.warm_one(&url, &asked_as));
                 if fetched.await.is_err() {
                     tracing::debug!(%url, "warming took too long");
                 }
@@ -50,13 +46,13 @@ impl ProxySite {
             .await;
     }
 
-    async fn warm_one(self: &Arc<Self>, url: &PathAndQuery, host: &str, port: u16) {
+    async fn warm_one(self: &Arc<Self>, url: &PathAndQuery, asked_as: &AskedAs) {
         let mut request = Request::new(http_body_util::Empty::new());
         request.headers_mut().insert(ACCEPT_ENCODING, ENCODINGS);
-        let authority = if port == 0 {
-            host.to_owned()
-        } else {
-            format!("{host}:{port}")
+        let AskedAs { host, port, secure } = asked_as;
+        let authority = match port {
+            0 => host.to_string(),
+            port => format!("{host}:{port}"),
         };
         if let Ok(authority) = HeaderValue::try_from(authority) {
             request.headers_mut().insert(http::header::HOST, authority);
@@ -65,7 +61,7 @@ impl ProxySite {
             url,
             host,
             client: std::net::Ipv4Addr::LOCALHOST.into(),
-            secure: true,
+            secure: *secure,
             moment: self.shared.standing.now(),
             demand: Demand::None,
             never_store: false,
@@ -78,19 +74,19 @@ impl ProxySite {
 
     /// The names under which the site is asked for: those it has, and the one it was
     /// asked for by last.
-    fn hosts_to_warm(&self) -> Vec<(Arc<str>, u16)> {
+    fn hosts_to_warm(&self) -> Vec<AskedAs> {
         let config = self.config();
+        let last = self.last_host.load_full();
+        let secure = last.as_ref().is_some_and(|last| last.secure);
         let named = config.hosts().iter().filter_map(|host| match host {
-            HostPattern::Exact(host) => Some((Arc::from(host.as_str()), 0)),
+            HostPattern::Exact(host) => Some(AskedAs {
+                host: Arc::from(host.as_str()),
+                port: 0,
+                secure,
+            }),
             HostPattern::Suffix(_) | HostPattern::Any => None,
         });
-        let mut hosts: Vec<_> = self
-            .last_host
-            .load_full()
-            .as_deref()
-            .cloned()
-            .into_iter()
-            .collect();
+        let mut hosts: Vec<_> = last.as_deref().cloned().into_iter().collect();
         hosts.extend(named.take(MAX_HOSTS));
         hosts.dedup();
         hosts.truncate(MAX_HOSTS);

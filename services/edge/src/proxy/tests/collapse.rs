@@ -186,6 +186,8 @@ async fn warming_shares_fetches_and_leaves_what_is_fresh() {
     let warming = tokio::spawn(async move { site.warm(&urls).await });
     let asked = world.origin.next().await;
     assert_eq!(asked.target, "/cold");
+    // As the last visitor came; nothing else is known of how the site is reached.
+    assert_eq!(asked.field("x-forwarded-proto"), Some("https"));
     let visitor = world.get("/cold").await;
     asked.answer(200, &[FRESH], "warm");
     patiently(warming).await.unwrap();
@@ -209,4 +211,16 @@ async fn who_waited_through_a_change_of_the_origin_asks_the_new_one() {
     assert_eq!(done(second).await.body(), "new");
     assert!(world.origin.is_idle());
     assert_eq!(world.cached("/a").await.body(), "new");
+}
+
+#[tokio::test]
+async fn a_site_that_nobody_has_visited_is_warmed_as_over_plain_http() {
+    let mut world = World::new().await;
+    let urls = [PathAndQuery::parse("/cold").unwrap()];
+    let site = world.site.clone();
+    let warming = tokio::spawn(async move { site.warm(&urls).await });
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("x-forwarded-proto"), Some("http"));
+    asked.answer(200, &[FRESH], "warm");
+    patiently(warming).await.unwrap();
 }
