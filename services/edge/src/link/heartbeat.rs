@@ -146,7 +146,7 @@ impl<F: Follower> Heartbeats<F> {
                 "could not give the lease back; it runs out by itself"
             ),
             Err(_) => {
-                tracing::warn!("could not give the lease back in time; it runs out by itself")
+                tracing::warn!("could not give the lease back in time; it runs out by itself");
             }
         }
     }

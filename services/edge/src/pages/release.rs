@@ -168,7 +168,7 @@ impl SitePages {
         match &*self.current.borrow() {
             Current::None => {}
             Current::Coming(active) => {
-                wanted.extend([active.release.to_hex(), active.since.to_hex()])
+                wanted.extend([active.release.to_hex(), active.since.to_hex()]);
             }
             Current::Here(release) => {
                 wanted.push(release.active.since.to_hex());
