@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use parking_lot::{Mutex, RwLock};
-use tidegate_clock::{BootInstant, Clock};
+use tidegate_clock::Clock;
 use tidegate_domain::{Epoch, InstanceId, Revision, Term};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -207,10 +207,6 @@ impl Facts for EmbeddedLog {
 
     fn leases(&self) -> Result<Vec<LeaseFact>, ReadError> {
         self.shared.leases()
-    }
-
-    fn last_durable_write(&self) -> BootInstant {
-        self.shared.last_write()
     }
 
     fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>> {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture, FutureExt as _};
 use parking_lot::Mutex;
-use tidegate_clock::BootInstant;
 use tidegate_domain::{Epoch, InstanceId, Revision, Term};
 use tokio::sync::{oneshot, watch};
 
@@ -162,10 +161,6 @@ impl Facts for InlineLog {
 
     fn leases(&self) -> Result<Vec<LeaseFact>, ReadError> {
         self.shared.leases()
-    }
-
-    fn last_durable_write(&self) -> BootInstant {
-        self.shared.last_write()
     }
 
     fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>> {

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use thiserror::Error;
-use tidegate_clock::BootInstant;
 use tidegate_domain::{Cursor, EdgeId, Epoch, InstanceId, Revision, SiteFilter, Term};
 use tokio::sync::watch;
 
@@ -88,12 +87,9 @@ pub trait Facts: Send + Sync + 'static {
     /// The store failed.
     fn leases(&self) -> Result<Vec<LeaseFact>, ReadError>;
 
-    /// When the last durable write began: later than that, nobody else can have
-    /// taken this store over unnoticed.
-    fn last_durable_write(&self) -> BootInstant;
-
     /// Resolves once a durable write that began at most `max_age` ago has succeeded,
-    /// writing something if nothing else was written.
+    /// writing something if nothing else was written. Before that write began, nobody
+    /// else can have taken this store over unnoticed.
     fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>>;
 }
 

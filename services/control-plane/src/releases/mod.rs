@@ -8,12 +8,13 @@ mod activate;
 mod publish;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tidegate_clock::Clock;
 use tidegate_domain::{Digest, SiteName};
 use tidegate_site::{MAX_MANIFEST_BYTES, Manifest};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::blobs::BlobStore;
 use crate::command::Refusal;
@@ -26,6 +27,8 @@ pub use publish::{Publication, Published};
 
 /// Releases checked or compared at once: each holds manifests in memory.
 const AT_ONCE: usize = 2;
+/// How long a release waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub struct Releases {
@@ -107,14 +110,20 @@ impl Releases {
         &self,
         work: impl FnOnce() -> Result<T, ReleaseError> + Send + 'static,
     ) -> Result<T, ReleaseError> {
-        let turn = self.turns.clone().acquire_owned().await;
-        let turn = turn.map_err(ReleaseError::internal)?;
+        let turn = turn(&self.turns).await?;
         let done = tokio::task::spawn_blocking(move || {
             // Held by the thread: its caller may go away before it has ended.
             let _turn = turn;
             work()
         });
         done.await.map_err(ReleaseError::internal)?
+    }
+}
+
+async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ReleaseError> {
+    match tokio::time::timeout(PATIENCE, turns.clone().acquire_owned()).await {
+        Ok(turn) => turn.map_err(ReleaseError::internal),
+        Err(_) => Err(ReleaseError::Busy),
     }
 }
 
@@ -129,4 +138,26 @@ fn held_blob(blobs: &dyn BlobStore, digest: &Digest) -> Result<bytes::Bytes, Rel
         .read(digest, MAX_MANIFEST_BYTES as u64)
         .map_err(ReleaseError::internal)?
         .ok_or_else(|| ReleaseError::Internal(format!("blob {digest} of a release is gone")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_release_waits_for_its_turn_but_not_for_ever() {
+        let turns = Arc::new(Semaphore::new(1));
+        let first = turn(&turns).await.unwrap();
+        let second = tokio::spawn({
+            let turns = turns.clone();
+            async move { turn(&turns).await }
+        });
+        drop(first);
+        let held = second.await.unwrap().unwrap();
+        let began = tokio::time::Instant::now();
+        let refused = turn(&turns).await;
+        assert!(matches!(refused, Err(ReleaseError::Busy)));
+        assert_eq!(began.elapsed().as_secs(), PATIENCE.as_secs());
+        drop(held);
+    }
 }
