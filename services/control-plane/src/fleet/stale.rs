@@ -39,9 +39,13 @@ impl StaleBounds {
     }
 
     /// Ends what was allowed, and tells how much it was.
-    pub(crate) fn end(&mut self, site: &SiteName, allowed: StaleAllowance) -> Option<Duration> {
+    pub(crate) fn end(
+        &mut self,
+        site: &SiteName,
+        StaleAllowance(id): StaleAllowance,
+    ) -> Option<Duration> {
         let known = &mut self.sites.get_mut(site)?.allowed;
-        let at = known.iter().position(|(id, _)| *id == allowed.0)?;
+        let at = known.iter().position(|(known, _)| *known == id)?;
         Some(known.swap_remove(at).1)
     }
 

@@ -71,10 +71,13 @@ mod tests {
                 label: "x".repeat(*size),
                 ..v1::Release::default()
             });
-            let more = to < sizes.len();
+            let next_page_token = match to < sizes.len() {
+                true => to.to_string(),
+                false => String::new(),
+            };
             Ok(Page {
                 items: items.collect(),
-                next_page_token: more.then(|| to.to_string()).unwrap_or_default(),
+                next_page_token,
             })
         }
     }
