@@ -188,7 +188,7 @@ async fn text(response: Response<Body>) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn field<'a>(response: &'a Response<Body>, name: impl http::header::AsHeaderName) -> &'a str {
+fn field(response: &Response<Body>, name: impl http::header::AsHeaderName) -> &str {
     response
         .headers()
         .get(name)
