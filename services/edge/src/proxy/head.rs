@@ -13,6 +13,10 @@ use crate::cache::stored::{CACHE_STATUS, Head, Stored, StoredBody};
 use crate::cache::tagging::ResponseTags;
 use crate::cache::tags::Fence;
 
+/// Fields that are added when a response leaves, and its length: with room for them a
+/// table is not built anew for every use.
+const ADDED_LATER: usize = 3;
+
 /// What is known of a response that may be stored.
 pub(super) struct Parts {
     pub(super) status: StatusCode,
@@ -32,6 +36,7 @@ impl Parts {
         withhold(&mut fields, &mut withheld, &CACHE_STATUS);
         // Room for what is different with every use.
         fields.insert(AGE, HeaderValue::from_static("0"));
+        fields.reserve(ADDED_LATER);
         fields.insert(CACHE_STATUS, Status::Hit(Hit::Fresh).behind(&withheld));
         Head {
             status: self.status,

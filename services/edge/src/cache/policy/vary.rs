@@ -1,5 +1,7 @@
 //! Which requests a stored response answers (RFC 9111, section 4.1).
 
+use std::hash::{Hash, Hasher};
+
 use http::header::{ACCEPT_ENCODING, VARY};
 use http::{HeaderMap, HeaderName};
 
@@ -43,11 +45,7 @@ impl VaryNames {
     #[must_use]
     pub fn select(&self, request: &HeaderMap) -> Selection {
         Selection {
-            values: self
-                .0
-                .iter()
-                .map(|name| normalized(request, name))
-                .collect(),
+            values: self.0.iter().map(|name| Value::of(request, name)).collect(),
             names: self.clone(),
         }
     }
@@ -57,7 +55,51 @@ impl VaryNames {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Selection {
     names: VaryNames,
-    values: Box<[Option<Box<str>>]>,
+    values: Box<[Value]>,
+}
+
+/// What a request has in one field.
+#[derive(Debug, Clone, Default)]
+struct Value {
+    /// As it is compared; `None` if the field is absent.
+    normal: Option<Box<str>>,
+    /// As it was sent, if in one line: who sends the same is known without normalising.
+    sent: Option<Box<[u8]>>,
+}
+
+impl Value {
+    fn of(request: &HeaderMap, name: &HeaderName) -> Self {
+        Self {
+            normal: normalized(request, name),
+            sent: only_line(request, name).map(Into::into),
+        }
+    }
+
+    fn matches(&self, request: &HeaderMap, name: &HeaderName) -> bool {
+        let sent = only_line(request, name);
+        (sent.is_some() && sent == self.sent.as_deref()) || normalized(request, name) == self.normal
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.normal == other.normal
+    }
+}
+
+impl Eq for Value {}
+
+impl Hash for Value {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.normal.hash(state);
+    }
+}
+
+/// The bytes of a field that is there once.
+fn only_line<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut lines = request.get_all(name).iter();
+    let line = lines.next()?;
+    lines.next().is_none().then(|| line.as_bytes())
 }
 
 impl Selection {
@@ -68,7 +110,7 @@ impl Selection {
             .0
             .iter()
             .zip(&self.values)
-            .all(|(name, value)| normalized(request, name) == *value)
+            .all(|(name, value)| value.matches(request, name))
     }
 
     /// The fields.
@@ -88,7 +130,10 @@ impl Selection {
     pub fn bytes(&self) -> usize {
         self.values
             .iter()
-            .map(|value| 48 + value.as_ref().map_or(0, |v| v.len()))
+            .map(|value| {
+                let normal = value.normal.as_ref().map_or(0, |v| v.len());
+                64 + normal + value.sent.as_ref().map_or(0, |v| v.len())
+            })
             .sum()
     }
 }
@@ -175,6 +220,14 @@ mod tests {
         ] {
             assert!(!stored.matches(&request(&other)), "{other:?}");
         }
+    }
+
+    #[test]
+    fn requests_that_differ_in_form_alone_are_one_variant() {
+        let by = names("accept-encoding").unwrap();
+        let of = |value| by.select(&request(&[("accept-encoding", value)]));
+        assert_eq!(of("gzip, br"), of("br,gzip"));
+        assert_ne!(of("gzip, br"), of("gzip"));
     }
 
     #[test]
