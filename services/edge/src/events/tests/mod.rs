@@ -1,6 +1,5 @@
 //! Tests of the room as a whole; those of one part sit by it.
 
-mod figures;
 mod framing;
 mod http_rules;
 mod narrowing;

@@ -407,3 +407,9 @@ async fn one_timer_beats_for_all_and_follows_the_configuration() {
     bench.site.close_all(Duration::ZERO);
     timer.await.unwrap();
 }
+
+#[test]
+fn a_connection_is_a_few_hundred_bytes() {
+    let size = size_of::<crate::events::EventsBody>();
+    assert!(size <= 192, "{size}");
+}
