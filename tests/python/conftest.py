@@ -1,12 +1,10 @@
 """What a Python client needs: stubs from proto/, a running `tidegate dev`, its pages."""
 
-import importlib
 import os
 import queue
 import re
 import signal
 import subprocess
-import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,9 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-from grpc_tools import protoc
 
-ROOT = Path(__file__).resolve().parents[2]
+import stubs
+
 PATIENCE = 30  # seconds; only a test that fails waits this long
 READY = re.compile(r"ready edge=(\S+) grpc=http://(\S+) admin=(\S+)")
 
@@ -24,20 +22,7 @@ READY = re.compile(r"ready edge=(\S+) grpc=http://(\S+) admin=(\S+)")
 @pytest.fixture(scope="session")
 def api(tmp_path_factory) -> SimpleNamespace:
     """The generated modules, by the name of their file: `api.cache_pb2`."""
-    out = tmp_path_factory.mktemp("stubs")
-    files = sorted((ROOT / "proto/tidegate/v1").glob("*.proto"))
-    assert files, "proto/tidegate/v1 is empty"
-    code = protoc.main(
-        ["protoc", f"-I{ROOT / 'proto'}", f"--python_out={out}", f"--grpc_python_out={out}"]
-        + ["-I" + str(Path(protoc.__file__).parent / "_proto")]
-        + [str(file.relative_to(ROOT / "proto")) for file in files]
-    )
-    assert code == 0
-    sys.path.insert(0, str(out))
-    names = [f"{file.stem}_pb2{kind}" for file in files for kind in ("", "_grpc")]
-    return SimpleNamespace(
-        **{name: importlib.import_module(f"tidegate.v1.{name}") for name in names}
-    )
+    return stubs.load(tmp_path_factory.mktemp("stubs"))
 
 
 @dataclass

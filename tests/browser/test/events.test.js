@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { openPage, startChromium } from "../lib/chromium.js";
-import { startDev } from "../lib/dev.js";
+import { startDev } from "../lib/programs.js";
 import { startLink } from "../lib/link.js";
 import { listen } from "../lib/listener.js";
 

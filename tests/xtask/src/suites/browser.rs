@@ -8,7 +8,7 @@ use crate::setup::Tools;
 use crate::tally::Tally;
 
 pub(super) fn run(checkout: &Checkout, tools: &Tools, report: &mut Report) {
-    let needed = ["node", "npm", "chromium", "browser-modules"];
+    let needed = ["node", "npm", "chromium", "browser-modules", "python"];
     if is_skipped("browser", &needed, tools, report) {
         return;
     }
