@@ -51,16 +51,20 @@ pub(crate) struct EdgeOutcome {
 pub(crate) fn outcomes(wire: Vec<v1::EdgeOutcome>) -> Vec<EdgeOutcome> {
     wire.into_iter()
         .map(|it| EdgeOutcome {
-            outcome: match v1::EdgeOutcomeKind::try_from(it.outcome) {
-                Ok(v1::EdgeOutcomeKind::Applied) => "APPLIED",
-                Ok(v1::EdgeOutcomeKind::Fenced) => "FENCED",
-                Ok(v1::EdgeOutcomeKind::Pending) => "PENDING",
-                Ok(v1::EdgeOutcomeKind::Unspecified) | Err(_) => "UNKNOWN",
-            },
+            outcome: outcome(it.outcome),
             edge_id: it.edge_id,
             instance_id: it.instance_id,
         })
         .collect()
+}
+
+fn outcome(wire: i32) -> &'static str {
+    match v1::EdgeOutcomeKind::try_from(wire) {
+        Ok(v1::EdgeOutcomeKind::Applied) => "APPLIED",
+        Ok(v1::EdgeOutcomeKind::Fenced) => "FENCED",
+        Ok(v1::EdgeOutcomeKind::Pending) => "PENDING",
+        Ok(v1::EdgeOutcomeKind::Unspecified) | Err(_) => "UNKNOWN",
+    }
 }
 
 /// A table of outcomes; empty for none.
@@ -192,6 +196,14 @@ struct Record {
     edges: Vec<EdgeOutcome>,
 }
 
+fn effect(wire: v1::EdgeEffect) -> EdgeOutcome {
+    EdgeOutcome {
+        edge_id: wire.edge_id,
+        instance_id: wire.instance_id,
+        outcome: outcome(wire.outcome),
+    }
+}
+
 impl From<Vec<v1::InvalidationRecord>> for Audit {
     fn from(wire: Vec<v1::InvalidationRecord>) -> Self {
         let records = wire.into_iter().map(|it| Record {
@@ -202,7 +214,7 @@ impl From<Vec<v1::InvalidationRecord>> for Audit {
             patterns: it.patterns,
             mode: mode(it.mode),
             cause: cause(it.cause),
-            edges: outcomes(it.edges),
+            edges: it.edges.into_iter().map(effect).collect(),
         });
         Self {
             invalidations: records.collect(),

@@ -218,6 +218,7 @@ type Watching = Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status
 service! {
     FleetService {
         list_edges: ListEdgesRequest => ListEdgesResponse,
+        explain_url: ExplainUrlRequest => ExplainUrlResponse,
     }
 
     type WatchEventsStream = Watching;

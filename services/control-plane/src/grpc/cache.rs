@@ -14,7 +14,7 @@ use super::call::{budget, caller};
 use super::context::Context;
 use super::fault::Fault;
 use super::page::fitting;
-use super::wait::{Wait, outcome};
+use super::wait::{Wait, effect};
 use super::{entry, fields, unimplemented};
 use crate::blobs::BlobError;
 use crate::command::{Command, Detail, EntryBody};
@@ -110,7 +110,7 @@ impl CacheService for Cache {
                     _ => content,
                 };
                 let edges = fleet.standings(Revision(record.revision), subject);
-                record.edges = edges.iter().map(outcome).collect();
+                record.edges = edges.iter().map(effect).collect();
             }
             Ok(page)
         };

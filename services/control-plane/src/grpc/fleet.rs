@@ -59,6 +59,13 @@ impl FleetService for FleetView {
         let events = replay::watch(&self.0, request.get_ref())?;
         Ok(Response::new(Box::pin(ReceiverStream::new(events))))
     }
+
+    async fn explain_url(
+        &self,
+        _: Request<v1::ExplainUrlRequest>,
+    ) -> Result<Response<v1::ExplainUrlResponse>, Status> {
+        Err(super::unimplemented("ExplainUrl"))
+    }
 }
 
 fn to_wire(edge: EdgeView, head: u64) -> v1::Edge {

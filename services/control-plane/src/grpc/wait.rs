@@ -82,15 +82,28 @@ impl Wait {
     }
 }
 
-pub(crate) fn outcome(edge: &EdgeStanding) -> v1::EdgeOutcome {
-    let outcome = match edge.standing {
-        Standing::Applied => v1::EdgeOutcomeKind::Applied,
-        Standing::Fenced => v1::EdgeOutcomeKind::Fenced,
-        Standing::Pending => v1::EdgeOutcomeKind::Pending,
-    };
+fn outcome(edge: &EdgeStanding) -> v1::EdgeOutcome {
     v1::EdgeOutcome {
         edge_id: edge.edge.to_string(),
         instance_id: edge.instance.to_string(),
-        outcome: outcome.into(),
+        outcome: kind(edge.standing).into(),
+    }
+}
+
+/// What an edge did, as far as is known now.
+pub(crate) fn effect(edge: &EdgeStanding) -> v1::EdgeEffect {
+    v1::EdgeEffect {
+        edge_id: edge.edge.to_string(),
+        instance_id: edge.instance.to_string(),
+        outcome: kind(edge.standing).into(),
+        ..v1::EdgeEffect::default()
+    }
+}
+
+fn kind(standing: Standing) -> v1::EdgeOutcomeKind {
+    match standing {
+        Standing::Applied => v1::EdgeOutcomeKind::Applied,
+        Standing::Fenced => v1::EdgeOutcomeKind::Fenced,
+        Standing::Pending => v1::EdgeOutcomeKind::Pending,
     }
 }

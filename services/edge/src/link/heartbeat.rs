@@ -116,6 +116,7 @@ impl<F: Follower> Heartbeats<F> {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            applied: Vec::new(),
         };
         let mut request = tonic::Request::new(request);
         request.set_timeout((self.options.interval * 3).max(LEAVE_TIMEOUT));

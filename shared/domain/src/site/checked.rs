@@ -334,6 +334,11 @@ fn check_origin(origin: &OriginConfig) -> Result<Vec<UpstreamUrl>, FieldError> {
         least..=ten_minutes,
     )?;
     check_number("max_in_flight", origin.max_in_flight.into(), 1..=65_536)?;
+    check_number(
+        "max_revalidations",
+        origin.max_revalidations.into(),
+        1..=65_536,
+    )?;
     if !origin.host_header.is_empty() {
         normalize_host(&origin.host_header).map_err(|mut e| {
             e.field = "host_header".into();

@@ -63,6 +63,9 @@ pub struct OriginConfig {
     pub between_bytes_timeout: Duration,
     /// Requests in flight from one edge. 1 to 65,536.
     pub max_in_flight: u32,
+    /// Of these, requests that ask whether a copy still holds; the most wanted go
+    /// first, the others wait. 1 to 65,536.
+    pub max_revalidations: u32,
     /// What `Host` the origin sees: empty for the client's, or a fixed name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host_header: String,
@@ -76,6 +79,7 @@ impl Default for OriginConfig {
             first_byte_timeout: Duration::from_secs(30),
             between_bytes_timeout: Duration::from_secs(30),
             max_in_flight: 1024,
+            max_revalidations: 64,
             host_header: String::new(),
         }
     }

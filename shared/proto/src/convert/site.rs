@@ -71,6 +71,7 @@ fn origin(wire: v1::OriginConfig) -> Result<OriginConfig, FieldError> {
             default.between_bytes_timeout,
         )?,
         max_in_flight: number_or(wire.max_in_flight, default.max_in_flight),
+        max_revalidations: number_or(wire.max_revalidations, default.max_revalidations),
         host_header: wire.host_header,
     })
 }
@@ -262,6 +263,7 @@ fn origin_to_wire(origin: &OriginConfig) -> v1::OriginConfig {
         first_byte_timeout: Some(duration_to_wire(origin.first_byte_timeout)),
         between_bytes_timeout: Some(duration_to_wire(origin.between_bytes_timeout)),
         max_in_flight: origin.max_in_flight,
+        max_revalidations: origin.max_revalidations,
         host_header: origin.host_header.clone(),
     }
 }
@@ -311,6 +313,7 @@ mod tests {
                 first_byte_timeout: Duration::from_millis(8),
                 between_bytes_timeout: Duration::from_millis(9),
                 max_in_flight: 3,
+                max_revalidations: 2,
                 host_header: "h.example".into(),
             }),
             key: KeyPolicy {
