@@ -112,6 +112,7 @@ impl App {
         .with_context(|| format!("--cache-dir: cannot use {}", folder.display()))?;
         let shared_config = SharedConfig {
             capacity_bytes: config.cache_mib << 20,
+            faults: config.faults,
         };
         let news = Arc::new(Notify::new());
         let sites = Arc::new(Sites::new(Parts {
@@ -130,9 +131,12 @@ impl App {
             &Arc::downgrade(&sites),
             &Arc::downgrade(&standing),
         )?;
-        let follower =
-            SiteFollower::new(sites.clone(), metrics.clone(), format!("http://{address}"));
-        let follower = Arc::new(follower);
+        let follower = Arc::new(SiteFollower::new(
+            sites.clone(),
+            metrics.clone(),
+            format!("http://{address}"),
+            config.faults,
+        ));
         let who: (EdgeId, InstanceId) = (config.edge_id(), instance_id());
         let front_options = FrontOptions {
             min_revision_wait: config.min_revision_wait,
@@ -140,6 +144,7 @@ impl App {
         let heartbeat_options = HeartbeatOptions {
             interval: Duration::from_secs(1),
             margin: config.lease_margin,
+            faults: config.faults,
         };
         let front = Front::new(sites.clone(), standing.clone(), metrics, front_options);
         Ok(Self {

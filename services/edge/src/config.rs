@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::Parser;
 use tidegate_domain::{EdgeId, SiteName};
 
+use crate::faults::Faults;
+
 /// Serves sites, hears every change from the control plane, and tells the browsers.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "tidegate-edge", version)]
@@ -87,6 +89,11 @@ pub struct Config {
     /// How log lines look
     #[arg(long, env = "TIDEGATE_LOG_FORMAT", default_value = "text", value_enum)]
     pub log_format: LogFormat,
+
+    /// For tests that break an edge on purpose. Nothing outside the program sets it.
+    #[doc(hidden)]
+    #[arg(skip)]
+    pub faults: Faults,
 }
 
 /// How log lines look.

@@ -9,6 +9,7 @@ use tidegate_telemetry::Component;
 use tracing::Span;
 
 use crate::events::SiteEvent;
+use crate::faults::Faults;
 use crate::link::{Change, Event, Follower, SnapshotSite};
 use crate::metrics::EdgeMetrics;
 use crate::sites::{Site, Sites};
@@ -23,16 +24,23 @@ pub(crate) struct SiteFollower {
     metrics: Arc<EdgeMetrics>,
     /// The address pages are served at, for people.
     address: String,
+    faults: Faults,
 }
 
 impl SiteFollower {
     /// Applies the order to `sites`.
     #[must_use]
-    pub(crate) fn new(sites: Arc<Sites>, metrics: Arc<EdgeMetrics>, address: String) -> Self {
+    pub(crate) fn new(
+        sites: Arc<Sites>,
+        metrics: Arc<EdgeMetrics>,
+        address: String,
+        faults: Faults,
+    ) -> Self {
         Self {
             sites,
             metrics,
             address,
+            faults,
         }
     }
 
@@ -44,6 +52,7 @@ impl SiteFollower {
 
     fn apply_to(&self, site: &Site, event: &Event) {
         match &event.change {
+            Change::Invalidated { .. } if self.faults.skips(event.revision.0) => {}
             Change::Invalidated {
                 patterns,
                 mode,

@@ -20,6 +20,8 @@ pub mod cache;
 pub mod conditional;
 pub mod config;
 pub mod events;
+#[doc(hidden)]
+pub mod faults;
 mod follower;
 pub mod http;
 pub mod link;

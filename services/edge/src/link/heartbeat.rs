@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Follower;
 use super::channel::Client;
+use crate::faults::Faults;
 use crate::standing::Standing;
 
 /// A busy log moves the position thousands of times a second; one acknowledgement
@@ -19,6 +20,9 @@ const MIN_GAP: Duration = Duration::from_millis(2);
 /// How long to wait for the last heartbeat, which gives the lease back.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The lease of an edge that ignores how long it is.
+const NEVER_ENDING: Duration = Duration::from_secs(86_400);
+
 /// How an edge counts its lease.
 #[derive(Debug, Clone, Copy)]
 pub struct HeartbeatOptions {
@@ -26,6 +30,8 @@ pub struct HeartbeatOptions {
     pub interval: Duration,
     /// By how much the edge ends its lease before the control plane does.
     pub margin: Duration,
+    /// For tests that break an edge on purpose.
+    pub faults: Faults,
 }
 
 /// Sends heartbeats, one at a time.
@@ -130,10 +136,11 @@ impl<F: Follower> Heartbeats<F> {
         // A reset that came while the heartbeat was under way voids its lease.
         let same_era = self.standing.now().era == era;
         if lease > self.options.margin && same_history && same_era && !leaving {
-            self.standing.grant(
-                sent + (lease - self.options.margin),
-                Revision(answer.min_applied),
-            );
+            let ends = match self.options.faults.ignores_lease {
+                false => sent + (lease - self.options.margin),
+                true => sent + NEVER_ENDING,
+            };
+            self.standing.grant(ends, Revision(answer.min_applied));
         }
         Ok(interval.clamp(Duration::from_millis(10), Duration::from_secs(60)))
     }

@@ -294,7 +294,7 @@ impl Errand {
                 tracing::warn!(site = %self.site.name, %error, "a response is not stored");
                 NotShared::lasting("tags")
             })?;
-        let filled = open.filled.ok_or(NotShared::passing("revision"))?;
+        let filled = self.filled(open).ok_or(NotShared::passing("revision"))?;
         let fence = self.hold(filled, open.serial, &tags)?;
         Ok(Parts {
             status,
@@ -304,6 +304,15 @@ impl Errand {
             terms,
             selection: vary.select(&self.ask.fields),
         })
+    }
+
+    /// As of when the response is good: as of when its fetch began.
+    fn filled(&self, open: &OpenFill) -> Option<Stamp> {
+        if self.site.shared.faults.stores_stale_fills {
+            let now = self.site.shared.standing.now();
+            return Stamp::of_fill(now.era, now.applied);
+        }
+        open.filled
     }
 
     fn hold(&self, filled: Stamp, serial: u64, tags: &ResponseTags) -> Result<Fence, NotShared> {

@@ -12,6 +12,7 @@ use super::shared_body::Budget;
 use crate::cache::key::Key;
 use crate::cache::policy::freshness::Now;
 use crate::cache::storage::Storage;
+use crate::faults::Faults;
 use crate::standing::Standing;
 
 /// Keys whose responses cannot be shared are remembered, so many ...
@@ -29,6 +30,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 pub struct SharedConfig {
     /// Bytes of stored responses, their fields, tags and keys, of all sites.
     pub capacity_bytes: u64,
+    /// For tests that break an edge on purpose.
+    pub faults: Faults,
 }
 
 /// See the module.
@@ -37,6 +40,7 @@ pub struct Shared {
     pub(super) storage: Storage,
     pub(super) standing: Arc<Standing>,
     pub(super) fills: Arc<Budget>,
+    pub(super) faults: Faults,
     uncacheable: Cache<Key, BootInstant>,
     serial: AtomicU64,
     sites: AtomicU64,
@@ -60,6 +64,7 @@ impl Shared {
             storage: Storage::new(config.capacity_bytes),
             standing,
             fills: Arc::new(Budget::new(fill_bytes)),
+            faults: config.faults,
             uncacheable: Cache::new(MAX_UNCACHEABLE),
             serial: AtomicU64::new(0),
             sites: AtomicU64::new(0),

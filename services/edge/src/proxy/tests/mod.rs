@@ -35,6 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{Body, Demand, ProxySite, Shared, SharedConfig, Visit};
+use crate::faults::Faults;
 use crate::standing::Standing;
 
 type OriginAnswer = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
@@ -250,6 +251,7 @@ impl World {
         let shared = Shared::new(
             SharedConfig {
                 capacity_bytes: 64 << 20,
+                faults: Faults::default(),
             },
             standing.clone(),
         );
