@@ -2,7 +2,8 @@
 //! last byte.
 //!
 //! - [`ProxySite`]: what is kept for one site; [`Shared`]: what all sites share.
-//! - `lookup`: what the cache can say to a request at once.
+//! - `decide`: what is to be done with a request; `lookup`: doing it, as far as the cache
+//!   can answer at once.
 //! - `forward`: what it cannot: join a fetch that is under way or start one.
 //! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it.
 //! - `fetch`: the fetch itself, from the request to the origin to the stored copy.
@@ -12,6 +13,7 @@
 
 mod answer;
 mod body;
+mod decide;
 mod entries;
 mod failures;
 mod fetch;

@@ -12,8 +12,8 @@ use tidegate_domain::{PathAndQuery, url_tag};
 
 use super::answer;
 use super::body::Body;
+use super::decide::wants_upgrade;
 use super::head;
-use super::lookup::wants_upgrade;
 use super::setup::Setup;
 use super::site::{ProxySite, count};
 use super::status::{Forwarded, Status, Why};

@@ -1,0 +1,211 @@
+//! What is to be done with a request: decided here, from the request and from what is
+//! stored, and done elsewhere. Nothing here counts, stores, fetches or waits, so that
+//! what would be done can be said without doing it.
+
+use std::sync::Arc;
+
+use arc_swap::Guard;
+use http::header::{IF_MATCH, IF_UNMODIFIED_SINCE, UPGRADE};
+use http::{HeaderMap, Method};
+use tidegate_clock::BootInstant;
+use tidegate_domain::PathAndQuery;
+
+use super::setup::Setup;
+use super::site::ProxySite;
+use super::status::{Hit, Why};
+use super::visit::Visit;
+use crate::cache::judge::{Arrival, Trust, Verdict, judge};
+use crate::cache::key::KeyRef;
+use crate::cache::policy::directives::RequestDirectives;
+use crate::cache::stored::{Resource, Stored};
+use crate::origin::fields;
+
+/// A request, and what of the site's configuration bears on it.
+pub(super) struct Question<'a> {
+    pub(super) method: &'a Method,
+    pub(super) fields: &'a HeaderMap,
+    pub(super) visit: &'a Visit<'a>,
+    pub(super) setup: Guard<Arc<Setup>>,
+    /// As the site's policy has it.
+    pub(super) url: PathAndQuery,
+    pub(super) port: u16,
+    pub(super) extra: Option<Arc<str>>,
+    pub(super) trust: Trust,
+    pub(super) directives: RequestDirectives,
+    /// The number of the site.
+    site: u64,
+}
+
+/// What is to be done with it.
+pub(super) enum Decision<'c> {
+    /// The stored response is used.
+    Use(&'c Arc<Stored>, Hit),
+    /// The origin, or a pushed entry, is asked together with others who ask the same.
+    Forward {
+        /// A copy that the origin can be asked about, and what may be done with it.
+        copy: Option<(&'c Arc<Stored>, Verdict)>,
+        /// Any copy under the key, which knows what responses vary on.
+        neighbour: Option<&'c Arc<Stored>>,
+        why: Why,
+    },
+    /// It is passed on as it is.
+    Pass(Why),
+    /// It wants nothing but what is stored, and that is not stored or of no use.
+    NotCached,
+    /// The site wants nothing answered without a lease.
+    Refuse,
+    /// There is nothing that could answer: no origin, and for a GET no entry either.
+    Nothing,
+}
+
+impl Question<'_> {
+    /// Whether it asks for what may be stored.
+    fn reads(&self) -> bool {
+        self.method == Method::GET || self.method == Method::HEAD
+    }
+
+    /// What is asked of the origin where the response is not stored. What may be cached
+    /// is asked for by its key: what the policy takes out of the key cannot change the
+    /// response either.
+    pub(super) fn target(&self) -> &PathAndQuery {
+        if self.reads() && !wants_upgrade(self.fields) {
+            &self.url
+        } else {
+            self.visit.url
+        }
+    }
+
+    pub(super) fn key(&self) -> KeyRef<'_> {
+        KeyRef {
+            site: self.site,
+            host: self.visit.host,
+            port: self.port,
+            url: &self.url,
+            extra: self.extra.as_ref(),
+        }
+    }
+
+    fn arrival(&self, now: BootInstant) -> Arrival<'_> {
+        Arrival {
+            moment: self.visit.moment,
+            demand: self.visit.demand,
+            directives: &self.directives,
+            now,
+            fenced: self.setup.fenced(),
+        }
+    }
+}
+
+impl ProxySite {
+    pub(super) fn question<'a>(
+        &self,
+        method: &'a Method,
+        fields: &'a HeaderMap,
+        port: u16,
+        visit: &'a Visit<'a>,
+    ) -> Question<'a> {
+        let setup = self.borrow_setup();
+        Question {
+            method,
+            fields,
+            visit,
+            url: setup.site.normalize(visit.url),
+            port,
+            extra: setup.extra.of(fields),
+            trust: Trust::at(visit.moment, setup.fenced()),
+            directives: RequestDirectives::read(fields),
+            site: self.number,
+            setup,
+        }
+    }
+
+    /// What is to be done whatever is stored; `None` if that depends on what is.
+    pub(super) fn decide_unseen(&self, question: &Question<'_>) -> Option<Decision<'static>> {
+        let pass = |why| match self.has_origin() {
+            true => Decision::Pass(why),
+            false => Decision::Nothing,
+        };
+        if !question.reads() {
+            return Some(pass(Why::Method));
+        }
+        if question.trust == Trust::Refused {
+            return Some(Decision::Refuse);
+        }
+        if question.visit.never_store {
+            return Some(pass(Why::Bypass));
+        }
+        let is_for_the_origin = is_for_the_origin(question.fields) && self.has_origin();
+        is_for_the_origin.then_some(Decision::Pass(Why::Bypass))
+    }
+
+    /// What is to be done, given what is stored under the key.
+    pub(super) fn decide<'c>(
+        &self,
+        question: &Question<'_>,
+        resource: Option<&'c Resource>,
+        now: BootInstant,
+    ) -> Decision<'c> {
+        let copy = resource.and_then(|resource| resource.select(question.fields));
+        let mut judged = None;
+        if let Some(copy) = copy {
+            let verdict = judge(&copy.head.fence, &copy.head.terms, question.arrival(now));
+            if let Some(hit) = hit(verdict) {
+                return Decision::Use(copy, hit);
+            }
+            judged = Some((copy, verdict));
+        }
+        let directives = &question.directives;
+        let why = match (&judged, resource) {
+            (Some((_, verdict)), _) if is_because_of_request(*verdict, directives) => Why::Request,
+            (Some(_), _) => Why::Stale,
+            (None, Some(_)) => Why::VaryMiss,
+            (None, None) => Why::UriMiss,
+        };
+        if directives.only_if_cached {
+            return Decision::NotCached;
+        }
+        match (self.has_origin(), self.has_entries()) {
+            (false, false) => return Decision::Nothing,
+            (true, has_entries) => {
+                let is_bare_head = question.method == Method::HEAD && !has_entries;
+                if is_bare_head || directives.no_store {
+                    return Decision::Pass(why);
+                }
+            }
+            (false, true) => {}
+        }
+        Decision::Forward {
+            copy: judged,
+            neighbour: resource.and_then(Resource::newest),
+            why,
+        }
+    }
+}
+
+/// How a copy is used; `None` if the origin has to be asked first.
+pub(super) fn hit(verdict: Verdict) -> Option<Hit> {
+    match verdict {
+        Verdict::Use { fenced: false, .. } => Some(Hit::Fresh),
+        Verdict::Use { fenced: true, .. } => Some(Hit::Fenced),
+        Verdict::UseWhileRefreshing { over } => Some(Hit::Stale(over.as_secs())),
+        Verdict::Revalidate { .. } | Verdict::RevalidateStrictly | Verdict::Refuse => None,
+    }
+}
+
+fn is_because_of_request(verdict: Verdict, directives: &RequestDirectives) -> bool {
+    matches!(verdict, Verdict::Revalidate { .. })
+        && (directives.no_cache || directives.max_age.is_some() || directives.min_fresh.is_some())
+}
+
+/// Requests that mean something to the origin alone: another protocol, and conditions
+/// that a cache must not evaluate (RFC 9111, section 4.3.2).
+fn is_for_the_origin(request: &HeaderMap) -> bool {
+    request.contains_key(IF_MATCH)
+        || request.contains_key(IF_UNMODIFIED_SINCE)
+        || (request.contains_key(UPGRADE) && wants_upgrade(request))
+}
+
+/// Whether another protocol than HTTP is asked for.
+pub(super) fn wants_upgrade(request: &HeaderMap) -> bool {
+    fields::upgrade(request).is_some_and(|protocol| protocol != "h2c")
+}
