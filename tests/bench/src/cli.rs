@@ -37,6 +37,12 @@ enum Command {
     Commits(Options),
     /// Broadcasts to 1,000 and 10,000 SSE connections against Nchan and bare writes.
     Sse(Options),
+    /// From the commit to 1, 10 and 100 edges, against etcd and its watchers.
+    Propagation(Options),
+    /// Invalidating a tag of up to 1,000,000 stored responses, against Varnish's xkey.
+    Tags(Options),
+    /// 500 edges that come back at once when the control plane has been restarted.
+    Resume(Options),
     /// Everything.
     All(Options),
 
@@ -61,7 +67,7 @@ pub(crate) struct Options {
     /// Also writes everything measured to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Folder of the binaries `tidegate` and `tidegate-control-plane`. Default: the
+    /// Folder of the binaries `tidegate`, `tidegate-control-plane` and `tidegate-edge`. Default: the
     /// folder of this program.
     #[arg(long, value_name = "DIR", env = "TIDEGATE_BENCH_BIN")]
     pub(crate) bin: Option<PathBuf>,
@@ -87,6 +93,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Hits(options) => measure(&[bench::HITS], &options),
         Command::Commits(options) => measure(&[bench::COMMITS], &options),
         Command::Sse(options) => measure(&[bench::SSE], &options),
+        Command::Propagation(options) => measure(&[bench::PROPAGATION], &options),
+        Command::Tags(options) => measure(&[bench::TAGS], &options),
+        Command::Resume(options) => measure(&[bench::RESUME], &options),
         Command::All(options) => measure(bench::ALL, &options),
         Command::Launch { core, program } => process::become_program(core, &program),
         Command::SseFloor { listen } => floor::serve(listen),

@@ -18,6 +18,10 @@ pub(crate) const NCHAN: Package = Package::new(
     "/usr/lib/nginx/modules/ngx_nchan_module.so",
 );
 pub(crate) const VARNISH: Package = Package::new("varnish", "/usr/sbin/varnishd");
+pub(crate) const VARNISH_MODULES: Package = Package::new(
+    "varnish-modules",
+    "/usr/lib/x86_64-linux-gnu/varnish/vmods/libvmod_xkey.so",
+);
 pub(crate) const ETCD: Package = Package::new("etcd-server", "/usr/bin/etcd");
 pub(crate) const WRK: Package = Package::new("wrk", "/usr/bin/wrk");
 

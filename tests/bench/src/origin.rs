@@ -1,5 +1,6 @@
-//! The origin of the cached response: a thread that answers every request alike and
-//! counts them, so that a hit can be told from a miss.
+//! The origin of the cached responses: a thread that answers every request with the
+//! same body and counts them, so that a hit can be told from a miss. The first segment
+//! of the path is the response's tag: `/item:1/7` carries `item:1`.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -65,12 +66,14 @@ async fn serve(listener: std::net::TcpListener, body: Bytes, asked: Arc<AtomicU6
         };
         let (body, asked) = (body.clone(), Arc::clone(&asked));
         tokio::spawn(async move {
-            let answer = service_fn(move |_: Request<Incoming>| {
+            let answer = service_fn(move |request: Request<Incoming>| {
                 asked.fetch_add(1, Ordering::Relaxed);
+                let tag = request.uri().path().split('/').nth(1).unwrap_or_default();
+                // Varnish's xkey reads the same field.
                 let response = Response::builder()
                     .header(header::CONTENT_TYPE, "text/plain")
-                    .header(header::CACHE_CONTROL, "max-age=3600")
-                    .header("cache-tag", "bench:page")
+                    .header(header::CACHE_CONTROL, "max-age=36000")
+                    .header("xkey", tag)
                     .body(Full::new(body.clone()));
                 async move { Ok::<_, Infallible>(response.unwrap_or_default()) }
             });

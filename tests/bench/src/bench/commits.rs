@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use prost::Message as _;
 use tidegate_proto::v1;
 use tidegate_proto::v1::cache_service_client::CacheServiceClient;
-use tidegate_proto::v1::site_service_client::SiteServiceClient;
 use tonic::transport::{Channel, Endpoint};
 
 use super::TIDEGATE;
@@ -198,7 +197,7 @@ async fn clients(name: &str, address: SocketAddr) -> anyhow::Result<Vec<Client>>
         let channel = endpoint.tcp_nodelay(true).connect().await?;
         if name == TIDEGATE {
             if clients.is_empty() {
-                put_site(channel.clone()).await?;
+                tidegate::put_site(channel.clone(), SITE, None).await?;
             }
             clients.push(Client::Tidegate(CacheServiceClient::new(channel)));
         } else {
@@ -213,20 +212,5 @@ async fn warm(clients: &[Client]) -> anyhow::Result<()> {
     for (caller, client) in clients.iter().enumerate() {
         client.clone().commit(caller, u64::MAX).await?;
     }
-    Ok(())
-}
-
-async fn put_site(channel: Channel) -> anyhow::Result<()> {
-    let request = v1::PutSiteRequest {
-        site: SITE.to_owned(),
-        config: Some(v1::SiteConfig {
-            hosts: vec!["bench.test".to_owned()],
-            ..Default::default()
-        }),
-    };
-    SiteServiceClient::new(channel)
-        .put_site(request)
-        .await
-        .context("PutSite")?;
     Ok(())
 }

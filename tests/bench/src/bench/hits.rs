@@ -148,7 +148,7 @@ fn one_round(
 ) -> anyhow::Result<()> {
     let before = origin.asked();
     let round = wrk::round(
-        context,
+        context.cores.load,
         subject.server.address,
         PATH,
         variant.connections,

@@ -3,7 +3,10 @@
 
 mod commits;
 mod hits;
+mod propagation;
+mod resume;
 mod sse;
+mod tags;
 
 use crate::context::Context;
 use crate::report::Section;
@@ -27,8 +30,20 @@ pub(crate) const SSE: Bench = Bench {
     name: "sse",
     run: sse::run,
 };
+pub(crate) const PROPAGATION: Bench = Bench {
+    name: "propagation",
+    run: propagation::run,
+};
+pub(crate) const TAGS: Bench = Bench {
+    name: "tags",
+    run: tags::run,
+};
+pub(crate) const RESUME: Bench = Bench {
+    name: "resume",
+    run: resume::run,
+};
 /// Every bench, in the order of `all`.
-pub(crate) const ALL: &[Bench] = &[HITS, COMMITS, SSE];
+pub(crate) const ALL: &[Bench] = &[HITS, COMMITS, SSE, PROPAGATION, TAGS, RESUME];
 
 /// How Tidegate's own rows are called.
 const TIDEGATE: &str = "Tidegate";

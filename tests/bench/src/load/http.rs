@@ -37,11 +37,25 @@ impl Connection {
         path: &str,
         body: Bytes,
     ) -> anyhow::Result<Response<Bytes>> {
-        let request = Request::builder()
+        self.send_with(method, path, body, &[]).await
+    }
+
+    /// The same with fields of one's own.
+    pub(crate) async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        fields: &[(&str, &str)],
+    ) -> anyhow::Result<Response<Bytes>> {
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, self.address.to_string())
-            .body(Full::new(body))?;
+            .header(header::HOST, self.address.to_string());
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body))?;
         let answer = async {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;

@@ -2,6 +2,8 @@
 
 pub(crate) mod closed_loop;
 pub(crate) mod disk;
+pub(crate) mod edges;
+pub(crate) mod fill;
 pub(crate) mod floor;
 pub(crate) mod http;
 pub(crate) mod marker;

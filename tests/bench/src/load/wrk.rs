@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail};
 
-use crate::context::Context;
 use crate::install::WRK;
 use crate::peer::Absent;
 use crate::peer::process::on_core;
@@ -22,18 +21,18 @@ pub(crate) fn ensure() -> Result<(), Absent> {
     WRK.ensure()
 }
 
-/// Asks one URL for `seconds` over `connections`.
+/// Asks one URL for `seconds` over `connections`, from `core`.
 ///
 /// # Errors
 /// Any answer other than 2xx or 3xx, and any failed connection.
 pub(crate) fn round(
-    context: &Context,
+    core: Option<usize>,
     address: SocketAddr,
     path: &str,
     connections: usize,
     seconds: u64,
 ) -> anyhow::Result<Round> {
-    let output = on_core(context.cores.load, WRK.file())?
+    let output = on_core(core, WRK.file())?
         .args([
             "-t1",
             "--latency",

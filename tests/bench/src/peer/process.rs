@@ -116,6 +116,21 @@ impl Process {
         format!("\n{}", String::from_utf8_lossy(tail).trim_end())
     }
 
+    /// The most memory it has had resident at once, in bytes.
+    pub(crate) fn peak(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        Ok(kib.context("no VmHWM in /proc/PID/status")? * 1024)
+    }
+
+    /// Ends it at once, as a crash does.
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// What the server and all its children have used.
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         let mut sum = Usage::default();

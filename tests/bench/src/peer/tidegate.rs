@@ -1,11 +1,16 @@
-//! Tidegate: everything in one process (`tidegate dev`), and the control plane alone.
+//! Tidegate: everything in one process (`tidegate dev`), or control plane and edge as
+//! processes of their own.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ChildStdout;
 use std::sync::mpsc;
 
 use anyhow::{Context as _, anyhow};
+use tidegate_proto::v1;
+use tidegate_proto::v1::site_service_client::SiteServiceClient;
+use tonic::transport::Channel;
 
 use super::process::{Process, on_core};
 use super::{Absent, START, Server, first_line, free_address, log, version_in, wait_for_listener};
@@ -35,41 +40,43 @@ fn run_dev(context: &Context, origin: SocketAddr) -> anyhow::Result<Dev> {
         command.args([listener, "127.0.0.1:0"]);
     }
     command.arg("--data").arg(data);
-    let (mut process, stdout) = Process::start_piped(&mut command, &log(context, "tidegate-dev"))?;
-    let Some(line) = ready_line(stdout) else {
-        process.must_be_alive()?;
-        return Err(anyhow!(
-            "printed no `ready` line in {START:?}{}",
-            process.log_tail()
-        ));
-    };
-    let address = |name: &str| {
-        address_in(&line, name).with_context(|| format!("no {name} address in {line:?}"))
-    };
+    let (process, stdout) = Process::start_piped(&mut command, &log(context, "tidegate-dev"))?;
+    let (process, line) = ready(process, stdout)?;
     Ok(Dev {
-        grpc: address("grpc")?,
+        grpc: named(&line, "grpc")?,
         server: Server {
             version: version_in(&first_line(&program, "--version")),
-            address: address("edge")?,
+            address: named(&line, "edge")?,
             process,
         },
     })
 }
 
-/// The control plane alone, its data on the disk that is measured.
+/// A control plane alone, with nothing in it, its data on the disk that is measured.
 pub(crate) fn control_plane(context: &Context) -> Result<Server, Absent> {
-    Ok(run_control_plane(context)?)
+    let data = tempfile::tempdir_in(context.disk()).map_err(anyhow::Error::from)?;
+    Ok(run_control_plane(context, &data.keep(), free_address()?)?)
 }
 
-fn run_control_plane(context: &Context) -> anyhow::Result<Server> {
+/// A control plane with what is in the folder `data`, at an address that was free.
+pub(crate) fn control_plane_at(
+    context: &Context,
+    data: &Path,
+    address: SocketAddr,
+) -> Result<Server, Absent> {
+    Ok(run_control_plane(context, data, address)?)
+}
+
+fn run_control_plane(
+    context: &Context,
+    data: &Path,
+    address: SocketAddr,
+) -> anyhow::Result<Server> {
     let program = built(context, "tidegate-control-plane")?;
-    let address = free_address()?;
     let mut command = on_core(context.cores.server, &program)?;
     command.args(["--grpc-listen", &address.to_string()]);
     command.args(["--admin-listen", "127.0.0.1:0"]);
-    command
-        .arg("--data")
-        .arg(context.disk().join("control-plane"));
+    command.arg("--data").arg(data);
     let mut process = Process::start(&mut command, &log(context, "control-plane"))?;
     wait_for_listener(&mut process, address)?;
     Ok(Server {
@@ -77,6 +84,61 @@ fn run_control_plane(context: &Context) -> anyhow::Result<Server> {
         address,
         process,
     })
+}
+
+/// A running edge, and where its metrics are.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    pub(crate) server: Server,
+    pub(crate) admin: SocketAddr,
+}
+
+/// An edge alone, with memory for so many MiB of responses.
+pub(crate) fn edge(context: &Context, control: SocketAddr, mib: u32) -> Result<Edge, Absent> {
+    Ok(run_edge(context, control, mib)?)
+}
+
+fn run_edge(context: &Context, control: SocketAddr, mib: u32) -> anyhow::Result<Edge> {
+    let program = built(context, "tidegate-edge")?;
+    let mut command = on_core(context.cores.server, &program)?;
+    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    command.args(["--control", &format!("http://{control}")]);
+    command.args(["--edge-id", "bench", "--cache-mib", &mib.to_string()]);
+    let (process, stdout) = Process::start_piped(&mut command, &log(context, "edge"))?;
+    let (process, line) = ready(process, stdout)?;
+    Ok(Edge {
+        admin: named(&line, "admin")?,
+        server: Server {
+            version: version_in(&first_line(&program, "--version")),
+            address: named(&line, "edge")?,
+            process,
+        },
+    })
+}
+
+/// Creates a site for every host, in front of `origin` if there is one.
+pub(crate) async fn put_site(
+    channel: Channel,
+    site: &str,
+    origin: Option<SocketAddr>,
+) -> anyhow::Result<v1::PutSiteResponse> {
+    let origin = origin.map(|address| v1::OriginConfig {
+        upstreams: vec![v1::Upstream {
+            url: format!("http://{address}"),
+            ..Default::default()
+        }],
+        ..Default::default()
+    });
+    let request = v1::PutSiteRequest {
+        site: site.to_owned(),
+        config: Some(v1::SiteConfig {
+            hosts: vec!["*".to_owned()],
+            origin,
+            ..Default::default()
+        }),
+    };
+    let answer = SiteServiceClient::new(channel).put_site(request).await;
+    Ok(answer.context("PutSite")?.into_inner())
 }
 
 fn built(context: &Context, name: &str) -> anyhow::Result<String> {
@@ -87,6 +149,22 @@ fn built(context: &Context, name: &str) -> anyhow::Result<String> {
     path.into_os_string()
         .into_string()
         .map_err(|path| anyhow!("{} is not UTF-8", path.display()))
+}
+
+/// Waits for the line that says all is up.
+fn ready(mut process: Process, stdout: ChildStdout) -> anyhow::Result<(Process, String)> {
+    match ready_line(stdout) {
+        Some(line) => Ok((process, line)),
+        None => {
+            process.must_be_alive()?;
+            let log = process.log_tail();
+            Err(anyhow!("printed no `ready` line in {START:?}{log}"))
+        }
+    }
+}
+
+fn named(line: &str, name: &str) -> anyhow::Result<SocketAddr> {
+    address_in(line, name).with_context(|| format!("no {name} address in {line:?}"))
 }
 
 /// The line that says all is up. None if the program ends or is late.
