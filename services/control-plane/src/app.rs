@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tidegate_clock::Clock;
-use tidegate_net::ListenError;
+use tidegate_net::{ListenError, Listener};
 use tidegate_telemetry::{FilterHandle, Health, MetricError, Registry};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -20,7 +20,7 @@ use crate::config::{Config, ConfigError};
 use crate::durable::Durable;
 use crate::fleet::{Fleet, FleetMetrics, StoreError};
 use crate::grpc::{Context, stale_bound};
-use crate::log::{EmbeddedLog, Facts as _, OpenError, OpenOptions, SharedLog};
+use crate::log::{EmbeddedLog, OpenError, OpenOptions, OwnLog, SharedLog};
 use crate::measured::Measured;
 use crate::releases::Releases;
 use crate::state::Reader;
@@ -37,11 +37,11 @@ const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where the control plane is served.
 #[derive(Debug)]
-pub struct Listeners {
+pub struct Listeners<L = TcpListener> {
     /// gRPC.
-    pub grpc: TcpListener,
+    pub grpc: L,
     /// `/livez`, `/readyz`, `/metrics`.
-    pub admin: TcpListener,
+    pub admin: L,
 }
 
 impl Listeners {
@@ -103,12 +103,12 @@ pub enum BuildError {
 }
 
 /// A control plane that is ready to run.
-pub struct App {
+pub struct App<L = TcpListener> {
     config: Config,
-    listeners: Listeners,
+    listeners: Listeners<L>,
     addresses: Addresses,
     clock: Arc<dyn Clock>,
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn OwnLog>,
     measured: Arc<Measured>,
     blobs: Arc<dyn BlobStore>,
     fleet: Arc<Fleet>,
@@ -117,6 +117,38 @@ pub struct App {
     log_filter: Option<FilterHandle>,
     alive: Alive,
     survivor: Survivor,
+}
+
+/// What a control plane keeps its data in.
+#[derive(Clone)]
+pub struct Storage {
+    /// The log and the state.
+    pub log: Arc<dyn OwnLog>,
+    /// Content.
+    pub blobs: Arc<dyn BlobStore>,
+}
+
+impl Storage {
+    /// Opens the data folder.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, BuildError> {
+        let mut options = OpenOptions::new(config.data.clone(), clock.clone());
+        options.log.retention = config.retention;
+        options.log.entry_quota = config.entry_quota;
+        let folder = config.data.join("blobs");
+        let (max_bytes, clock) = (config.max_blob_bytes, clock.clone());
+        let opened = tokio::task::spawn_blocking(move || -> Result<_, BuildError> {
+            let log = EmbeddedLog::open(options)?;
+            let blobs = LocalBlobs::open(&folder, max_bytes, clock)?;
+            Ok(Self {
+                log,
+                blobs: Arc::new(blobs),
+            })
+        });
+        opened.await.map_err(std::io::Error::other)?
+    }
 }
 
 /// Opens the store and puts everything together. Nothing is served yet; callers
@@ -130,12 +162,28 @@ pub async fn build(
     clock: Arc<dyn Clock>,
 ) -> Result<App, BuildError> {
     config.check()?;
+    let storage = Storage::open(&config, &clock).await?;
+    build_on(config, listeners, clock, storage)
+}
+
+/// Puts everything together on storage that is open, which a simulation keeps in
+/// memory.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_on<L: Listener>(
+    config: Config,
+    listeners: Listeners<L>,
+    clock: Arc<dyn Clock>,
+    storage: Storage,
+) -> Result<App<L>, BuildError> {
+    config.check()?;
     let addresses = Addresses {
         grpc: listeners.grpc.local_addr()?,
         admin: listeners.admin.local_addr()?,
     };
     let registry = Registry::new();
-    let (log, blobs) = open(&config, &clock).await?;
+    let Storage { log, blobs } = storage;
     let reader = log.reader();
     let (alive, survivor) = Alive::new();
     let measured = Arc::new(Measured::new(log.clone(), &registry, alive.clone())?);
@@ -169,23 +217,6 @@ pub async fn build(
     })
 }
 
-async fn open(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-) -> Result<(Arc<EmbeddedLog>, Arc<dyn BlobStore>), BuildError> {
-    let mut options = OpenOptions::new(config.data.clone(), clock.clone());
-    options.log.retention = config.retention;
-    options.log.entry_quota = config.entry_quota;
-    let folder = config.data.join("blobs");
-    let (max_bytes, clock) = (config.max_blob_bytes, clock.clone());
-    let opened = tokio::task::spawn_blocking(move || -> Result<_, BuildError> {
-        let log = EmbeddedLog::open(options)?;
-        let blobs = LocalBlobs::open(&folder, max_bytes, clock)?;
-        Ok((log, Arc::new(blobs) as Arc<dyn BlobStore>))
-    });
-    opened.await.map_err(std::io::Error::other)?
-}
-
 /// A control plane ended badly.
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -200,7 +231,7 @@ pub enum RunError {
     LogStopped,
 }
 
-impl App {
+impl<L: Listener> App<L> {
     /// Where it is served.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
@@ -352,7 +383,7 @@ fn flatten(
 }
 
 /// Keeps readiness true: the log is ready as long as writes become durable.
-async fn probe(log: Arc<EmbeddedLog>, health: Health) {
+async fn probe(log: Arc<dyn OwnLog>, health: Health) {
     let mut tick = tokio::time::interval(PROBE_EVERY);
     loop {
         tick.tick().await;

@@ -11,12 +11,14 @@
 //! - [`releases`]: what is checked and computed before a release is published or
 //!   activated.
 //! - [`grpc`], `admin`: adapters for callers; they decide nothing.
+//! - [`blocking`]: where work runs that waits for the disk.
 //! - [`config`], [`app`]: flags, and how the rooms are put together.
 
 mod admin;
 mod alive;
 pub mod app;
 pub mod blobs;
+pub mod blocking;
 pub mod command;
 pub mod config;
 mod durable;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tidegate_clock::{Clock, SystemClock};
 use tidegate_domain::{EdgeId, InstanceId};
+use tidegate_net::{Dialer, ListenError, Listener};
 use tidegate_telemetry::{Health, Registry};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -36,31 +37,57 @@ const SNAPSHOT: &str = "snapshot";
 
 /// The listeners of an edge, so that whoever starts it chooses them.
 #[derive(Debug)]
-pub struct Listeners {
+pub struct Listeners<L = TcpListener> {
     /// For pages.
-    pub edge: std::net::TcpListener,
+    pub edge: L,
     /// For health and metrics.
-    pub admin: std::net::TcpListener,
+    pub admin: L,
 }
 
 impl Listeners {
-    /// Opens what the configuration says.
+    /// Opens what the configuration says. To be called inside a Tokio runtime.
     ///
     /// # Errors
     /// An address is public without `--insecure`, in use, or not this machine's.
-    pub fn bind(config: &Config) -> Result<Self, tidegate_net::ListenError> {
+    pub fn bind(config: &Config) -> Result<Self, ListenError> {
+        let open = |flag, address| {
+            let listener = tidegate_net::bind(flag, address, config.insecure)?;
+            TcpListener::from_std(listener).map_err(|error| ListenError::Other {
+                flag,
+                address,
+                error,
+            })
+        };
         Ok(Self {
-            edge: tidegate_net::bind("--listen", config.listen, config.insecure)?,
-            admin: tidegate_net::bind("--admin-listen", config.admin_listen, config.insecure)?,
+            edge: open("--listen", config.listen)?,
+            admin: open("--admin-listen", config.admin_listen)?,
         })
     }
 }
 
+/// What an edge takes from the machine it runs on. A simulation gives others.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// What leases and freshness are counted by.
+    pub clock: Arc<dyn Clock>,
+    /// How the control plane and origins are reached.
+    pub dialer: Dialer,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            dialer: Dialer::Tcp,
+        }
+    }
+}
+
 /// An edge that is ready to run.
-pub struct App {
+pub struct App<L = TcpListener> {
     address: SocketAddr,
     admin_address: SocketAddr,
-    listeners: (TcpListener, TcpListener),
+    listeners: Listeners<L>,
     server: Server,
     sites: Arc<Sites>,
     standing: Arc<Standing>,
@@ -73,28 +100,28 @@ pub struct App {
     temporary: Option<tempfile::TempDir>,
 }
 
-impl App {
+impl<L: Listener> App<L> {
     /// Puts an edge together. Nothing runs yet. To be called inside a Tokio runtime.
     ///
     /// # Errors
     /// The control plane's address is none, or the folder for blobs cannot be used.
-    pub fn build(config: &Config, listeners: Listeners) -> anyhow::Result<Self> {
-        Self::build_with_clock(config, listeners, Arc::new(SystemClock))
+    pub fn build(config: &Config, listeners: Listeners<L>) -> anyhow::Result<Self> {
+        Self::build_in(config, listeners, Surroundings::default())
     }
 
-    /// The same with the clock that leases are counted by.
+    /// The same in other surroundings than this machine's.
     ///
     /// # Errors
     /// As [`App::build`].
-    pub fn build_with_clock(
+    pub fn build_in(
         config: &Config,
-        listeners: Listeners,
-        clock: Arc<dyn Clock>,
+        listeners: Listeners<L>,
+        surroundings: Surroundings,
     ) -> anyhow::Result<Self> {
-        let edge = TcpListener::from_std(listeners.edge)?;
-        let admin = TcpListener::from_std(listeners.admin)?;
-        let (address, admin_address) = (edge.local_addr()?, admin.local_addr()?);
-        let channels = Channels::new(&config.control)?;
+        let Surroundings { clock, dialer } = surroundings;
+        let address = listeners.edge.local_addr()?;
+        let admin_address = listeners.admin.local_addr()?;
+        let channels = Channels::new(&config.control, &dialer)?;
         let standing = Arc::new(Standing::new(clock));
         let control_plane = Arc::new(ControlPlane::new(&channels, standing.clone()));
         let (folder, temporary) = match &config.cache_dir {
@@ -112,6 +139,7 @@ impl App {
         .with_context(|| format!("--cache-dir: cannot use {}", folder.display()))?;
         let shared_config = SharedConfig {
             capacity_bytes: config.cache_mib << 20,
+            dialer,
             faults: config.faults,
         };
         let news = Arc::new(Notify::new());
@@ -150,7 +178,7 @@ impl App {
         Ok(Self {
             address,
             admin_address,
-            listeners: (edge, admin),
+            listeners,
             server: Server::new(&front, ServerLimits::default()),
             subscriber: Subscriber::new(
                 who.clone(),
@@ -206,7 +234,7 @@ impl App {
     /// # Errors
     /// A part of it ended by itself.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let (edge, admin) = self.listeners;
+        let Listeners { edge, admin } = self.listeners;
         let background = CancellationToken::new();
         let stop_serving = CancellationToken::new();
         let subscriber = tokio::spawn(self.subscriber.run(background.clone()));
@@ -219,12 +247,8 @@ impl App {
             background.clone(),
         ));
         let router = tidegate_telemetry::admin::router(self.health.clone(), self.registry);
-        let until = background.clone();
-        let admin = tokio::spawn(async move {
-            axum::serve(admin, router)
-                .with_graceful_shutdown(until.cancelled_owned())
-                .await
-        });
+        let admin = tidegate_telemetry::admin::serve(admin, router, background.clone());
+        let admin = tokio::spawn(admin);
         stop.cancelled().await;
         tracing::info!("draining");
         self.health.drain();

@@ -1,10 +1,15 @@
 //! What machines ask of a service's admin port: `/livez`, `/readyz`, `/metrics`.
 
+use std::io;
+use std::net::SocketAddr;
+
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
+use tidegate_net::Listener;
+use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
 use crate::metrics::{Registry, TEXT_CONTENT_TYPE};
@@ -23,6 +28,36 @@ pub fn router(health: Health, registry: Registry) -> Router {
         )
         .route(readyz, get(async move || ready(&health)))
         .route(metrics, get(async move || exposition(&registry)))
+}
+
+/// Serves an admin port until `stop`, then ends once its connections have.
+///
+/// # Errors
+/// The listener has no address.
+pub async fn serve<L: Listener>(
+    listener: L,
+    routes: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    axum::serve(Accepting(listener), routes)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+}
+
+/// What axum takes connections from.
+struct Accepting<L>(L);
+
+impl<L: Listener> axum::serve::Listener for Accepting<L> {
+    type Io = L::Stream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (L::Stream, SocketAddr) {
+        self.0.accept().await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
 }
 
 fn ready(health: &Health) -> Response {

@@ -5,8 +5,8 @@ mod metrics;
 
 use axum::Router;
 use axum::http::StatusCode;
+use tidegate_net::Listener;
 use tidegate_telemetry::{Health, Registry};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use metrics::register;
@@ -15,16 +15,13 @@ pub(crate) use metrics::register;
 ///
 /// # Errors
 /// The listener failed.
-pub(crate) async fn serve(
-    listener: TcpListener,
+pub(crate) async fn serve<L: Listener>(
+    listener: L,
     health: Health,
     registry: Registry,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let app = router(health, registry);
-    axum::serve(listener, app)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
+    tidegate_telemetry::admin::serve(listener, router(health, registry), shutdown).await
 }
 
 fn router(health: Health, registry: Registry) -> Router {

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
     use crate::blobs::LocalBlobs;
     use crate::command::{Command, EntryBody};
-    use crate::log::{InlineLog, Log as _, LogSettings};
+    use crate::log::{InlineLog, Log as _, LogSettings, OwnLog as _};
     use crate::state::testing::{applied, entry, proposal, push, put_site, site};
 
     const MAX: u64 = 1 << 20;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::blocking::Blocking;
+
 /// What an operator may set about the fleet.
 #[derive(Debug, Clone)]
 pub struct FleetSettings {
@@ -34,6 +36,8 @@ pub struct FleetSettings {
     pub max_behind: u64,
     /// How long edges have to answer a preview.
     pub query_timeout: Duration,
+    /// Where long reads of the log run. No flag sets it.
+    pub blocking: Blocking,
 }
 
 impl Default for FleetSettings {
@@ -51,6 +55,7 @@ impl Default for FleetSettings {
             reconnect_spread: Duration::from_secs(2),
             max_behind: 100_000,
             query_timeout: Duration::from_secs(2),
+            blocking: Blocking::Threads,
         }
     }
 }

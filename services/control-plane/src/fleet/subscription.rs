@@ -310,7 +310,9 @@ impl Stream {
         let (up_to, events) = if head.0 - after.0 <= SMALL_READ {
             read()?
         } else {
-            tokio::task::spawn_blocking(read)
+            let blocking = self.fleet.settings.blocking;
+            blocking
+                .run(read)
                 .await
                 .map_err(|e| End::Broken(e.to_string()))??
         };

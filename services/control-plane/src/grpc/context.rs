@@ -12,6 +12,7 @@ use super::call::IDEMPOTENCY_SCOPE;
 use super::fault::Fault;
 use crate::alive::Alive;
 use crate::blobs::BlobStore;
+use crate::blocking::Blocking;
 use crate::command::{Command, Detail, Outcome, Proposal, Refusal};
 use crate::fleet::Fleet;
 use crate::log::SharedLog;
@@ -54,6 +55,8 @@ pub struct Limits {
     pub upload_idle: Duration,
     /// People who watch events at once.
     pub watchers: usize,
+    /// Where reads of the disk run. No flag sets it.
+    pub blocking: Blocking,
 }
 
 impl Default for Limits {
@@ -64,6 +67,7 @@ impl Default for Limits {
             uploads: 64,
             upload_idle: Duration::from_secs(30),
             watchers: 256,
+            blocking: Blocking::Threads,
         }
     }
 }
@@ -167,7 +171,7 @@ impl Context {
     ) -> Result<T, Fault> {
         // The semaphore is never closed.
         let _turn = self.heavy_reads.clone().acquire_owned().await;
-        Ok(tokio::task::spawn_blocking(work).await?)
+        Ok(self.limits.blocking.run(work).await?)
     }
 }
 
@@ -206,7 +210,7 @@ mod tests {
     use crate::blobs::LocalBlobs;
     use crate::durable::Durable;
     use crate::fleet::{FleetMetrics, FleetSettings};
-    use crate::log::{InlineLog, LogSettings};
+    use crate::log::{InlineLog, LogSettings, OwnLog as _};
     use crate::state::testing::{invalidate, proposal, put_site, read_by, site};
 
     async fn context(folder: &std::path::Path) -> Arc<Context> {

@@ -1,8 +1,14 @@
 //! The gRPC server: services, limits, health and reflection.
 
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as Waking, Poll};
 use std::time::Duration;
 
+use futures_util::Stream;
+use tidegate_net::Listener;
 use tidegate_proto::DESCRIPTORS;
 use tidegate_proto::v1::admin_service_server::AdminServiceServer;
 use tidegate_proto::v1::cache_service_server::CacheServiceServer;
@@ -11,11 +17,11 @@ use tidegate_proto::v1::fleet_service_server::FleetServiceServer;
 use tidegate_proto::v1::site_service_server::SiteServiceServer;
 use tidegate_telemetry::grpc::ServerLayer;
 use tidegate_telemetry::{Component, Health, Readiness};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic_health::server::HealthReporter;
 
 use super::admin::Admin;
@@ -52,9 +58,9 @@ const SERVICES: [&str; 5] = [
 ///
 /// # Errors
 /// The listener failed.
-pub(crate) async fn serve(
+pub(crate) async fn serve<L: Listener>(
     context: Arc<Context>,
-    listener: TcpListener,
+    listener: L,
     health: Health,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
@@ -101,10 +107,7 @@ pub(crate) async fn serve(
         )
         .add_service(FleetServiceServer::new(FleetView(context.clone())))
         .add_service(AdminServiceServer::new(Admin(context)))
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            shutdown.cancelled(),
-        )
+        .serve_with_incoming_shutdown(incoming(listener), shutdown.cancelled())
         .await;
     following.abort();
     served
@@ -125,5 +128,70 @@ async fn report_health(changes: &mut watch::Receiver<Readiness>, reporter: &Heal
     };
     for service in SERVICES.into_iter().chain([""]) {
         reporter.set_service_status(service, status).await;
+    }
+}
+
+/// The connections of a listener.
+fn incoming<L: Listener>(listener: L) -> impl Stream<Item = io::Result<Accepted<L::Stream>>> {
+    futures_util::stream::unfold(listener, |mut listener| async {
+        let (stream, peer) = listener.accept().await;
+        Some((Ok(Accepted { stream, peer }), listener))
+    })
+}
+
+/// A connection that knows where it comes from.
+struct Accepted<S> {
+    stream: S,
+    peer: SocketAddr,
+}
+
+impl<S> Connected for Accepted<S> {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        TcpConnectInfo {
+            local_addr: None,
+            remote_addr: Some(self.peer),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Waking<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Waking<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Waking<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Waking<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Waking<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }

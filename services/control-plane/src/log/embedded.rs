@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::open::{OpenError, OpenOptions};
 use super::sequencer::{Answer, Job, Sequencer};
 use super::shared::Shared;
-use super::{Facts, LeaseFact, Log, ProposeError, ReadError};
+use super::{Facts, LeaseFact, Log, OwnLog, ProposeError, ReadError};
 use crate::command::{LogEntry, Outcome, Proposal};
 use crate::state::{Reader, SledStore, StoreError};
 
@@ -75,34 +75,12 @@ impl EmbeddedLog {
         }))
     }
 
-    /// Answers questions about the state.
-    #[must_use]
-    pub fn reader(&self) -> Reader {
-        Reader::new(self.shared.store.clone(), self.shared.catalog.clone())
-    }
-
     /// Raises the floor, for tests and operators.
     ///
     /// # Errors
     /// The log is overloaded or has stopped.
     pub async fn compact_to(&self, floor: Revision) -> Result<(), ProposeError> {
         self.ask(|answer| Job::Compact(floor, answer)).await
-    }
-
-    /// Takes no more commands, and resolves once those that are queued are durable
-    /// and answered.
-    pub async fn stop(&self) {
-        self.queue.write().take();
-        let writer = self.writer.lock().take();
-        if let Some(writer) = writer {
-            // A panic of the writer has been reported by its thread.
-            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
-        }
-    }
-
-    /// Resolves once the writer has ended: nothing can be written from then on.
-    pub async fn ended(&self) {
-        self.ended.cancelled().await;
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, ProposeError> {
@@ -192,6 +170,28 @@ impl Log for EmbeddedLog {
         limit: usize,
     ) -> Result<Vec<LogEntry>, ReadError> {
         self.shared.read(after, up_to, limit)
+    }
+}
+
+impl OwnLog for EmbeddedLog {
+    fn reader(&self) -> Reader {
+        Reader::new(self.shared.store.clone(), self.shared.catalog.clone())
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        async {
+            self.queue.write().take();
+            let writer = self.writer.lock().take();
+            if let Some(writer) = writer {
+                // A panic of the writer has been reported by its thread.
+                let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+            }
+        }
+        .boxed()
+    }
+
+    fn ended(&self) -> BoxFuture<'_, ()> {
+        self.ended.cancelled().boxed()
     }
 }
 

@@ -8,11 +8,12 @@ use futures_util::future::{self, BoxFuture, FutureExt as _};
 use parking_lot::Mutex;
 use tidegate_domain::{Epoch, InstanceId, Revision, Term};
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::open::{LogSettings, OpenError};
 use super::sequencer::{Answer, Job, Sequencer};
 use super::shared::Shared;
-use super::{Facts, LeaseFact, Log, ProposeError, ReadError};
+use super::{Facts, LeaseFact, Log, OwnLog, ProposeError, ReadError};
 use crate::command::{LogEntry, Outcome, Proposal};
 use crate::state::{MemoryStore, Reader, Store};
 
@@ -22,6 +23,8 @@ pub struct InlineLog {
     shared: Arc<Shared>,
     /// `None` once a write has failed.
     sequencer: Mutex<Option<Sequencer>>,
+    /// Set once there is no sequencer.
+    ended: CancellationToken,
 }
 
 impl InlineLog {
@@ -42,13 +45,8 @@ impl InlineLog {
         Ok(Arc::new(Self {
             shared: sequencer.shared.clone(),
             sequencer: Mutex::new(Some(sequencer)),
+            ended: CancellationToken::new(),
         }))
-    }
-
-    /// Answers questions about the state.
-    #[must_use]
-    pub fn reader(&self) -> Reader {
-        Reader::new(self.shared.store.clone(), self.shared.catalog.clone())
     }
 
     /// Proposes commands that become one batch.
@@ -104,6 +102,7 @@ impl InlineLog {
         let running = sequencer.as_ref().ok_or(ProposeError::Stopped)?;
         work(running).map_err(|_| {
             *sequencer = None;
+            self.ended.cancel();
             ProposeError::Stopped
         })
     }
@@ -147,6 +146,22 @@ impl Log for InlineLog {
         limit: usize,
     ) -> Result<Vec<LogEntry>, ReadError> {
         self.shared.read(after, up_to, limit)
+    }
+}
+
+impl OwnLog for InlineLog {
+    fn reader(&self) -> Reader {
+        Reader::new(self.shared.store.clone(), self.shared.catalog.clone())
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        self.sequencer.lock().take();
+        self.ended.cancel();
+        future::ready(()).boxed()
+    }
+
+    fn ended(&self) -> BoxFuture<'_, ()> {
+        self.ended.cancelled().boxed()
     }
 }
 

@@ -18,6 +18,7 @@ use tidegate_domain::{Cursor, EdgeId, Epoch, InstanceId, Revision, SiteFilter, T
 use tokio::sync::watch;
 
 use crate::command::{LogEntry, Outcome, Proposal};
+use crate::state::Reader;
 
 pub use embedded::EmbeddedLog;
 pub use inline::InlineLog;
@@ -91,6 +92,19 @@ pub trait Facts: Send + Sync + 'static {
     /// writing something if nothing else was written. Before that write began, nobody
     /// else can have taken this store over unnoticed.
     fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>>;
+}
+
+/// The log of this process, which it opens, reads the state of, and closes.
+pub trait OwnLog: Log + Facts {
+    /// Answers questions about the state.
+    fn reader(&self) -> Reader;
+
+    /// Takes no more commands, and resolves once those that were taken are durable and
+    /// answered.
+    fn stop(&self) -> BoxFuture<'_, ()>;
+
+    /// Resolves once nothing can be written any more.
+    fn ended(&self) -> BoxFuture<'_, ()>;
 }
 
 /// An instance that may hold a lease.

@@ -9,7 +9,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tidegate_net::Listener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
@@ -76,12 +77,17 @@ impl Server {
 
     /// Accepts until `stop`, then lets open requests finish until `deadline` has
     /// passed.
-    pub async fn run(self, listener: TcpListener, stop: CancellationToken, deadline: Duration) {
+    pub async fn run<L: Listener>(
+        self,
+        mut listener: L,
+        stop: CancellationToken,
+        deadline: Duration,
+    ) {
         let graceful = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = self.accept(&listener) => accepted,
+                accepted = self.accept(&mut listener) => accepted,
             };
             if let Some((stream, peer, permit)) = accepted {
                 self.serve(stream, peer, permit, &graceful);
@@ -99,34 +105,23 @@ impl Server {
         }
     }
 
-    async fn accept(
+    async fn accept<L: Listener>(
         &self,
-        listener: &TcpListener,
-    ) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
+        listener: &mut L,
+    ) -> Option<(L::Stream, Peer, OwnedSemaphorePermit)> {
         // The semaphore is never closed.
         let permit = self.places.clone().acquire_owned().await.ok()?;
-        match listener.accept().await {
-            Ok((stream, peer)) => Some((stream, Peer(peer), permit)),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                // Out of descriptors, most likely: asking again at once would spin.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                None
-            }
-        }
+        let (stream, peer) = listener.accept().await;
+        Some((stream, Peer(peer), permit))
     }
 
-    fn serve(
+    fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         &self,
-        stream: TcpStream,
+        stream: S,
         peer: Peer,
         permit: OwnedSemaphorePermit,
         graceful: &GracefulShutdown,
     ) {
-        // Small answers must not wait for an acknowledgement.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
         let router = self.router.clone();
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);

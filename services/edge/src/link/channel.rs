@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tidegate_domain::FieldError;
+use tidegate_net::Dialer;
 use tidegate_proto::v1::edge_service_client::EdgeServiceClient;
 use tidegate_telemetry::grpc::Propagate;
 use tonic::service::interceptor::InterceptedService;
@@ -12,6 +13,9 @@ use tonic::transport::{Channel, Endpoint};
 
 /// The largest message that is read. A site's configuration is the largest there is.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client of the control plane.
 pub type Client = EdgeServiceClient<InterceptedService<Channel, Propagate>>;
@@ -37,25 +41,24 @@ impl Channels {
     ///
     /// # Errors
     /// `address` is no `http://` URL.
-    pub fn new(address: &str) -> Result<Self, ChannelError> {
+    pub fn new(address: &str, dialer: &Dialer) -> Result<Self, ChannelError> {
         Ok(Self {
-            order: client(address)?,
-            heartbeat: client(address)?,
-            content: client(address)?,
+            order: client(address, dialer)?,
+            heartbeat: client(address, dialer)?,
+            content: client(address, dialer)?,
         })
     }
 }
 
-fn client(address: &str) -> Result<Client, ChannelError> {
+fn client(address: &str, dialer: &Dialer) -> Result<Client, ChannelError> {
     let wrong = |_| FieldError::new("control", address, "a URL such as http://127.0.0.1:7420");
     let endpoint = Endpoint::from_shared(address.to_owned())
         .map_err(wrong)?
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true);
-    let channel = endpoint.connect_lazy();
+    let channel = endpoint.connect_with_connector_lazy(dialer.connector(CONNECT_TIMEOUT));
     Ok(EdgeServiceClient::with_interceptor(channel, Propagate)
         .max_decoding_message_size(MAX_MESSAGE_BYTES))
 }

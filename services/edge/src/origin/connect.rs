@@ -15,14 +15,14 @@ use hyper_rustls::{
     MaybeHttpsStream,
 };
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tidegate_domain::site::{Upstream, UpstreamUrl};
-use tokio::net::TcpStream;
+use tidegate_net::{Dialed, Dialer};
 use tower::{BoxError, Service};
 
 use super::body::RequestBody;
@@ -39,7 +39,7 @@ const MAX_FIELDS: usize = 200;
 /// Makes connections within a time.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
-    inner: HttpsConnector<HttpConnector>,
+    inner: HttpsConnector<tidegate_net::Connector>,
     limit: Duration,
 }
 
@@ -52,13 +52,8 @@ pub(super) fn connector(
     url: &UpstreamUrl,
     upstream: &Upstream,
     limit: Duration,
+    dialer: &Dialer,
 ) -> Result<Connector, OriginError> {
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    // Shared among the addresses of the host, so that one that does not answer leaves
-    // time for the next.
-    http.set_connect_timeout(Some(limit));
     let name = if upstream.sni.is_empty() {
         &url.host
     } else {
@@ -72,7 +67,7 @@ pub(super) fn connector(
         .https_or_http()
         .with_server_name_resolver(FixedServerNameResolver::new(name))
         .enable_http1()
-        .wrap_connector(http);
+        .wrap_connector(dialer.connector(limit));
     Ok(Connector { inner, limit })
 }
 
@@ -150,7 +145,7 @@ impl Used {
 /// A connection that knows whether it was used.
 #[derive(Debug)]
 pub(super) struct Tracked {
-    inner: MaybeHttpsStream<TokioIo<TcpStream>>,
+    inner: MaybeHttpsStream<Dialed>,
     used: Used,
 }
 
@@ -211,7 +206,7 @@ mod tests {
             sni: sni.into(),
         };
         let url = UpstreamUrl::parse(&upstream.url).unwrap();
-        connector(&url, &upstream, Duration::from_secs(1))
+        connector(&url, &upstream, Duration::from_secs(1), &Dialer::Tcp)
     }
 
     #[test]

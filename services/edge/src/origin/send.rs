@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Error as ClientError;
 use tidegate_domain::PathAndQuery;
 use tidegate_domain::site::{CheckedSite, Scheme};
+use tidegate_net::Dialer;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::body::{BodyFault, OriginBody, Place, RequestBody};
@@ -50,7 +51,7 @@ impl Origin {
     ///
     /// # Errors
     /// A certificate or a name for TLS cannot be used.
-    pub fn new(site: &CheckedSite) -> Result<Option<Self>, OriginError> {
+    pub fn new(site: &CheckedSite, dialer: &Dialer) -> Result<Option<Self>, OriginError> {
         let Some(config) = &site.config().origin else {
             return Ok(None);
         };
@@ -58,7 +59,7 @@ impl Origin {
             .upstreams()
             .iter()
             .zip(&config.upstreams)
-            .map(|(url, upstream)| Server::new(url.clone(), upstream, config))
+            .map(|(url, upstream)| Server::new(url.clone(), upstream, config, dialer))
             .collect::<Result<_, _>>()?;
         let host = match config.host_header.as_str() {
             "" => None,
@@ -356,7 +357,9 @@ mod tests {
             "origin": { "upstreams": [{ "url": url }], "max_in_flight": 1 },
         }))
         .unwrap();
-        Origin::new(&config.check().unwrap()).unwrap().unwrap()
+        Origin::new(&config.check().unwrap(), &Dialer::Tcp)
+            .unwrap()
+            .unwrap()
     }
 
     fn post(body: RequestBody) -> OriginRequest {

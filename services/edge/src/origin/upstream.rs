@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper_util::client::legacy::Client;
 use tidegate_domain::site::{OriginConfig, Upstream, UpstreamUrl};
+use tidegate_net::Dialer;
 
 use super::body::RequestBody;
 use super::connect::{Connector, connector, pooled};
@@ -23,9 +24,10 @@ impl Server {
         url: UpstreamUrl,
         upstream: &Upstream,
         config: &OriginConfig,
+        dialer: &Dialer,
     ) -> Result<Self, OriginError> {
         Ok(Self {
-            client: pooled(connector(&url, upstream, config.connect_timeout)?),
+            client: pooled(connector(&url, upstream, config.connect_timeout, dialer)?),
             url,
             in_flight: Arc::default(),
         })
@@ -71,7 +73,8 @@ mod tests {
         let servers: Vec<_> = (1..=3)
             .map(|port| {
                 let url = UpstreamUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap();
-                Server::new(url, &Upstream::default(), &OriginConfig::default()).unwrap()
+                let (upstream, config) = (Upstream::default(), OriginConfig::default());
+                Server::new(url, &upstream, &config, &Dialer::Tcp).unwrap()
             })
             .collect();
         let first = |turn| by_load(&servers, turn)[0].url.port;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_domain::site::{CheckedSite, FencedPolicy};
+use tidegate_net::Dialer;
 
 use crate::cache::key::ExtraParts;
 use crate::cache::policy::storable::Defaults;
@@ -26,11 +27,12 @@ pub(super) struct Setup {
 
 impl Setup {
     /// Takes a configuration. Connections to an origin that stays the same are kept.
-    pub(super) fn new(site: Arc<CheckedSite>, old: Option<&Self>) -> Self {
+    pub(super) fn new(site: Arc<CheckedSite>, old: Option<&Self>, dialer: &Dialer) -> Self {
         let kept = old
             .filter(|old| old.site.config().origin == site.config().origin)
             .map(|old| old.origin.clone());
-        let origin = kept.unwrap_or_else(|| Origin::new(&site).map(|origin| origin.map(Arc::new)));
+        let origin =
+            kept.unwrap_or_else(|| Origin::new(&site, dialer).map(|origin| origin.map(Arc::new)));
         if let Err(error) = &origin {
             tracing::error!(%error, "the site's origin cannot be asked");
         }

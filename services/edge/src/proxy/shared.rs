@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use tidegate_clock::BootInstant;
+use tidegate_net::Dialer;
 
 use super::shared_body::Budget;
 use crate::cache::key::Key;
@@ -25,11 +26,13 @@ const MIN_FILL_BYTES: u64 = 16 << 20;
 /// Time between two sweeps of the storage.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// Bounds.
-#[derive(Debug, Clone, Copy)]
+/// Bounds, and what comes from outside.
+#[derive(Debug, Clone)]
 pub struct SharedConfig {
     /// Bytes of stored responses, their fields, tags and keys, of all sites.
     pub capacity_bytes: u64,
+    /// How origins are reached.
+    pub dialer: Dialer,
     /// For tests that break an edge on purpose.
     pub faults: Faults,
 }
@@ -41,6 +44,7 @@ pub struct Shared {
     pub(super) standing: Arc<Standing>,
     pub(super) fills: Arc<Budget>,
     pub(super) faults: Faults,
+    pub(super) dialer: Dialer,
     uncacheable: Cache<Key, BootInstant>,
     serial: AtomicU64,
     sites: AtomicU64,
@@ -65,6 +69,7 @@ impl Shared {
             standing,
             fills: Arc::new(Budget::new(fill_bytes)),
             faults: config.faults,
+            dialer: config.dialer,
             uncacheable: Cache::new(MAX_UNCACHEABLE),
             serial: AtomicU64::new(0),
             sites: AtomicU64::new(0),

@@ -116,7 +116,7 @@ impl ProxySite {
         Arc::new(Self {
             name,
             number: shared.next_site(),
-            setup: ArcSwap::from_pointee(Setup::new(config, None)),
+            setup: ArcSwap::from_pointee(Setup::new(config, None, &shared.dialer)),
             tags: Arc::default(),
             flights: Flights::default(),
             counts: Counts::default(),
@@ -174,7 +174,7 @@ impl ProxySite {
     /// another origin, everything is invalidated at this revision.
     pub fn replace_config(&self, config: Arc<CheckedSite>, revision: Revision) {
         let old = self.setup.load_full();
-        let new = Arc::new(Setup::new(config, Some(&old)));
+        let new = Arc::new(Setup::new(config, Some(&old), &self.shared.dialer));
         let keeps = new.keeps_copies_of(&old);
         self.setup.store(new);
         if !keeps {

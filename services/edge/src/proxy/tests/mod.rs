@@ -30,6 +30,7 @@ use tidegate_domain::site::{CheckedSite, SiteConfig};
 use tidegate_domain::{
     Cursor, Epoch, Mode, PathAndQuery, Revision, SiteFilter, SiteName, TagPattern, Term,
 };
+use tidegate_net::Dialer;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -251,6 +252,7 @@ impl World {
         let shared = Shared::new(
             SharedConfig {
                 capacity_bytes: 64 << 20,
+                dialer: Dialer::Tcp,
                 faults: Faults::default(),
             },
             standing.clone(),
