@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::events::Limits;
 use crate::follower::SiteFollower;
 use crate::http::{Front, FrontOptions, Server, ServerLimits};
-use crate::link::{Channels, HeartbeatOptions, Heartbeats, Subscriber};
+use crate::link::{AppliedLog, Channels, HeartbeatOptions, Heartbeats, Subscriber};
 use crate::metrics::EdgeMetrics;
 use crate::pages::Blobs;
 use crate::proxy::{Shared, SharedConfig};
@@ -174,6 +174,7 @@ impl<L: Listener> App<L> {
             margin: config.lease_margin,
             faults: config.faults,
         };
+        let applied = Arc::new(AppliedLog::default());
         let front = Front::new(sites.clone(), standing.clone(), metrics, front_options);
         Ok(Self {
             address,
@@ -185,14 +186,14 @@ impl<L: Listener> App<L> {
                 config.sites.clone(),
                 channels.order,
                 standing.clone(),
-                follower.clone(),
+                (follower.clone(), applied.clone()),
             ),
             heartbeats: Heartbeats::new(
                 who,
                 channels.heartbeat,
                 standing.clone(),
                 follower,
-                news,
+                (news, applied),
                 heartbeat_options,
             ),
             sites,

@@ -44,15 +44,16 @@ impl SiteFollower {
         }
     }
 
-    fn apply_to_all(&self, event: &Event) {
-        for site in self.sites.all() {
-            site.proxy.apply_all(event.revision);
-        }
+    fn apply_to_all(&self, event: &Event) -> u64 {
+        let sites = self.sites.all();
+        let applied = sites.iter().map(|it| it.proxy.apply_all(event.revision));
+        applied.map(|matched| matched.responses).sum()
     }
 
-    fn apply_to(&self, site: &Site, event: &Event) {
-        match &event.change {
-            Change::Invalidated { .. } if self.faults.skips(event.revision.0) => {}
+    fn apply_to(&self, site: &Site, event: &Event) -> Option<u64> {
+        let revision = event.revision;
+        let matched = match &event.change {
+            Change::Invalidated { .. } if self.faults.skips(revision.0) => return Some(0),
             Change::Invalidated {
                 patterns,
                 mode,
@@ -62,24 +63,25 @@ impl SiteFollower {
                 if *by_entry {
                     site.proxy.set_has_entries(true);
                 }
-                site.proxy
-                    .apply_invalidation(event.revision, patterns, *mode);
+                site.proxy.apply_invalidation(revision, patterns, *mode)
             }
-            Change::ReleasePublished(release) => site.pages.prepare(*release),
+            Change::ReleasePublished(release) => {
+                site.pages.prepare(*release);
+                return None;
+            }
             Change::ReleaseActivated { active, patterns } => {
                 site.pages.activate(active.clone());
                 site.proxy
-                    .apply_invalidation(event.revision, patterns, Mode::Hard);
+                    .apply_invalidation(revision, patterns, Mode::Hard)
             }
-            Change::NotUnderstood => {
-                site.proxy.apply_all(event.revision);
-            }
+            Change::NotUnderstood => site.proxy.apply_all(revision),
             Change::Preloaded { .. }
             | Change::Published { .. }
             | Change::SiteChanged(_)
             | Change::SiteDeleted
-            | Change::Noted => {}
-        }
+            | Change::Noted => return None,
+        };
+        Some(matched.responses)
     }
 }
 
@@ -88,23 +90,27 @@ impl Follower for SiteFollower {
         self.sites.adopt(sites, cursor);
     }
 
-    fn apply(&self, event: &Event, cursor: Cursor) {
+    fn apply(&self, event: &Event, cursor: Cursor) -> Option<u64> {
         let span = span(event);
         let _entered = span.enter();
-        match (&event.site, &event.change) {
-            (None, Change::NotUnderstood) => self.apply_to_all(event),
-            (None, _) => {}
+        let evicted = match (&event.site, &event.change) {
+            (None, Change::NotUnderstood) => Some(self.apply_to_all(event)),
+            (None, _) => None,
             (Some(name), Change::SiteChanged(config)) => {
                 self.sites.put(name, config.clone(), cursor);
+                None
             }
-            (Some(name), Change::SiteDeleted) => self.sites.remove(name),
+            (Some(name), Change::SiteDeleted) => {
+                self.sites.remove(name);
+                None
+            }
             (Some(name), _) => {
-                if let Some(site) = self.sites.by_name(name.as_str()) {
-                    self.apply_to(&site, event);
-                }
+                let site = self.sites.by_name(name.as_str());
+                site.and_then(|site| self.apply_to(&site, event))
             }
-        }
+        };
         self.metrics.applied(event.time);
+        evicted
     }
 
     fn announce(&self, event: &Event, cursor: Cursor) {

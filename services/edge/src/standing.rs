@@ -154,9 +154,11 @@ impl Standing {
     /// Begins a new era without a position: everything held needs revalidation. To be
     /// called before a snapshot is read.
     pub fn raise_era(&self) {
-        self.revoke();
-        self.position.send_replace(None);
+        let mut waiting = self.waiting.lock();
+        self.end_lease(&mut waiting);
         self.move_to(self.era().next(), Revision::ZERO);
+        drop(waiting);
+        self.position.send_replace(None);
     }
 
     /// Begins at the position of a snapshot, once its sites are adopted. In an era of
@@ -196,15 +198,23 @@ impl Standing {
         }
     }
 
-    /// Takes a lease that ends at `ends`; it is used once `min_applied` is applied.
-    pub fn grant(&self, ends: BootInstant, min_applied: Revision) {
+    /// Takes a lease that was asked for in `era` and ends at `ends`; it is used once
+    /// `min_applied` is applied. One of an earlier era, or that is over already, is not
+    /// taken.
+    pub fn grant(&self, era: Era, ends: BootInstant, min_applied: Revision) {
         let mut waiting = self.waiting.lock();
-        self.use_if_reached(Grant { ends, min_applied }, &mut waiting);
+        // Under the lock that a reset takes: none comes between the look and the use.
+        if era == self.era() {
+            self.use_if_reached(Grant { ends, min_applied }, &mut waiting);
+        }
     }
 
     /// Ends the lease at once.
     pub fn revoke(&self) {
-        let mut waiting = self.waiting.lock();
+        self.end_lease(&mut self.waiting.lock());
+    }
+
+    fn end_lease(&self, waiting: &mut Option<Grant>) {
         *waiting = None;
         let now = self.clock.boot().as_nanos();
         let ends = self.lease_ends.load(Ordering::Acquire);
@@ -215,7 +225,10 @@ impl Standing {
 
     fn use_if_reached(&self, grant: Grant, waiting: &mut Option<Grant>) {
         let (_, applied) = of_place(self.place.load(Ordering::Acquire));
-        if applied >= grant.min_applied {
+        if grant.ends <= self.clock.boot() {
+            // A lease that is over says nothing, not even that there was one.
+            *waiting = None;
+        } else if applied >= grant.min_applied {
             *waiting = None;
             self.lease_ends
                 .fetch_max(grant.ends.as_nanos(), Ordering::AcqRel);
@@ -250,7 +263,11 @@ mod tests {
     fn a_lease_runs_out_by_the_boot_clock() {
         let (clock, standing) = standing();
         assert_eq!(standing.now().lease, Lease::Never);
-        standing.grant(clock.boot() + Duration::from_secs(10), Revision::ZERO);
+        standing.grant(
+            standing.now().era,
+            clock.boot() + Duration::from_secs(10),
+            Revision::ZERO,
+        );
         assert!(standing.now().leased());
         clock.advance(Duration::from_secs(13));
         assert_eq!(standing.now().lease, Lease::Lost(Duration::from_secs(3)));
@@ -259,12 +276,43 @@ mod tests {
     #[test]
     fn a_lease_is_used_only_once_min_applied_is_applied() {
         let (clock, standing) = standing();
-        standing.grant(clock.boot() + Duration::from_secs(10), Revision(5));
+        standing.grant(
+            standing.now().era,
+            clock.boot() + Duration::from_secs(10),
+            Revision(5),
+        );
         assert!(!standing.now().leased());
         standing.advance(at(4));
         assert!(!standing.now().leased());
         standing.advance(at(5));
         assert!(standing.now().leased());
+    }
+
+    #[test]
+    fn a_lease_that_came_too_late_is_none() {
+        let (clock, standing) = standing();
+        let era = standing.now().era;
+        standing.grant(era, clock.boot(), Revision::ZERO);
+        assert_eq!(standing.now().lease, Lease::Never);
+        // The same if it was waited for until it was over.
+        standing.grant(era, clock.boot() + Duration::from_secs(1), Revision(4));
+        clock.advance(Duration::from_secs(1));
+        standing.advance(at(4));
+        assert_eq!(standing.now().lease, Lease::Never);
+    }
+
+    #[test]
+    fn a_lease_that_was_asked_for_before_a_reset_is_none() {
+        let (clock, standing) = standing();
+        let before = standing.now().era;
+        standing.raise_era();
+        standing.begin(at(5));
+        standing.grant(
+            before,
+            clock.boot() + Duration::from_secs(10),
+            Revision::ZERO,
+        );
+        assert_eq!(standing.now().lease, Lease::Never);
     }
 
     #[test]
@@ -286,8 +334,16 @@ mod tests {
     #[test]
     fn a_new_era_ends_the_lease_and_forgets_a_waiting_one() {
         let (clock, standing) = standing();
-        standing.grant(clock.boot() + Duration::from_secs(10), Revision::ZERO);
-        standing.grant(clock.boot() + Duration::from_secs(20), Revision(9));
+        standing.grant(
+            standing.now().era,
+            clock.boot() + Duration::from_secs(10),
+            Revision::ZERO,
+        );
+        standing.grant(
+            standing.now().era,
+            clock.boot() + Duration::from_secs(20),
+            Revision(9),
+        );
         let before = standing.now().era;
         standing.raise_era();
         standing.advance(at(9));

@@ -53,6 +53,10 @@ impl Stamp {
         Revision(self.0 & MAX_REVISION)
     }
 
+    pub(super) fn of_word(word: u64) -> Self {
+        Self(word)
+    }
+
     pub(super) fn word(self) -> u64 {
         self.0
     }

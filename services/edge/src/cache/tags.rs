@@ -30,7 +30,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -58,6 +58,38 @@ pub struct TagMark {
     /// The serial number of the last fetch that had begun when an unsafe request
     /// through this edge changed the URL (RFC 9111, section 4.4).
     changed_here: AtomicU64,
+    /// How often the table holds it in [`Inner::changed_here`].
+    pins: AtomicUsize,
+}
+
+/// What an invalidation matched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Matched {
+    /// Live tags.
+    pub tags: u64,
+    /// Responses that carried one of them, those that were just arriving among them; one
+    /// that carries several counts once for each.
+    pub responses: u64,
+}
+
+impl Matched {
+    fn add(&mut self, mark: &Arc<TagMark>) {
+        self.tags += 1;
+        self.responses += carriers(mark);
+    }
+}
+
+impl std::ops::AddAssign for Matched {
+    fn add_assign(&mut self, other: Self) {
+        self.tags += other.tags;
+        self.responses += other.responses;
+    }
+}
+
+/// How many responses hold the mark: all that hold it but the table.
+fn carriers(mark: &Arc<TagMark>) -> u64 {
+    let of_table = 1 + mark.pins.load(Ordering::Acquire);
+    Arc::strong_count(mark).saturating_sub(of_table) as u64
 }
 
 /// What has become of a copy by its tags.
@@ -96,6 +128,18 @@ impl TagMark {
     }
 }
 
+/// An invalidation that hit a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// Its position.
+    pub stamp: Stamp,
+    /// How strict it was.
+    pub mode: Mode,
+    /// Which of the copy's tags it hit: 0 is everything on the site, `n` the tag at
+    /// `n - 1` of those that the fence was made with.
+    pub place: usize,
+}
+
 /// Where a copy stands between fetches and invalidations.
 #[derive(Debug, Clone)]
 pub struct Fence {
@@ -122,6 +166,42 @@ impl Fence {
             };
         }
         worst
+    }
+
+    /// The last invalidation that hit one of the tags: of those that came after the fetch
+    /// began the last hard one, else the last soft one; if there is none, the last of
+    /// those that came before. `None` if none is remembered of the era of the fetch or a
+    /// later one.
+    #[must_use]
+    pub fn last_hit(&self) -> Option<Hit> {
+        let of_mark = |(place, mark): (usize, &Arc<TagMark>)| {
+            let stamp = |word: &AtomicU64| Stamp::of_word(word.load(Ordering::Acquire));
+            let hit = |stamp: Stamp, mode| Hit { stamp, mode, place };
+            [
+                hit(stamp(&mark.hard), Mode::Hard),
+                hit(stamp(&mark.soft), Mode::Soft),
+            ]
+        };
+        let rank = |hit: &Hit| {
+            let counts = hit.stamp > self.filled;
+            let is_hard = hit.mode == Mode::Hard;
+            // A hard one raises both words: of two that are the same it is the hard one.
+            (counts, counts && is_hard, hit.stamp, is_hard)
+        };
+        self.marks
+            .iter()
+            .enumerate()
+            .flat_map(of_mark)
+            .filter(|hit| hit.stamp != Stamp::ZERO && hit.stamp.era() >= self.filled.era())
+            .max_by_key(rank)
+    }
+
+    /// Whether an unsafe request through this edge has changed what the copy names, after
+    /// its fetch began.
+    #[must_use]
+    pub fn is_changed_here(&self) -> bool {
+        let changed = |mark: &Arc<TagMark>| mark.changed_here.load(Ordering::Acquire);
+        self.marks.iter().any(|mark| changed(mark) >= self.serial)
     }
 
     /// How many marks it holds.
@@ -226,33 +306,39 @@ impl TagTable {
         })
     }
 
-    /// Applies an invalidation. Returns how many live tags it matched; when it
-    /// returns, every copy that carries one of them is judged by it.
+    /// Applies an invalidation. Returns what it matched; when it returns, every copy that
+    /// carries one of these tags is judged by it.
     pub fn apply(
         &self,
         stamp: Stamp,
         mode: Mode,
         patterns: &[TagPattern],
         now: BootInstant,
-    ) -> u64 {
-        let mut matched = 0;
+    ) -> Matched {
+        let mut matched = Matched::default();
+        let mut raise = |mark: &Arc<TagMark>| {
+            if mark.raise(stamp, mode, now) {
+                matched.add(mark);
+            }
+        };
         {
             let mut inner = self.inner.lock();
             inner.recent.push(stamp, mode, patterns);
             if patterns.iter().any(TagPattern::is_everything) {
                 self.everything.raise(stamp, mode, now);
-                return inner.tags.len() as u64;
+                return Matched {
+                    tags: inner.tags.len() as u64,
+                    responses: carriers(&self.everything),
+                };
             }
             for literal in patterns.iter().filter_map(TagPattern::as_literal) {
                 if let Some(mark) = inner.tags.get(literal) {
-                    matched += u64::from(mark.raise(stamp, mode, now));
+                    raise(mark);
                 }
             }
         }
         for pattern in patterns.iter().filter(|p| p.as_literal().is_none()) {
-            self.walk(pattern, |mark| {
-                matched += u64::from(mark.raise(stamp, mode, now));
-            });
+            self.walk(pattern, &mut raise);
         }
         matched
     }
@@ -272,7 +358,7 @@ impl TagTable {
                     }
                 }
                 None => self.walk(pattern, |mark| {
-                    seen.insert(std::ptr::from_ref(mark));
+                    seen.insert(Arc::as_ptr(mark));
                 }),
             }
         }
@@ -286,9 +372,12 @@ impl TagTable {
         let mark = inner.mark(tag);
         mark.changed_here.fetch_max(serial, Ordering::AcqRel);
         // A fetch that is under way sees the mark at its end only if it still lives.
+        mark.pins.fetch_add(1, Ordering::AcqRel);
         inner.changed_here.push_back(mark);
-        if inner.changed_here.len() > MAX_CHANGED_HERE {
-            inner.changed_here.pop_front();
+        if inner.changed_here.len() > MAX_CHANGED_HERE
+            && let Some(oldest) = inner.changed_here.pop_front()
+        {
+            oldest.pins.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -310,7 +399,7 @@ impl TagTable {
     }
 
     /// Visits the marks that match, letting others in every few tags.
-    fn walk(&self, pattern: &TagPattern, mut visit: impl FnMut(&TagMark)) {
+    fn walk(&self, pattern: &TagPattern, mut visit: impl FnMut(&Arc<TagMark>)) {
         let prefix = pattern.literal_prefix();
         let mut from: Option<Tag> = None;
         loop {
@@ -430,11 +519,63 @@ mod tests {
             .into();
         let selected = patterns(&["item:*", "*:1", "item:1"]);
         assert_eq!(table.count(&selected), 2);
-        assert_eq!(table.apply(at(2), Mode::Hard, &selected, now()), 2);
+        let matched = table.apply(at(2), Mode::Hard, &selected, now());
+        assert_eq!((matched.tags, matched.responses), (2, 2));
         let touched: Vec<_> = held.iter().map(Fence::touched).collect();
         assert_eq!(touched, [Touched::Hard, Touched::Hard, Touched::Untouched]);
-        assert_eq!(table.apply(at(3), Mode::Hard, &patterns(&["*"]), now()), 3);
+        let matched = table.apply(at(3), Mode::Hard, &patterns(&["*"]), now());
+        assert_eq!((matched.tags, matched.responses), (3, 3));
         assert_eq!(held[2].touched(), Touched::Hard);
+    }
+
+    #[test]
+    fn responses_are_counted_once_for_each_of_their_tags_and_no_longer_than_they_live() {
+        let table = Arc::new(TagTable::default());
+        let hold = |tags: &[&str]| {
+            let tags: Vec<_> = tags.iter().map(|t| tag(t)).collect();
+            table.hold(at(1), 1, &tags, now()).unwrap()
+        };
+        let both = hold(&["a:1", "a:2"]);
+        let one = hold(&["a:1"]);
+        let responses = |revision, pattern| {
+            let patterns = patterns(&[pattern]);
+            table
+                .apply(at(revision), Mode::Soft, &patterns, now())
+                .responses
+        };
+        assert_eq!(responses(2, "a:*"), 3);
+        assert_eq!(responses(3, "a:1"), 2);
+        assert_eq!(responses(4, "*"), 2);
+        // What keeps a mark alive besides is no response.
+        table.change_here(&tag("a:1"), 9);
+        table.change_here(&tag("a:1"), 9);
+        drop(both.clone());
+        assert_eq!(responses(5, "a:1"), 2);
+        drop(both);
+        assert_eq!(responses(6, "a:1"), 1);
+        drop(one);
+        assert_eq!((responses(7, "a:*"), responses(8, "*")), (0, 0));
+    }
+
+    #[test]
+    fn the_last_hit_is_the_one_that_counts_most() {
+        let table = Arc::new(TagTable::default());
+        let fence = table.hold(at(5), 1, &[tag("a"), tag("b")], now()).unwrap();
+        let hit = |revision, mode, pattern| {
+            table.apply(at(revision), mode, &patterns(&[pattern]), now());
+            let hit = fence.last_hit().unwrap();
+            (hit.stamp.revision().0, hit.mode, hit.place)
+        };
+        assert_eq!(fence.last_hit(), None);
+        // The fence of a fetch that begins later was hit by nothing that counts.
+        assert_eq!(hit(5, Mode::Hard, "b"), (5, Mode::Hard, 2));
+        assert_eq!(hit(6, Mode::Soft, "a"), (6, Mode::Soft, 1));
+        assert_eq!(hit(7, Mode::Hard, "b"), (7, Mode::Hard, 2));
+        assert_eq!(hit(8, Mode::Soft, "a"), (7, Mode::Hard, 2));
+        assert_eq!(hit(9, Mode::Hard, "*"), (9, Mode::Hard, 0));
+        assert!(!fence.is_changed_here());
+        table.change_here(&tag("a"), 1);
+        assert!(fence.is_changed_here());
     }
 
     #[test]

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_domain::{EdgeId, Epoch, InstanceId, Revision};
+use tidegate_domain::{Cursor, EdgeId, InstanceId};
 use tidegate_proto::v1;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Follower;
+use super::applied::{AppliedLog, Untold};
 use super::channel::Client;
+use super::complaint::Complaint;
+use super::grant;
 use crate::faults::Faults;
 use crate::standing::Standing;
 
@@ -45,6 +48,10 @@ pub struct Heartbeats<F> {
     /// Rung when there is something to say before the next heartbeat is due.
     news: Arc<Notify>,
     options: HeartbeatOptions,
+    applied: Arc<AppliedLog>,
+    /// What was applied and is not known to have been heard.
+    untold: Untold,
+    complaint: Complaint,
 }
 
 impl<F: Follower> Heartbeats<F> {
@@ -54,7 +61,7 @@ impl<F: Follower> Heartbeats<F> {
         client: Client,
         standing: Arc<Standing>,
         follower: Arc<F>,
-        news: Arc<Notify>,
+        (news, applied): (Arc<Notify>, Arc<AppliedLog>),
         options: HeartbeatOptions,
     ) -> Self {
         Self {
@@ -65,6 +72,9 @@ impl<F: Follower> Heartbeats<F> {
             follower,
             news,
             options,
+            applied,
+            untold: Untold::default(),
+            complaint: Complaint::default(),
         }
     }
 
@@ -79,14 +89,8 @@ impl<F: Follower> Heartbeats<F> {
             tokio::select! {
                 () = stop.cancelled() => break,
                 answer = self.beat(false) => match answer {
-                    Ok(next) => interval = next,
-                    Err(status) => {
-                        tracing::warn!(
-                            code = ?status.code(),
-                            message = status.message(),
-                            "the control plane did not answer a heartbeat"
-                        );
-                    }
+                    Ok(next) => interval = next.unwrap_or(interval),
+                    Err(status) => self.warn_of(&status),
                 },
             }
             let news = async {
@@ -107,42 +111,68 @@ impl<F: Follower> Heartbeats<F> {
     }
 
     /// Sends one heartbeat and uses the lease that comes back. Returns the interval
-    /// that the control plane asks for.
-    async fn beat(&mut self, leaving: bool) -> Result<Duration, tonic::Status> {
+    /// that the control plane asks for, if it says one that can be kept.
+    async fn beat(&mut self, leaving: bool) -> Result<Option<Duration>, tonic::Status> {
+        let era = self.standing.now().era;
         let position = self.standing.position();
-        let request = v1::HeartbeatRequest {
+        let mut request = tonic::Request::new(self.request(position, leaving));
+        request.set_timeout((self.options.interval * 3).max(LEAVE_TIMEOUT));
+        // The lease counts from before the request can have left.
+        let sent = self.standing.clock().boot();
+        let answer = self.client.heartbeat(request).await?.into_inner();
+        self.untold.clear();
+        match grant::read(&answer, position, sent, self.options.margin) {
+            Ok(granted) => {
+                self.complaint.settle();
+                if let Some((ends, min_applied)) = granted.lease
+                    && !leaving
+                {
+                    let ends = match self.options.faults.ignores_lease {
+                        false => ends,
+                        true => sent + NEVER_ENDING,
+                    };
+                    // A reset that came while the heartbeat was under way voids its lease.
+                    self.standing.grant(era, ends, min_applied);
+                }
+                Ok(granted.interval)
+            }
+            Err(error) => {
+                if self.complaint.is_new(&error) {
+                    tracing::error!(%error, "no lease is taken");
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn request(&mut self, position: Option<Cursor>, leaving: bool) -> v1::HeartbeatRequest {
+        if let Some(at) = position {
+            self.applied.take(at.epoch, at.revision, &mut self.untold);
+        }
+        let now = self.standing.clock().boot();
+        let untold = self.untold.iter();
+        // What was applied in another history than the cursor's means nothing there.
+        let applied = untold.filter(|it| position.is_some_and(|at| at.epoch == it.epoch));
+        let prepared = self.follower.prepared();
+        v1::HeartbeatRequest {
             edge_id: self.edge.to_string(),
             instance_id: self.instance.to_string(),
             cursor: position.map(|c| c.to_string()).unwrap_or_default(),
             leaving,
             stats: Some(self.follower.stats()),
-            prepared: self
-                .follower
-                .prepared()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            applied: Vec::new(),
-        };
-        let mut request = tonic::Request::new(request);
-        request.set_timeout((self.options.interval * 3).max(LEAVE_TIMEOUT));
-        let era = self.standing.now().era;
-        // The lease counts from before the request can have left.
-        let sent = self.standing.clock().boot();
-        let answer = self.client.heartbeat(request).await?.into_inner();
-        let interval = duration(answer.heartbeat.as_ref(), self.options.interval);
-        let lease = duration(answer.lease.as_ref(), Duration::ZERO);
-        let same_history = position.is_some_and(|p| p.epoch == Epoch(answer.epoch));
-        // A reset that came while the heartbeat was under way voids its lease.
-        let same_era = self.standing.now().era == era;
-        if lease > self.options.margin && same_history && same_era && !leaving {
-            let ends = match self.options.faults.ignores_lease {
-                false => sent + (lease - self.options.margin),
-                true => sent + NEVER_ENDING,
-            };
-            self.standing.grant(ends, Revision(answer.min_applied));
+            prepared: prepared.iter().map(ToString::to_string).collect(),
+            applied: applied.map(|it| it.to_wire(now)).collect(),
         }
-        Ok(interval.clamp(Duration::from_millis(10), Duration::from_secs(60)))
+    }
+
+    fn warn_of(&mut self, status: &tonic::Status) {
+        if self.complaint.is_new(&status.code()) {
+            tracing::warn!(
+                code = ?status.code(),
+                message = status.message(),
+                "the control plane did not answer a heartbeat"
+            );
+        }
     }
 
     async fn leave(&mut self) {
@@ -158,8 +188,4 @@ impl<F: Follower> Heartbeats<F> {
             }
         }
     }
-}
-
-fn duration(wire: Option<&prost_types::Duration>, default: Duration) -> Duration {
-    tidegate_proto::duration_from_wire("", wire, default).unwrap_or(default)
 }

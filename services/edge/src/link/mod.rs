@@ -8,8 +8,11 @@
 //! 2. then the position moves,
 //! 3. then browsers are told and the control plane gets its acknowledgement.
 
+mod applied;
 mod change;
 mod channel;
+mod complaint;
+mod grant;
 mod heartbeat;
 mod subscriber;
 
@@ -18,6 +21,7 @@ use std::sync::Arc;
 use tidegate_domain::{Cursor, Digest, SiteName, TagPattern};
 use tidegate_proto::v1;
 
+pub use applied::AppliedLog;
 pub use change::{ActiveRelease, Change, Event};
 pub use channel::{ChannelError, Channels, Client};
 pub use heartbeat::{HeartbeatOptions, Heartbeats};
@@ -45,8 +49,9 @@ pub trait Follower: Send + Sync + 'static {
     fn adopt(&self, sites: Vec<SnapshotSite>, cursor: Cursor);
 
     /// Makes the effect of an event visible to every request that begins from now
-    /// on. Never waits.
-    fn apply(&self, event: &Event, cursor: Cursor);
+    /// on. Never waits. If the event invalidates something: how many cached responses
+    /// carried a matching tag, each counted for each of them.
+    fn apply(&self, event: &Event, cursor: Cursor) -> Option<u64>;
 
     /// Tells the browsers of an event, after the position has moved past it.
     fn announce(&self, event: &Event, cursor: Cursor);

@@ -13,12 +13,20 @@ use tidegate_proto::v1;
 use tidegate_proto::v1::subscribe_response::Frame;
 use tokio_util::sync::CancellationToken;
 
+use super::applied::{Applied, AppliedLog};
 use super::channel::Client;
+use super::complaint::Complaint;
 use super::{ActiveRelease, Change, Event, Follower, SnapshotSite};
 use crate::standing::Standing;
 
 /// A stream that held this long was a good one: the next attempt is not delayed.
 const STABLE: Duration = Duration::from_secs(30);
+
+/// The longest wait that a go-away may ask for.
+const MAX_AWAY: Duration = Duration::from_secs(60);
+
+/// The most sites of one snapshot.
+const MAX_SITES: usize = 100_000;
 
 /// Follows the order, again and again from where it was.
 #[derive(Debug)]
@@ -29,6 +37,8 @@ pub struct Subscriber<F> {
     client: Client,
     standing: Arc<Standing>,
     follower: Arc<F>,
+    applied: Arc<AppliedLog>,
+    complaint: Complaint,
 }
 
 /// Why a stream ended.
@@ -40,12 +50,21 @@ enum StreamError {
     Closed,
     #[error("an event is not understood; beginning anew from a snapshot")]
     NotUnderstood,
-    #[error("a frame breaks the protocol: {0}")]
+    #[error("a go-away holds what is not allowed: {0}")]
+    GoAway(FieldError),
+    #[error("a frame breaks the protocol: {0}; beginning anew from a snapshot")]
     Protocol(&'static str),
-    #[error("a frame holds what is not allowed: {0}")]
+    #[error("a frame holds what is not allowed: {0}; beginning anew from a snapshot")]
     Field(#[from] FieldError),
-    #[error("a frame holds no cursor")]
+    #[error("a frame holds no cursor; beginning anew from a snapshot")]
     Cursor(#[from] CursorError),
+}
+
+impl StreamError {
+    /// Whether what the stream has said so far can be relied on.
+    fn is_sound(&self) -> bool {
+        matches!(self, Self::Status(_) | Self::Closed | Self::GoAway(_))
+    }
 }
 
 /// What is known of the stream so far.
@@ -62,7 +81,7 @@ impl<F: Follower> Subscriber<F> {
         sites: Vec<SiteName>,
         client: Client,
         standing: Arc<Standing>,
-        follower: Arc<F>,
+        (follower, applied): (Arc<F>, Arc<AppliedLog>),
     ) -> Self {
         Self {
             edge,
@@ -71,6 +90,8 @@ impl<F: Follower> Subscriber<F> {
             client,
             standing,
             follower,
+            applied,
+            complaint: Complaint::default(),
         }
     }
 
@@ -79,27 +100,49 @@ impl<F: Follower> Subscriber<F> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
             let began = tokio::time::Instant::now();
-            let wait = tokio::select! {
+            let end = tokio::select! {
                 () = stop.cancelled() => return,
-                end = self.follow() => match end {
-                    Ok(wait) => {
-                        tracing::info!(?wait, "the control plane asks to reconnect");
+                end = self.follow() => end,
+            };
+            let held = began.elapsed() >= STABLE;
+            if held {
+                backoff.reset();
+            }
+            let wait = match end {
+                Ok(wait) => {
+                    tracing::info!(?wait, "the control plane asks to reconnect");
+                    // However soon it says: streams that do not hold are not begun at once.
+                    if held {
                         wait
+                    } else {
+                        wait.max(backoff.next_wait())
                     }
-                    Err(error) => {
-                        if began.elapsed() >= STABLE {
-                            backoff.reset();
-                        }
-                        let wait = backoff.next_wait();
-                        tracing::warn!(%error, ?wait, "lost the control plane");
-                        wait
+                }
+                Err(error) => {
+                    if !error.is_sound() {
+                        // Nothing held is used unasked, no lease counts, and the next stream
+                        // begins with a snapshot.
+                        self.standing.raise_era();
                     }
-                },
+                    let wait = backoff.next_wait();
+                    self.complain(&error, wait);
+                    wait
+                }
             };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
+        }
+    }
+
+    fn complain(&mut self, error: &StreamError, wait: Duration) {
+        if !self.complaint.is_new(error) {
+            tracing::debug!(%error, ?wait, "lost the control plane again");
+        } else if error.is_sound() {
+            tracing::warn!(%error, ?wait, "lost the control plane");
+        } else {
+            tracing::error!(%error, ?wait, "cannot follow the control plane");
         }
     }
 
@@ -129,15 +172,7 @@ impl<F: Follower> Subscriber<F> {
                 .ok_or(StreamError::Protocol("an unknown kind of frame"))?;
             match (frame, &mut stream) {
                 (Frame::Hello(hello), None) => stream = Some(self.begin(&hello)?),
-                (Frame::GoAway(go_away), _) => {
-                    let wait = go_away.reconnect_after.as_ref();
-                    return Ok(tidegate_proto::duration_from_wire(
-                        "reconnect_after",
-                        wait,
-                        Duration::ZERO,
-                    )?
-                    .min(Duration::from_secs(60)));
-                }
+                (Frame::GoAway(go_away), _) => return away(&go_away),
                 (_, None) => return Err(StreamError::Protocol("the first frame is no hello")),
                 (Frame::Hello(_), Some(_)) => return Err(StreamError::Protocol("a second hello")),
                 (Frame::SiteSnapshot(site), Some(stream)) => {
@@ -145,10 +180,19 @@ impl<F: Follower> Subscriber<F> {
                         .snapshot
                         .as_mut()
                         .ok_or(StreamError::Protocol("a snapshot that nobody announced"))?;
+                    if sites.len() == MAX_SITES {
+                        return Err(StreamError::Protocol("a snapshot of too many sites"));
+                    }
                     sites.push(snapshot_site(site)?);
                 }
-                (Frame::SnapshotEnd(end), Some(stream)) => self.adopt(&end, stream)?,
-                (Frame::Batch(batch), Some(stream)) => self.apply(&batch, stream)?,
+                (Frame::SnapshotEnd(end), Some(stream)) => {
+                    self.adopt(&end, stream)?;
+                    self.complaint.settle();
+                }
+                (Frame::Batch(batch), Some(stream)) => {
+                    self.apply(&batch, stream)?;
+                    self.complaint.settle();
+                }
                 (Frame::Query(query), Some(_)) => self.answer(query),
             }
         }
@@ -158,9 +202,14 @@ impl<F: Follower> Subscriber<F> {
         let epoch = Epoch(hello.epoch);
         match hello.mode() {
             v1::SubscribeMode::Resume => {
-                let resumes = self.standing.position().is_some_and(|c| c.epoch == epoch);
-                if !resumes {
+                let position = self.standing.position();
+                let Some(position) = position.filter(|at| at.epoch == epoch) else {
                     return Err(StreamError::Protocol("a resume of another history"));
+                };
+                if hello.head < position.revision.0 {
+                    return Err(StreamError::Protocol(
+                        "a resume of a history that is shorter than what was applied",
+                    ));
                 }
                 tracing::info!(head = hello.head, "resumed");
                 Ok(Stream {
@@ -211,11 +260,10 @@ impl<F: Follower> Subscriber<F> {
         if cursor.epoch != stream.epoch || cursor.revision != Revision(batch.to_inclusive) {
             return Err(StreamError::Protocol("a batch of another history"));
         }
-        let events: Vec<_> = batch
-            .events
-            .iter()
-            .map(|bytes| Event::decode(bytes, (cursor.revision, cursor.term)))
-            .collect();
+        if cursor.revision < Revision(batch.from_exclusive) {
+            return Err(StreamError::Protocol("a batch that goes backwards"));
+        }
+        let events = read_events(batch, cursor)?;
         let at = |event: &Event| Cursor {
             epoch: stream.epoch,
             term: event.term,
@@ -223,7 +271,17 @@ impl<F: Follower> Subscriber<F> {
             filter: SiteFilter::ALL,
         };
         for event in &events {
-            self.follower.apply(event, at(event));
+            if let Some(evicted) = self.follower.apply(event, at(event)) {
+                // Noted before the position moves, so that the heartbeat that acknowledges
+                // it tells it too.
+                self.applied.push(Applied {
+                    epoch: stream.epoch,
+                    first: event.revision,
+                    last: event.revision,
+                    at: self.standing.clock().boot(),
+                    evicted,
+                });
+            }
         }
         self.standing.advance(cursor);
         for event in &events {
@@ -236,7 +294,6 @@ impl<F: Follower> Subscriber<F> {
         {
             // It may have been about a release or a configuration: only a snapshot shows
             // what holds now.
-            self.standing.raise_era();
             return Err(StreamError::NotUnderstood);
         }
         Ok(())
@@ -275,6 +332,40 @@ impl<F: Follower> Subscriber<F> {
             }
         });
     }
+}
+
+/// The wait that a go-away asks for.
+fn away(go_away: &v1::GoAway) -> Result<Duration, StreamError> {
+    let field = "reconnect_after";
+    let wait = go_away.reconnect_after.as_ref();
+    let wait = tidegate_proto::duration_from_wire(field, wait, Duration::ZERO)
+        .map_err(StreamError::GoAway)?;
+    if wait > MAX_AWAY {
+        let allowed = format!("at most {MAX_AWAY:?}");
+        let error = FieldError::new(field, format!("{wait:?}"), allowed);
+        return Err(StreamError::GoAway(error));
+    }
+    Ok(wait)
+}
+
+/// The events of a batch that ends at `end`, each within it and behind the one before.
+fn read_events(batch: &v1::Batch, end: Cursor) -> Result<Vec<Event>, StreamError> {
+    let mut last = Revision(batch.from_exclusive);
+    let mut events = Vec::with_capacity(batch.events.len());
+    for bytes in &batch.events {
+        let mut event = Event::decode(bytes, (end.revision, end.term));
+        if matches!(event.change, Change::NotUnderstood) {
+            // Where it says it stands may be misread as well: it hits all that came before
+            // the end.
+            (event.revision, event.term) = (end.revision, end.term);
+        } else if event.revision <= last || event.revision > end.revision {
+            return Err(StreamError::Protocol("an event out of its order"));
+        } else {
+            last = event.revision;
+        }
+        events.push(event);
+    }
+    Ok(events)
 }
 
 fn snapshot_site(wire: v1::SiteSnapshot) -> Result<SnapshotSite, StreamError> {

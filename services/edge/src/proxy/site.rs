@@ -22,7 +22,7 @@ use super::shared::Shared;
 use super::status::Status;
 use super::visit::Visit;
 use crate::cache::stamp::Stamp;
-use crate::cache::tags::TagTable;
+use crate::cache::tags::{Matched, TagTable};
 use crate::origin::fields::{is_in_a_loop, remove_named_by_connection};
 use crate::origin::{BodyLimits, BoxError, RequestBody};
 
@@ -182,21 +182,21 @@ impl ProxySite {
         }
     }
 
-    /// Applies an invalidation. To be called before the position moves. Returns how many
-    /// live tags it matched.
+    /// Applies an invalidation. To be called before the position moves. Returns what it
+    /// matched.
     pub fn apply_invalidation(
         &self,
         revision: Revision,
         patterns: &[TagPattern],
         mode: Mode,
-    ) -> u64 {
+    ) -> Matched {
         let era = self.shared.standing.now().era;
         let stamp = Stamp::of_invalidation(era, revision);
         self.tags.apply(stamp, mode, patterns, self.shared.now())
     }
 
     /// Invalidates everything.
-    pub fn apply_all(&self, revision: Revision) -> u64 {
+    pub fn apply_all(&self, revision: Revision) -> Matched {
         self.apply_invalidation(revision, &[TagPattern::everything()], Mode::Hard)
     }
 

@@ -114,7 +114,7 @@ impl Bench {
         let standing = Arc::new(Standing::new(clock.clone()));
         standing.advance(at(10));
         let lease = Duration::from_secs(10);
-        standing.grant(clock.boot() + lease, Revision::ZERO);
+        standing.grant(standing.now().era, clock.boot() + lease, Revision::ZERO);
         let log = Arc::new(FakeLog::default());
         let name = SiteName::parse("shop").unwrap();
         let checked = site_config(config).check().unwrap();

@@ -124,7 +124,9 @@ async fn heartbeats_go_out_only_while_a_lease_is_held() {
     assert_eq!(ear.hear(), []);
     let now = tidegate_clock::Clock::boot(&*bench.clock);
     let lease = Duration::from_secs(10);
-    bench.standing.grant(now + lease, Revision::ZERO);
+    bench
+        .standing
+        .grant(bench.standing.now().era, now + lease, Revision::ZERO);
     bench.site.tick();
     bench.site.tick();
     let beats = ear.says();

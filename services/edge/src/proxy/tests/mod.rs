@@ -274,7 +274,8 @@ impl World {
     /// A lease of a day.
     fn grant(&self) {
         let ends = self.clock.boot() + Duration::from_secs(86_400);
-        self.standing.grant(ends, Revision::ZERO);
+        self.standing
+            .grant(self.standing.now().era, ends, Revision::ZERO);
     }
 
     fn advance(&mut self) {
