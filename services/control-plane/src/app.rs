@@ -23,6 +23,7 @@ use crate::grpc::{Context, stale_bound};
 use crate::log::{EmbeddedLog, OpenError, OpenOptions, OwnLog, SharedLog};
 use crate::measured::Measured;
 use crate::releases::Releases;
+use crate::schedules::Schedules;
 use crate::state::Reader;
 use crate::{admin, grpc};
 
@@ -278,6 +279,7 @@ impl<L: Listener> App<L> {
         let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
         let mut background = tokio::task::JoinSet::new();
         background.spawn(fleet.clone().run());
+        background.spawn(context.schedules.clone().run());
         background.spawn(async move { measured.follow().await });
         background.spawn(probe(log.clone(), health.clone()));
         background.spawn(collect(log.reader(), blobs, config.clone()));
@@ -340,12 +342,14 @@ impl<L: Listener> App<L> {
             self.fleet.clone(),
             self.clock.clone(),
         );
+        let schedules = Schedules::new(log.clone(), self.log.reader(), self.clock.clone());
         Context::new(
             log,
             self.log.reader(),
             self.blobs.clone(),
             self.fleet.clone(),
             releases,
+            Arc::new(schedules),
             self.clock.clone(),
             self.config.limits.clone(),
             self.log_filter.clone(),

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tidegate_domain::site::CheckedSite;
 use tidegate_domain::{
-    Cursor, Digest, EventType, Mode, PathAndQuery, Revision, SiteName, Tag, TagPattern,
+    Cursor, Digest, EventType, Mode, PathAndQuery, Revision, ScheduleName, SiteName, Tag,
+    TagPattern,
 };
 use tidegate_proto::v1;
 
@@ -144,6 +145,42 @@ pub enum Command {
         /// Normalised.
         url: PathAndQuery,
     },
+    /// Creates or replaces a schedule.
+    PutSchedule {
+        /// Name of the site.
+        site: SiteName,
+        /// Name of the schedule.
+        name: ScheduleName,
+        /// The schedule, checked.
+        schedule: Box<v1::Schedule>,
+        /// When it is due first. The proposer computes it, because reading a calendar
+        /// takes too long for the writer of the log.
+        first_due: SystemTime,
+    },
+    /// Deletes a schedule.
+    DeleteSchedule {
+        /// Name of the site.
+        site: SiteName,
+        /// Name of the schedule.
+        name: ScheduleName,
+    },
+    /// Invalidates what a schedule says, once for each time it is due.
+    FireSchedule {
+        /// Name of the site.
+        site: SiteName,
+        /// Revision of the site's configuration by which it was read.
+        site_revision: Revision,
+        /// Name of the schedule.
+        name: ScheduleName,
+        /// Revision at which the schedule was put that this was made for.
+        put_at: Revision,
+        /// When it was due: the last of the times that are carried out by this.
+        due: SystemTime,
+        /// When it is due next.
+        next_due: SystemTime,
+        /// Patterns, sorted, without repeats.
+        patterns: Vec<TagPattern>,
+    },
 }
 
 impl Command {
@@ -160,7 +197,10 @@ impl Command {
             | Self::PreloadHint { site, .. }
             | Self::PublishEvent { site, .. }
             | Self::PutEntry { site, .. }
-            | Self::DeleteEntry { site, .. } => site,
+            | Self::DeleteEntry { site, .. }
+            | Self::PutSchedule { site, .. }
+            | Self::DeleteSchedule { site, .. }
+            | Self::FireSchedule { site, .. } => site,
         }
     }
 }
@@ -256,6 +296,12 @@ pub enum Refusal {
     HistoryGone,
     /// A quota of the site is used up; says which and how much there is.
     OverQuota(String),
+    /// No such schedule on the site.
+    NoSuchSchedule,
+    /// The site has as many schedules as it may.
+    TooManySchedules(usize),
+    /// The schedule was put anew, or that time was carried out, or is still to come.
+    NotDue,
 }
 
 /// What others see of a command: the event, encoded once.

@@ -10,6 +10,7 @@
 //! - [`fleet`]: which edges there are, what they have applied, what they may do.
 //! - [`releases`]: what is checked and computed before a release is published or
 //!   activated.
+//! - [`schedules`]: what happens by the clock.
 //! - [`grpc`], `admin`: adapters for callers; they decide nothing.
 //! - [`blocking`]: where work runs that waits for the disk.
 //! - [`config`], [`app`]: flags, and how the rooms are put together.
@@ -27,4 +28,5 @@ pub mod grpc;
 pub mod log;
 mod measured;
 pub mod releases;
+pub mod schedules;
 pub mod state;

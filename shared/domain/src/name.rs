@@ -1,4 +1,4 @@
-//! Names of sites and edges.
+//! Names of sites, schedules and edges.
 
 use std::fmt;
 use std::sync::Arc;
@@ -61,6 +61,10 @@ macro_rules! name {
 name! {
     /// The name of a site.
     SiteName
+}
+name! {
+    /// The name of a schedule of a site.
+    ScheduleName
 }
 name! {
     /// The name of an edge; it keeps it from run to run.

@@ -30,7 +30,7 @@ pub const EVENT_VERSION: u32 = 1;
 
 pub use convert::{
     duration_from_wire, duration_to_wire, mode_from_wire, mode_to_wire, parse_audience,
-    parse_field, parse_patterns, parse_url, site_from_wire, site_to_wire, time_from_wire,
-    time_to_wire,
+    parse_field, parse_path, parse_patterns, parse_url, site_from_wire, site_to_wire,
+    time_from_wire, time_to_wire,
 };
 pub use error::{Code, Error};

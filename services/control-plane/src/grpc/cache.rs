@@ -15,13 +15,13 @@ use super::context::Context;
 use super::fault::Fault;
 use super::page::fitting;
 use super::wait::{Wait, effect};
-use super::{entry, fields, unimplemented};
+use super::{entry, fields, schedule};
 use crate::blobs::BlobError;
 use crate::command::{Command, Detail, EntryBody};
 use crate::fleet::Subject;
 use crate::state::{Freshness, PageRequest};
 
-const MAX_SPREAD: Duration = Duration::from_secs(3_600);
+pub(crate) const MAX_SPREAD: Duration = Duration::from_secs(3_600);
 const MAX_KEY_BYTES: usize = 128;
 const MAX_HINTED_URLS: usize = 100;
 const MAX_DATA_BYTES: usize = 16 << 10;
@@ -240,23 +240,61 @@ impl CacheService for Cache {
 
     async fn put_schedule(
         &self,
-        _: Request<v1::PutScheduleRequest>,
+        request: Request<v1::PutScheduleRequest>,
     ) -> Result<Response<v1::PutScheduleResponse>, Status> {
-        Err(unimplemented("PutSchedule"))
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let site = fields::site_name(&request.site).map_err(Fault::from)?;
+        let view = self.0.site(&site)?;
+        let checked = schedule::read(&view.config, request.schedule).map_err(Fault::from)?;
+        let first_due = checked.cadence.after(self.0.clock.wall());
+        let command = Command::PutSchedule {
+            site,
+            name: checked.name,
+            schedule: Box::new(checked.schedule),
+            first_due: first_due
+                .ok_or_else(|| Fault::internal("the clock is beyond the calendar"))?,
+        };
+        let done = self.0.propose(command, caller).await?;
+        self.0.schedules.note_change();
+        Ok(Response::new(v1::PutScheduleResponse {
+            revision: done.revision.0,
+        }))
     }
 
     async fn list_schedules(
         &self,
-        _: Request<v1::ListSchedulesRequest>,
+        request: Request<v1::ListSchedulesRequest>,
     ) -> Result<Response<v1::ListSchedulesResponse>, Status> {
-        Err(unimplemented("ListSchedules"))
+        let request = request.into_inner();
+        let site = fields::site_name(&request.site).map_err(Fault::from)?;
+        self.0.site(&site)?;
+        let page = PageRequest::parse(request.page_size, &request.page_token);
+        let page = page.map_err(Fault::from)?;
+        let reader = self.0.reader.clone();
+        let read = move || fitting(page, |page| reader.schedules(&site, page));
+        let page = self.0.read(read).await?.map_err(Fault::from)?;
+        Ok(Response::new(v1::ListSchedulesResponse {
+            schedules: page.items,
+            next_page_token: page.next_page_token,
+        }))
     }
 
     async fn delete_schedule(
         &self,
-        _: Request<v1::DeleteScheduleRequest>,
+        request: Request<v1::DeleteScheduleRequest>,
     ) -> Result<Response<v1::DeleteScheduleResponse>, Status> {
-        Err(unimplemented("DeleteSchedule"))
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let command = Command::DeleteSchedule {
+            site: fields::site_name(&request.site).map_err(Fault::from)?,
+            name: schedule::name(&request.name).map_err(Fault::from)?,
+        };
+        let done = self.0.propose(command, caller).await?;
+        self.0.schedules.note_change();
+        Ok(Response::new(v1::DeleteScheduleResponse {
+            revision: done.revision.0,
+        }))
     }
 }
 

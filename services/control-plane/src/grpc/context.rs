@@ -17,6 +17,7 @@ use crate::command::{Command, Detail, Outcome, Proposal, Refusal};
 use crate::fleet::Fleet;
 use crate::log::SharedLog;
 use crate::releases::Releases;
+use crate::schedules::Schedules;
 use crate::state::{Reader, SiteView};
 
 /// Calls that read a lot from disk, at once.
@@ -32,6 +33,7 @@ pub(crate) struct Context {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) releases: Releases,
+    pub(crate) schedules: Arc<Schedules>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
     /// Changes what is logged, if this process may.
@@ -83,6 +85,7 @@ impl Context {
         blobs: Arc<dyn BlobStore>,
         fleet: Arc<Fleet>,
         releases: Releases,
+        schedules: Arc<Schedules>,
         clock: Arc<dyn Clock>,
         limits: Limits,
         log_filter: Option<FilterHandle>,
@@ -98,6 +101,7 @@ impl Context {
             blobs,
             fleet,
             releases,
+            schedules,
             clock,
             limits,
             log_filter,
@@ -235,12 +239,14 @@ mod tests {
             fleet.clone(),
             clock.clone(),
         );
+        let schedules = Schedules::new(log.clone(), reader.clone(), clock.clone());
         Context::new(
             log,
             reader,
             blobs,
             fleet,
             releases,
+            Arc::new(schedules),
             clock,
             Limits::default(),
             None,

@@ -143,6 +143,18 @@ impl From<Refusal> for Fault {
                      --entry-quota-bytes raised"
                 ),
             ),
+            Refusal::NoSuchSchedule => (
+                Code::NotFound,
+                "name: the site has no such schedule; ListSchedules names those it has".to_owned(),
+            ),
+            Refusal::TooManySchedules(most) => (
+                Code::ResourceExhausted,
+                format!(
+                    "schedule: the site has {most} schedules, which is all it may have; delete one"
+                ),
+            ),
+            // Only the control plane itself fires schedules.
+            Refusal::NotDue => return Self::internal("a call fired a schedule"),
         };
         Self::new(code, message)
     }

@@ -14,6 +14,7 @@ mod fleet;
 mod lookup;
 mod page;
 mod replay;
+mod schedule;
 mod server;
 mod site;
 mod upload;

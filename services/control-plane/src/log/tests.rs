@@ -10,13 +10,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use tidegate_clock::{Clock, ManualClock, SystemClock};
-use tidegate_domain::{EdgeId, InstanceId, Mode, Revision, SiteFilter, Term};
+use tidegate_domain::{EdgeId, InstanceId, Mode, Revision, ScheduleName, SiteFilter, Term};
 use tidegate_proto::storage::v1 as storage;
+use tidegate_proto::v1;
 
 use super::sequencer::Sequencer;
 use super::*;
 use crate::command::{Command, Refusal};
-use crate::state::testing::{activate, applied};
+use crate::state::testing::{activate, applied, check_schedules, patterns};
 use crate::state::testing::{
     as_of, check_entries, content, entry, invalidate, keyed, proposal, publish, push, put_site,
     read_by, site, start_time,
@@ -99,6 +100,7 @@ fn command() -> impl Strategy<Value = Command> {
     let key = prop::sample::select(vec!["", "", "k1", "k2"]);
     let release = prop::sample::select(vec!["r1", "r2", "r3"]);
     let size = prop::sample::select(vec![0_usize, 10, 3_000, 9_000]);
+    let schedule = prop::sample::select(vec!["a", "b"]);
     prop_oneof![
         2 => (name.clone(), prop::collection::vec(host, 1..3)).prop_map(|(n, h)| put_site(n, &h)),
         1 => name.clone().prop_map(|n| Command::DeleteSite { site: site(n) }),
@@ -115,12 +117,45 @@ fn command() -> impl Strategy<Value = Command> {
                 pushed.body = crate::command::EntryBody::Inline(vec![b'x'; size].into());
                 push(n, pushed, as_of(read))
             }),
+        3 => (name.clone(), schedule.clone(), 1_i64..4).prop_map(|(n, s, minutes)| put_schedule(n, s, minutes)),
+        1 => (name.clone(), schedule.clone()).prop_map(|(n, s)| Command::DeleteSchedule {
+            site: site(n),
+            name: ScheduleName::parse(s).unwrap(),
+        }),
+        // Which of them, and when, is seen where it is resolved.
+        4 => (name.clone(), 0_u64..3).prop_map(|(n, which)| Command::FireSchedule {
+            site: site(n),
+            site_revision: Revision::ZERO,
+            name: ScheduleName::parse("a").unwrap(),
+            put_at: Revision(which),
+            due: start_time(),
+            next_due: start_time(),
+            patterns: patterns(&["item:*"]),
+        }),
         1 => (name, path).prop_map(|(n, p)| Command::DeleteEntry {
             site: site(n),
             site_revision: Revision::ZERO,
             url: tidegate_domain::PathAndQuery::parse(&p).unwrap(),
         }),
     ]
+}
+
+fn put_schedule(name: &str, schedule: &str, minutes: i64) -> Command {
+    let every = prost_types::Duration {
+        seconds: minutes * 60,
+        nanos: 0,
+    };
+    Command::PutSchedule {
+        site: site(name),
+        name: ScheduleName::parse(schedule).unwrap(),
+        schedule: Box::new(v1::Schedule {
+            name: schedule.into(),
+            tags: vec!["item:*".into()],
+            when: Some(v1::schedule::When::Every(every)),
+            ..v1::Schedule::default()
+        }),
+        first_due: start_time() + Duration::from_secs(60),
+    }
 }
 
 /// What positions are counted from: how far back data was read, and whether an
@@ -158,6 +193,28 @@ fn resolve(commands: Vec<Command>) -> Vec<Command> {
                     since,
                     patterns,
                     reason,
+                }
+            }
+            Command::FireSchedule {
+                site,
+                site_revision,
+                name,
+                put_at,
+                due,
+                next_due,
+                patterns,
+            } => {
+                let known = log.reader().schedules_by_due(None, 9).unwrap();
+                let known = known.into_iter().nth(usize::try_from(put_at.0).unwrap());
+                let minute = Duration::from_secs(60);
+                Command::FireSchedule {
+                    put_at: known.as_ref().map_or(put_at, |it| it.put_at),
+                    due: known.as_ref().map_or(due, |it| it.next_due),
+                    next_due: known.as_ref().map_or(next_due, |it| it.next_due + minute),
+                    site: known.as_ref().map_or(site, |it| it.site.clone()),
+                    name: known.map_or(name, |it| it.name),
+                    site_revision,
+                    patterns,
                 }
             }
             other => other,
@@ -200,6 +257,7 @@ fn run(store: &Arc<dyn Store>, commands: &[Command], sizes: &[usize]) -> Vec<Pai
     check_contiguous(&*log);
     check_entries(&**store, &site("a"));
     check_entries(&**store, &site("b"));
+    check_schedules(&**store);
     check_catalog(&log, &**store);
     content(&**store)
 }

@@ -9,7 +9,7 @@ use v1::event::Kind;
 
 use super::overlay::Overlay;
 use super::store::StoreError;
-use super::{entry, invalidation, keys, release, site};
+use super::{entry, invalidation, keys, release, schedule, site};
 use crate::command::{Command, Detail, Outcome, Proposal, Refusal};
 
 /// What a site may keep of pushed entries.
@@ -275,6 +275,32 @@ fn perform(cx: &mut Context<'_, '_>, command: &Command) -> Result<Effect, StoreE
             site_revision,
             url,
         } => entry::delete(cx, site, *site_revision, url),
+        Command::PutSchedule {
+            site,
+            name,
+            schedule,
+            first_due,
+        } => schedule::put(cx, site, name, schedule, *first_due),
+        Command::DeleteSchedule { site, name } => schedule::delete(cx, site, name),
+        Command::FireSchedule {
+            site,
+            site_revision,
+            name,
+            put_at,
+            due,
+            next_due,
+            patterns,
+        } => {
+            let firing = schedule::Firing {
+                site_revision: *site_revision,
+                name,
+                put_at: *put_at,
+                due: *due,
+                next_due: *next_due,
+                patterns,
+            };
+            schedule::fire(cx, site, &firing)
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 //! Site names hold no `/`, URLs and tags no zero byte, so no key can be read in two
 //! ways.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use tidegate_domain::{CUT_TAG_BYTES, Digest, PathAndQuery, Revision, SiteName, url_tag};
+use tidegate_domain::{
+    CUT_TAG_BYTES, Digest, PathAndQuery, Revision, ScheduleName, SiteName, url_tag,
+};
 
 /// What this store is.
 pub(crate) const STORE_META: &[u8] = b"meta/store";
@@ -31,6 +33,8 @@ pub(crate) const IDEMPOTENCY_AGES: &[u8] = b"idempotency-age/";
 pub(crate) const AUDIT: &[u8] = b"audit/";
 /// Invalidations that a push caused.
 pub(crate) const AUDIT_PUSH: &[u8] = b"audit-push/";
+/// Schedules by when they are due next.
+pub(crate) const SCHEDULES_DUE: &[u8] = b"schedule-due/";
 /// Leases.
 pub(crate) const LEASES: &[u8] = b"lease/";
 
@@ -94,6 +98,26 @@ pub(crate) fn release_orders(site: &SiteName) -> Vec<u8> {
 
 pub(crate) fn release_order(site: &SiteName, revision: Revision) -> Vec<u8> {
     numbered(&release_orders(site), revision)
+}
+
+pub(crate) fn schedules(site: &SiteName) -> Vec<u8> {
+    of_site(b"schedule/", site.as_str(), b"")
+}
+
+pub(crate) fn schedule(site: &SiteName, name: &ScheduleName) -> Vec<u8> {
+    join(&[&schedules(site), name.as_str().as_bytes()])
+}
+
+/// What the keys of the schedules begin with that are due at this very moment.
+pub(crate) fn schedules_due(due: SystemTime) -> Vec<u8> {
+    let since = since_1970(due);
+    let (seconds, nanos) = (since.as_secs(), since.subsec_nanos());
+    join(&[SCHEDULES_DUE, &seconds.to_be_bytes(), &nanos.to_be_bytes()])
+}
+
+pub(crate) fn schedule_due(due: SystemTime, site: &SiteName, name: &ScheduleName) -> Vec<u8> {
+    let name = name.as_str().as_bytes();
+    join(&[&schedules_due(due), site.as_str().as_bytes(), b"/", name])
 }
 
 pub(crate) fn idempotency(site: &SiteName, scope: &str, key: &str) -> Vec<u8> {
@@ -203,6 +227,10 @@ pub(crate) fn entry_expiry(site: &SiteName, expires: SystemTime, id: &EntryId) -
 }
 
 pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
+    since_1970(time).as_secs()
+}
+
+fn since_1970(time: SystemTime) -> Duration {
     time.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+        .unwrap_or_default()
 }

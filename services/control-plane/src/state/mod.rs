@@ -24,6 +24,7 @@ mod overlay;
 mod page;
 mod reader;
 mod release;
+mod schedule;
 mod site;
 mod sled_store;
 mod store;
@@ -38,9 +39,12 @@ pub use memory::MemoryStore;
 pub use overlay::Overlay;
 pub use page::{Page, PageRequest};
 pub use reader::{Reader, ReaderError, ReleaseBlobs};
+pub use schedule::{MAX_SCHEDULES, Scheduled};
 pub use sled_store::{FatalHandler, SledOptions, SledStore, StoreOpenError};
 pub use store::{Direction, KeyRange, Pair, Store, StoreError, View, WriteSet};
 
+#[cfg(test)]
+mod schedule_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

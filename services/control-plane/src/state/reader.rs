@@ -14,6 +14,7 @@ use tidegate_proto::{time_to_wire, v1};
 use super::catalog::{Catalog, SiteView};
 use super::lookup::{self, FoundEntry, Freshness};
 use super::page::{Page, PageRequest, token_of_bytes};
+use super::schedule::{self, Scheduled};
 use super::store::{Direction, KeyRange, Store, StoreError};
 use super::{entry_index, keys, release, tables};
 
@@ -224,6 +225,31 @@ impl Reader {
         }
         records.sort_unstable_by_key(|record| std::cmp::Reverse(record.revision));
         Ok(Page::of(records, page.size, |r| r.revision.to_string()))
+    }
+
+    /// Schedules by name.
+    ///
+    /// # Errors
+    /// The page token is wrong, or the store failed.
+    pub fn schedules(
+        &self,
+        site: &SiteName,
+        page: &PageRequest,
+    ) -> Result<Page<v1::ScheduleRecord>, ReaderError> {
+        schedule::list(&*self.store, site, page)
+    }
+
+    /// At most `limit` schedules of all sites, those that are due next first, behind
+    /// `after` in that order.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn schedules_by_due(
+        &self,
+        after: Option<&Scheduled>,
+        limit: usize,
+    ) -> Result<Vec<Scheduled>, ReaderError> {
+        Ok(schedule::by_due(&*self.store, after, limit)?)
     }
 
     /// How many entries an invalidation with these patterns would hit.

@@ -10,7 +10,7 @@ use v1::event::Kind;
 
 use super::apply::{Context, Effect};
 use super::store::{Direction, KeyRange, StoreError, View};
-use super::{entry_index, keys, tables};
+use super::{entry_index, keys, schedule, tables};
 use crate::command::{Detail, Refusal};
 
 pub(crate) fn put(
@@ -85,6 +85,7 @@ pub(crate) fn delete(cx: &mut Context<'_, '_>, name: &SiteName) -> Result<Effect
         remove_all(cx, &KeyRange::prefix(prefix))?;
     }
     entry_index::forget(cx, name)?;
+    schedule::forget(cx, name)?;
     cx.overlay.remove(keys::site(name.as_str()));
     cx.overlay.remove(keys::site_config(name.as_str()));
     Ok(Effect::Applied {

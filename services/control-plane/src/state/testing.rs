@@ -72,7 +72,8 @@ pub(crate) fn read_by(mut command: Command, revision: Option<Revision>) -> Comma
     if let Command::Invalidate { site_revision, .. }
     | Command::PreloadHint { site_revision, .. }
     | Command::PutEntry { site_revision, .. }
-    | Command::DeleteEntry { site_revision, .. } = &mut command
+    | Command::DeleteEntry { site_revision, .. }
+    | Command::FireSchedule { site_revision, .. } = &mut command
     {
         *site_revision = revision.unwrap_or_default();
     }
@@ -328,6 +329,28 @@ pub(crate) fn check_entries(view: &dyn View, name: &SiteName) {
         .flat_map(pairs)
         .map(|(key, _)| key.to_vec())
         .collect();
+    assert_eq!(found, expected);
+}
+
+/// Checks that schedules and the keys that find them by when they are due agree.
+pub(crate) fn check_schedules(view: &dyn View) {
+    use tidegate_proto::storage::v1 as storage;
+
+    let pairs = |prefix: &[u8]| {
+        view.scan(&KeyRange::prefix(prefix), usize::MAX, Direction::Forward)
+            .unwrap()
+    };
+    let expected: std::collections::BTreeSet<Vec<u8>> = pairs(b"schedule/")
+        .iter()
+        .map(|(key, value)| {
+            let record: storage::ScheduleRecord = super::tables::decode(key, value).unwrap();
+            let due = tidegate_proto::time_from_wire(record.next_due.as_ref());
+            let names = key.strip_prefix(b"schedule/").unwrap();
+            [&keys::schedules_due(due)[..], names].concat()
+        })
+        .collect();
+    let found = pairs(keys::SCHEDULES_DUE).into_iter();
+    let found: std::collections::BTreeSet<_> = found.map(|(key, _)| key.to_vec()).collect();
     assert_eq!(found, expected);
 }
 

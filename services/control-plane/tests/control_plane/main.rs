@@ -7,5 +7,6 @@ mod leases;
 mod process;
 mod releases;
 mod rig;
+mod schedules;
 mod sites;
 mod subscription;

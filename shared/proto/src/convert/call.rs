@@ -53,11 +53,21 @@ pub fn parse_patterns(
     Ok(patterns)
 }
 
-/// Reads a path with an optional query, or an absolute URL on a host of the site.
+/// Reads a path with an optional query, or an absolute URL on a host of the site,
+/// normalised as the site's cache keys are.
 ///
 /// # Errors
 /// It is neither.
 pub fn parse_url(site: &CheckedSite, text: &str) -> Result<PathAndQuery, FieldError> {
+    parse_path(site, text).map(|url| site.normalize(&url))
+}
+
+/// Reads the same, whatever the site's cache keys make of it: what is kept for later
+/// is normalised by the rules of then.
+///
+/// # Errors
+/// It is neither.
+pub fn parse_path(site: &CheckedSite, text: &str) -> Result<PathAndQuery, FieldError> {
     let after_scheme = ["http://", "https://"]
         .iter()
         .find_map(|scheme| text.strip_prefix(scheme));
@@ -77,7 +87,7 @@ pub fn parse_url(site: &CheckedSite, text: &str) -> Result<PathAndQuery, FieldEr
         }
         None => text.to_owned(),
     };
-    PathAndQuery::parse(&path).map(|url| site.normalize(&url))
+    PathAndQuery::parse(&path)
 }
 
 /// Reads the audience of a hint or an event.
