@@ -10,6 +10,7 @@ use tracing::Span;
 
 use crate::events::SiteEvent;
 use crate::faults::Faults;
+use crate::http::explain;
 use crate::link::{Change, Event, Follower, SnapshotSite};
 use crate::metrics::EdgeMetrics;
 use crate::sites::{Site, Sites};
@@ -175,6 +176,10 @@ impl Follower for SiteFollower {
             let count = site.proxy.preview(patterns);
             (count.tags, count.responses)
         })
+    }
+
+    fn explain(&self, query: &v1::ExplainQuery) -> v1::ExplainAnswer {
+        explain(&self.sites, query)
     }
 }
 

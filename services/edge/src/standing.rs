@@ -127,6 +127,14 @@ impl Standing {
         }
     }
 
+    /// What is left of the lease, for people; `None` without one.
+    #[must_use]
+    pub fn lease_left(&self) -> Option<Duration> {
+        let ends = Duration::from_nanos(self.lease_ends.load(Ordering::Acquire));
+        let left = ends.saturating_sub(self.clock.boot().since_boot());
+        (!left.is_zero()).then_some(left)
+    }
+
     /// The position, once a snapshot has been adopted.
     #[must_use]
     pub fn position(&self) -> Option<Cursor> {

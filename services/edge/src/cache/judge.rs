@@ -97,27 +97,82 @@ impl Trust {
     }
 }
 
+/// What a verdict rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// The copy is fresh for this long yet.
+    Fresh(Duration),
+    /// It has been stale by its own fields for this long.
+    Stale(Duration),
+    /// A soft invalidation has hit it.
+    SoftInvalidated,
+    /// A hard invalidation has hit it, or a change through this edge.
+    HardInvalidated,
+    /// A soft invalidation has hit it that the request's token counts as hard.
+    Token(Revision),
+    /// The request's token asks for more than the edge knows.
+    UnknownToken,
+    /// The edge has begun a new era since.
+    EarlierEra,
+    /// The edge has no lease.
+    NoLease,
+    /// The origin wants every use validated.
+    OriginsNoCache,
+    /// The request wants the origin's word, or a fresher copy.
+    Request,
+}
+
+/// A verdict and what it rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judgement {
+    /// What may be done with the copy.
+    pub verdict: Verdict,
+    /// Why.
+    pub ground: Ground,
+}
+
+impl Judgement {
+    fn strictly(ground: Ground) -> Self {
+        Self {
+            verdict: Verdict::RevalidateStrictly,
+            ground,
+        }
+    }
+}
+
 /// Judges a copy.
+#[must_use]
+pub fn judge(fence: &Fence, terms: &Terms, arrival: Arrival<'_>) -> Verdict {
+    weigh(fence, terms, arrival).verdict
+}
+
+/// Judges a copy and says why.
 ///
 /// It is used if the edge holds a lease, and it is of this era, and no invalidation
 /// has hit it since its fetch began, and it is fresh (RFC 9111, section 4.2).
 #[must_use]
-pub fn judge(fence: &Fence, terms: &Terms, arrival: Arrival<'_>) -> Verdict {
+pub fn weigh(fence: &Fence, terms: &Terms, arrival: Arrival<'_>) -> Judgement {
     let trust = match Trust::at(arrival.moment, arrival.fenced) {
-        Trust::Refused => return Verdict::Refuse,
-        Trust::None => return Verdict::RevalidateStrictly,
+        Trust::Refused => {
+            return Judgement {
+                verdict: Verdict::Refuse,
+                ground: Ground::NoLease,
+            };
+        }
+        Trust::None => return Judgement::strictly(Ground::NoLease),
         trust => trust,
     };
     // A copy of a newer era than the request's was fetched after it arrived.
     if fence.filled.era() < arrival.moment.era {
-        return Verdict::RevalidateStrictly;
+        return Judgement::strictly(Ground::EarlierEra);
     }
     let soft_since = match (fence.touched(), arrival.demand) {
-        (Touched::Hard, _) | (_, Demand::Revalidate) => return Verdict::RevalidateStrictly,
+        (Touched::Hard, _) => return Judgement::strictly(Ground::HardInvalidated),
+        (_, Demand::Revalidate) => return Judgement::strictly(Ground::UnknownToken),
         // Only the last soft invalidation is known. There may have been one before it
         // that the token covers, unless the copy is newer than the token.
         (Touched::Soft(_), Demand::AtLeast(token)) if fence.filled.revision() < token => {
-            return Verdict::RevalidateStrictly;
+            return Judgement::strictly(Ground::Token(token));
         }
         (Touched::Soft(since), _) => Some(since),
         (Touched::Untouched, _) => None,
@@ -131,40 +186,44 @@ fn by_freshness(
     arrival: Arrival<'_>,
     soft_since: Option<BootInstant>,
     trust: Trust,
-) -> Verdict {
+) -> Judgement {
     let request = arrival.directives;
     let age = terms.freshness.age(arrival.now);
     let (left, mut over) = terms.freshness.left_and_over(arrival.now);
     let is_stale = left.is_zero() || soft_since.is_some();
+    let mut ground = match left.is_zero() {
+        true => Ground::Stale(over),
+        false => Ground::Fresh(left),
+    };
     if let Some(since) = soft_since {
         over = over.max(arrival.now.saturating_since(since));
+        ground = Ground::SoftInvalidated;
     }
     let on_error = over < terms.stale_if_error && !terms.no_cache;
-    let must_ask = terms.no_cache
-        || request.no_cache
-        || request
-            .max_age
-            .is_some_and(|max| age > max || max.is_zero());
-    if must_ask {
-        return Verdict::Revalidate { on_error };
+    let judged = |verdict, ground| Judgement { verdict, ground };
+    let ask = |ground| judged(Verdict::Revalidate { on_error }, ground);
+    let too_old = |max: Duration| age > max || max.is_zero();
+    if request.no_cache || request.max_age.is_some_and(too_old) {
+        return ask(Ground::Request);
+    }
+    if terms.no_cache {
+        return ask(Ground::OriginsNoCache);
     }
     if !is_stale {
+        let fenced = trust == Trust::Fenced;
         return match request.min_fresh {
-            Some(min) if left < min => Verdict::Revalidate { on_error },
-            _ => Verdict::Use {
-                left,
-                fenced: trust == Trust::Fenced,
-            },
+            Some(min) if left < min => ask(Ground::Request),
+            _ => judged(Verdict::Use { left, fenced }, ground),
         };
     }
     if over < terms.stale_while_revalidate && request.min_fresh.is_none() {
-        return Verdict::UseWhileRefreshing { over };
+        return judged(Verdict::UseWhileRefreshing { over }, ground);
     }
     let wanted_stale = request.max_stale.is_some_and(|max| over <= max);
     if wanted_stale && terms.max_stale_allowed && soft_since.is_none() {
-        return Verdict::UseWhileRefreshing { over };
+        return judged(Verdict::UseWhileRefreshing { over }, ground);
     }
-    Verdict::Revalidate { on_error }
+    ask(ground)
 }
 
 #[cfg(test)]
@@ -369,5 +428,39 @@ mod tests {
         let mut case = case();
         case.terms.no_cache = true;
         assert_eq!(case.at(1), ASK);
+    }
+    #[test]
+    fn every_verdict_says_what_it_rests_on() {
+        let ground = |case: &Case, now| {
+            let arrival = Arrival {
+                moment: case.moment,
+                demand: case.demand,
+                directives: &case.request,
+                now: BootInstant::from_boot(seconds(now)),
+                fenced: &case.fenced,
+            };
+            weigh(&case.fence, &case.terms, arrival).ground
+        };
+        let mut subject = case();
+        assert_eq!(ground(&subject, 10), Ground::Fresh(seconds(50)));
+        assert_eq!(ground(&subject, 65), Ground::Stale(seconds(5)));
+        subject.request.no_cache = true;
+        assert_eq!(ground(&subject, 10), Ground::Request);
+        subject.request = RequestDirectives::default();
+        subject.terms.no_cache = true;
+        assert_eq!(ground(&subject, 10), Ground::OriginsNoCache);
+        subject = case();
+        subject.invalidate(6, Mode::Soft, 1);
+        assert_eq!(ground(&subject, 2), Ground::SoftInvalidated);
+        subject.demand = Demand::AtLeast(Revision(6));
+        assert_eq!(ground(&subject, 2), Ground::Token(Revision(6)));
+        subject.demand = Demand::Revalidate;
+        assert_eq!(ground(&subject, 2), Ground::UnknownToken);
+        subject.invalidate(7, Mode::Hard, 1);
+        assert_eq!(ground(&subject, 2), Ground::HardInvalidated);
+        subject.moment.era = Era(3);
+        assert_eq!(ground(&subject, 2), Ground::EarlierEra);
+        subject.moment.lease = Lease::Never;
+        assert_eq!(ground(&subject, 2), Ground::NoLease);
     }
 }

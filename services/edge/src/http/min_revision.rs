@@ -45,26 +45,48 @@ pub(super) async fn asked(
     standing: &Standing,
     patience: Duration,
 ) -> Result<Asked, FieldError> {
-    let Some(value) = request.get(MIN_REVISION) else {
+    let Some(wanted) = wanted(request)? else {
         return Ok(Asked::Nothing);
     };
-    let text = String::from_utf8_lossy(value.as_bytes());
-    let wanted: Cursor = text
-        .parse()
-        .map_err(|error| FieldError::new(MIN_REVISION.as_str(), &text, format!("{error}")))?;
     let mut position = standing.watch();
     // Another history is known at once, so only an edge that lags waits.
-    let settled = position.wait_for(|position| {
-        position.is_some_and(|at| at.epoch != wanted.epoch || at.revision >= wanted.revision)
-    });
-    Ok(match tokio::time::timeout(patience, settled).await {
-        Ok(Ok(at)) if at.is_some_and(|at| at.epoch == wanted.epoch) => {
-            Asked::Reached(wanted.revision)
-        }
-        Ok(Ok(_)) => Asked::OtherHistory,
+    let reached = position.wait_for(|position| settled(*position, wanted).is_some());
+    Ok(match tokio::time::timeout(patience, reached).await {
+        Ok(Ok(at)) => settled(*at, wanted).unwrap_or(Asked::Behind),
         // The sender lives as long as the edge.
         Ok(Err(_)) | Err(_) => Asked::Behind,
     })
+}
+
+/// How this edge stands to it at this moment.
+///
+/// # Errors
+/// The field holds no cursor.
+pub(super) fn asked_now(request: &HeaderMap, standing: &Standing) -> Result<Asked, FieldError> {
+    let Some(wanted) = wanted(request)? else {
+        return Ok(Asked::Nothing);
+    };
+    Ok(settled(standing.position(), wanted).unwrap_or(Asked::Behind))
+}
+
+fn wanted(request: &HeaderMap) -> Result<Option<Cursor>, FieldError> {
+    let Some(value) = request.get(MIN_REVISION) else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let wanted = text
+        .parse()
+        .map_err(|error| FieldError::new(MIN_REVISION.as_str(), &text, format!("{error}")))?;
+    Ok(Some(wanted))
+}
+
+/// `None` while the edge is not there yet.
+fn settled(position: Option<Cursor>, wanted: Cursor) -> Option<Asked> {
+    let at = position?;
+    if at.epoch != wanted.epoch {
+        return Some(Asked::OtherHistory);
+    }
+    (at.revision >= wanted.revision).then_some(Asked::Reached(wanted.revision))
 }
 
 #[cfg(test)]

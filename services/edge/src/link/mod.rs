@@ -14,6 +14,7 @@ mod channel;
 mod complaint;
 mod grant;
 mod heartbeat;
+mod query;
 mod subscriber;
 
 use std::sync::Arc;
@@ -70,4 +71,7 @@ pub trait Follower: Send + Sync + 'static {
 
     /// Live tags that match, and the responses that carry them.
     fn preview(&self, site: &str, patterns: &[TagPattern]) -> (u64, u64);
+
+    /// What would be done with a GET, and why. Changes nothing.
+    fn explain(&self, query: &v1::ExplainQuery) -> v1::ExplainAnswer;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tidegate_domain::{
     Cursor, CursorError, Digest, EdgeId, Epoch, FieldError, InstanceId, Revision, SiteFilter,
-    SiteName, TagPattern,
+    SiteName,
 };
 use tidegate_net::Backoff;
 use tidegate_proto::v1;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::applied::{Applied, AppliedLog};
 use super::channel::Client;
 use super::complaint::Complaint;
+use super::query::Answers;
 use super::{ActiveRelease, Change, Event, Follower, SnapshotSite};
 use crate::standing::Standing;
 
@@ -38,6 +39,7 @@ pub struct Subscriber<F> {
     standing: Arc<Standing>,
     follower: Arc<F>,
     applied: Arc<AppliedLog>,
+    answers: Answers<F>,
     complaint: Complaint,
 }
 
@@ -85,6 +87,7 @@ impl<F: Follower> Subscriber<F> {
     ) -> Self {
         Self {
             edge,
+            answers: Answers::new(instance.clone(), client.clone(), follower.clone()),
             instance,
             sites,
             client,
@@ -193,7 +196,7 @@ impl<F: Follower> Subscriber<F> {
                     self.apply(&batch, stream)?;
                     self.complaint.settle();
                 }
-                (Frame::Query(query), Some(_)) => self.answer(query),
+                (Frame::Query(query), Some(_)) => self.answers.answer(query),
             }
         }
     }
@@ -297,40 +300,6 @@ impl<F: Follower> Subscriber<F> {
             return Err(StreamError::NotUnderstood);
         }
         Ok(())
-    }
-
-    /// Answers in the background: the count may take a while, the order must not.
-    fn answer(&self, query: v1::Query) {
-        let follower = self.follower.clone();
-        let instance_id = self.instance.to_string();
-        let mut client = self.client.clone();
-        tokio::spawn(async move {
-            let Some(v1::query::Kind::Preview(preview)) = query.kind else {
-                return;
-            };
-            let counted = tokio::task::spawn_blocking(move || {
-                let patterns: Vec<_> = preview
-                    .patterns
-                    .iter()
-                    .filter_map(|p| TagPattern::parse(p).ok())
-                    .collect();
-                follower.preview(&preview.site, &patterns)
-            });
-            let Ok((tags, responses)) = counted.await else {
-                return;
-            };
-            let answer = v1::AnswerRequest {
-                instance_id,
-                query_id: query.query_id,
-                kind: Some(v1::answer_request::Kind::Preview(v1::PreviewAnswer {
-                    tags,
-                    responses,
-                })),
-            };
-            if let Err(status) = client.answer(answer).await {
-                tracing::debug!(message = status.message(), "an answer came too late");
-            }
-        });
     }
 }
 

@@ -6,12 +6,14 @@
 
 mod blobs;
 mod encoding;
+mod explain;
 mod redirect;
 mod release;
 mod serve;
 mod state;
 
 pub use blobs::{Blob, BlobError, BlobSource, BlobStream, Blobs};
+pub use explain::PageExplanation;
 pub use release::{Release, SitePages};
 pub use serve::PageRequest;
 pub use state::{StateError, StateFetch, StateSource};

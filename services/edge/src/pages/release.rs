@@ -160,6 +160,18 @@ impl SitePages {
         }
     }
 
+    /// The active release as it is at this moment.
+    ///
+    /// # Errors
+    /// This one is active, and not here yet.
+    pub(super) fn current_now(&self) -> Result<Option<Arc<Release>>, Digest> {
+        match &*self.current.borrow() {
+            Current::None => Ok(None),
+            Current::Coming(active) => Err(active.release),
+            Current::Here(release) => Ok(Some(release.clone())),
+        }
+    }
+
     /// The digests of all blobs that are worth keeping, in hex.
     pub fn wanted_blobs(&self) -> Vec<String> {
         let mut manifests: HashMap<Digest, Arc<Manifest>> =

@@ -52,6 +52,39 @@ pub struct PageRequest<'a> {
     pub is_behind: bool,
 }
 
+/// What a release has to say to a request.
+pub(super) enum Choice<'r> {
+    /// It is elsewhere.
+    Redirect(u16, String),
+    /// The client knows of something newer.
+    Behind,
+    /// Here it is.
+    Resource(Kind, &'r Resource),
+    /// It is only there to be read.
+    WrongMethod,
+    /// It is nowhere, and there is no origin that might have it.
+    Missing,
+}
+
+/// Chooses; `None` if the origin is to be asked.
+pub(super) fn choose<'r>(
+    release: &'r Release,
+    request: PageRequest<'_>,
+    has_origin: bool,
+) -> Option<Choice<'r>> {
+    let config = &request.site.config().pages;
+    if let Some((status, location)) = redirect::find(config, &release.manifest, request.url) {
+        return Some(Choice::Redirect(status, location));
+    }
+    match release.manifest.get(request.url.path()) {
+        Some(_) if request.is_behind => Some(Choice::Behind),
+        Some((kind, resource)) if reads(request.method) => Some(Choice::Resource(kind, resource)),
+        Some(_) if !has_origin => Some(Choice::WrongMethod),
+        None if !has_origin => Some(Choice::Missing),
+        _ => None,
+    }
+}
+
 impl SitePages {
     /// Answers from the release; `None` if the release does not hold what is asked
     /// for and the origin is to be asked.
@@ -65,19 +98,14 @@ impl SitePages {
             Ok(None) => return None,
             Err(_) => return Some(not_here_yet()),
         };
-        let config = &request.site.config().pages;
-        if let Some((status, location)) = redirect::find(config, &release.manifest, request.url) {
-            return Some(redirected(status, &location));
-        }
-        let path = request.url.path();
-        match release.manifest.get(path) {
-            Some(_) if request.is_behind => Some(not_here_yet()),
-            Some((_, resource)) if reads(request.method) => {
+        match choose(&release, request, origin.is_some())? {
+            Choice::Redirect(status, location) => Some(redirected(status, &location)),
+            Choice::Behind => Some(not_here_yet()),
+            Choice::Resource(_, resource) => {
                 Some(self.resource(&release, resource, request, origin).await)
             }
-            Some(_) if origin.is_none() => Some(method_not_allowed()),
-            None if origin.is_none() => Some(self.not_found(&release, request).await),
-            _ => None,
+            Choice::WrongMethod => Some(method_not_allowed()),
+            Choice::Missing => Some(self.not_found(&release, request).await),
         }
     }
 

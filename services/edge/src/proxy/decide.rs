@@ -85,7 +85,7 @@ impl Question<'_> {
         }
     }
 
-    fn arrival(&self, now: BootInstant) -> Arrival<'_> {
+    pub(super) fn arrival(&self, now: BootInstant) -> Arrival<'_> {
         Arrival {
             moment: self.visit.moment,
             demand: self.visit.demand,

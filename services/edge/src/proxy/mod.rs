@@ -3,7 +3,7 @@
 //!
 //! - [`ProxySite`]: what is kept for one site; [`Shared`]: what all sites share.
 //! - `decide`: what is to be done with a request; `lookup`: doing it, as far as the cache
-//!   can answer at once.
+//!   can answer at once; `explain`: saying what would be done, and why.
 //! - `forward`: what it cannot: join a fetch that is under way or start one.
 //! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it.
 //! - `fetch`: the fetch itself, from the request to the origin to the stored copy.
@@ -15,6 +15,7 @@ mod answer;
 mod body;
 mod decide;
 mod entries;
+mod explain;
 mod failures;
 mod fetch;
 mod flight;
@@ -36,6 +37,8 @@ mod warm;
 pub use crate::cache::judge::Demand;
 pub use body::Body;
 pub use entries::{EntrySource, PushedEntry};
+pub use explain::{CopyFacts, Explanation, LastHit, Would};
 pub use shared::{Shared, SharedConfig, SharedStats};
 pub use site::{NothingHere, PreviewCount, ProxySite, SiteStats};
 pub use visit::Visit;
+pub(crate) use visit::port;

@@ -76,7 +76,7 @@ impl Ask {
 }
 
 /// The port that a client named, or 0 if it named none.
-pub(super) fn port(uri: &Uri, fields: &HeaderMap) -> u16 {
+pub(crate) fn port(uri: &Uri, fields: &HeaderMap) -> u16 {
     let of_uri = || uri.authority().map(|authority| authority.as_str());
     let host = fields.get(HOST).and_then(|host| host.to_str().ok());
     host.or_else(of_uri)

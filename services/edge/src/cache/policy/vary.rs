@@ -1,5 +1,6 @@
 //! Which requests a stored response answers (RFC 9111, section 4.1).
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use http::header::{ACCEPT_ENCODING, VARY};
@@ -11,6 +12,13 @@ const MAX_NAMES: usize = 16;
 /// The fields that `Vary` names, sorted, each once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct VaryNames(Box<[HeaderName]>);
+
+impl fmt::Display for VaryNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.0.iter().map(HeaderName::as_str).collect();
+        f.write_str(&names.join(", "))
+    }
+}
 
 /// `Vary` is `*`, is malformed, or names too many fields: no request but its own is
 /// answered by the response.

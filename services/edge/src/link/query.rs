@@ -1,0 +1,86 @@
+//! Answers what the control plane asks about this edge, beside the order and never in
+//! its way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_domain::{InstanceId, TagPattern};
+use tidegate_proto::v1;
+use tidegate_proto::v1::answer_request::Kind as Answer;
+use tidegate_proto::v1::query::Kind as Question;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Follower;
+use super::channel::Client;
+
+/// Questions that are answered at a time. Who asks more gets no answer, and says so.
+const AT_ONCE: usize = 8;
+/// How long an answer may take to be heard.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Answers questions.
+#[derive(Debug)]
+pub(super) struct Answers<F> {
+    instance: InstanceId,
+    client: Client,
+    follower: Arc<F>,
+    room: Arc<Semaphore>,
+}
+
+impl<F: Follower> Answers<F> {
+    pub(super) fn new(instance: InstanceId, client: Client, follower: Arc<F>) -> Self {
+        Self {
+            instance,
+            client,
+            follower,
+            room: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
+    /// Answers in the background: it may take a while, the order must not.
+    pub(super) fn answer(&self, query: v1::Query) {
+        let Ok(permit) = self.room.clone().try_acquire_owned() else {
+            tracing::warn!("too many questions at once; one is not answered");
+            return;
+        };
+        let Some(question) = query.kind else {
+            tracing::warn!("a question of a kind that this version does not know");
+            return;
+        };
+        let follower = self.follower.clone();
+        let answering = move || answer(&*follower, question, permit);
+        let instance_id = self.instance.to_string();
+        let mut client = self.client.clone();
+        tokio::spawn(async move {
+            let Ok((answer, _permit)) = tokio::task::spawn_blocking(answering).await else {
+                return;
+            };
+            let mut request = tonic::Request::new(v1::AnswerRequest {
+                instance_id,
+                query_id: query.query_id,
+                kind: Some(answer),
+            });
+            request.set_timeout(ANSWER_TIMEOUT);
+            if let Err(status) = client.answer(request).await {
+                tracing::debug!(message = status.message(), "an answer came too late");
+            }
+        });
+    }
+}
+
+fn answer<F: Follower>(
+    follower: &F,
+    question: Question,
+    permit: OwnedSemaphorePermit,
+) -> (Answer, OwnedSemaphorePermit) {
+    let answer = match question {
+        Question::Preview(query) => {
+            let patterns = query.patterns.iter();
+            let patterns: Vec<_> = patterns.filter_map(|p| TagPattern::parse(p).ok()).collect();
+            let (tags, responses) = follower.preview(&query.site, &patterns);
+            Answer::Preview(v1::PreviewAnswer { tags, responses })
+        }
+        Question::Explain(query) => Answer::Explain(follower.explain(&query)),
+    };
+    (answer, permit)
+}

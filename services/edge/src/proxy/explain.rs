@@ -1,0 +1,321 @@
+//! What would be done with a GET, and why: decided as for a request, and not done.
+//! Nothing is counted, and no copy becomes less likely to be evicted.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+use tidegate_clock::BootInstant;
+use tidegate_domain::{Mode, Revision, Tag};
+
+use super::decide::{Decision, Question};
+use super::site::ProxySite;
+use super::status::Why;
+use super::visit::Visit;
+use crate::cache::judge::{Ground, Trust, Verdict, weigh};
+use crate::cache::key::KeyRef;
+use crate::cache::policy::validation::conditions;
+use crate::cache::stored::{Resource, Stored};
+use crate::standing::Lease;
+
+/// What would be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Would {
+    /// Serve the stored response.
+    Hit,
+    /// Serve the stored response, which is stale, and refresh it behind that.
+    Stale,
+    /// Ask the origin whether the stored response still holds.
+    Revalidate,
+    /// Ask the origin for the response.
+    Fetch,
+    /// Pass the request to the origin and store nothing.
+    Pass,
+    /// Answer that it cannot be answered.
+    Refuse,
+    /// There is neither an origin nor an entry that could answer.
+    Nothing,
+}
+
+/// What would be done with a request, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// What.
+    pub would: Would,
+    /// Why, for people, in a sentence.
+    pub reason: String,
+    /// The stored response that the request selects.
+    pub copy: Option<CopyFacts>,
+    /// How many responses are stored under the key.
+    pub variants: usize,
+    /// The key, for people.
+    pub key: String,
+}
+
+/// What is known of a stored response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyFacts {
+    /// Status.
+    pub status: StatusCode,
+    /// How long ago it was stored or last validated.
+    pub stored_ago: Duration,
+    /// The revision in which its fetch began.
+    pub filled: Revision,
+    /// The edge has begun a new era since.
+    pub earlier_era: bool,
+    /// Its tags, with the implicit ones.
+    pub tags: Vec<Tag>,
+    /// For how long it is fresh yet by its own fields, and for how long it has been stale:
+    /// one of both is zero.
+    pub left_and_over: (Duration, Duration),
+    /// Bytes of its body.
+    pub size: usize,
+    /// Its entity tag.
+    pub etag: Option<String>,
+    /// The last invalidation that hit one of its tags.
+    pub last_hit: Option<LastHit>,
+}
+
+/// An invalidation that hit a stored response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastHit {
+    /// Its position.
+    pub revision: Revision,
+    /// How strict it was.
+    pub mode: Mode,
+    /// The tag that it hit; `*` for everything on the site.
+    pub tag: String,
+    /// It came after the fetch of the response began, so that it counts.
+    pub after_fill: bool,
+}
+
+impl ProxySite {
+    /// Says what would be done with a GET for this visit, were it asked now.
+    #[must_use]
+    pub fn explain(&self, fields: &HeaderMap, named_port: u16, visit: &Visit<'_>) -> Explanation {
+        let port = match named_port {
+            0 => self.usual_port(visit.host),
+            port => port,
+        };
+        let question = self.question(&Method::GET, fields, port, visit);
+        let now = self.shared.now();
+        let resource = self.shared.storage.peek(&question.key());
+        let decision = match self.decide_unseen(&question) {
+            Some(unseen) => unseen,
+            None => self.decide(&question, resource.as_deref(), now),
+        };
+        let copy = resource.as_ref().and_then(|it| it.select(fields));
+        let (would, reason) = self.reason(&question, &decision, resource.as_deref(), now);
+        Explanation {
+            would,
+            reason,
+            copy: copy.map(|copy| facts(copy, &question, now)),
+            variants: resource.as_ref().map_or(0, |it| it.variants().len()),
+            key: readable(question.key()),
+        }
+    }
+
+    /// The port by which a host that is named without one was asked for by last.
+    fn usual_port(&self, host: &str) -> u16 {
+        let last = self.last_host.load();
+        let same = last.as_deref().filter(|last| &*last.host == host);
+        same.map_or(0, |last| last.port)
+    }
+
+    fn reason(
+        &self,
+        question: &Question<'_>,
+        decision: &Decision<'_>,
+        resource: Option<&Resource>,
+        now: BootInstant,
+    ) -> (Would, String) {
+        match decision {
+            Decision::Use(copy, _) => of_copy(copy, question, now),
+            Decision::Forward {
+                copy: Some((copy, _)),
+                ..
+            } => of_copy(copy, question, now),
+            Decision::Forward { copy: None, .. } => self.of_none(question, resource),
+            Decision::Pass(Why::Bypass | Why::Method) => (
+                Would::Pass,
+                "the request is for the origin alone".to_owned(),
+            ),
+            Decision::Pass(_) => (Would::Pass, "the request says no-store".to_owned()),
+            Decision::NotCached => (
+                Would::Refuse,
+                "the request says only-if-cached, and nothing stored will do".to_owned(),
+            ),
+            Decision::Refuse => (
+                Would::Refuse,
+                format!(
+                    "{}, and the site chose to fail without one",
+                    lease(question.visit.moment.lease)
+                ),
+            ),
+            Decision::Nothing => (Would::Nothing, "no origin is configured".to_owned()),
+        }
+    }
+
+    /// Where nothing is stored that the request would select.
+    fn of_none(&self, question: &Question<'_>, resource: Option<&Resource>) -> (Would, String) {
+        if let Some(other) = resource.and_then(Resource::newest) {
+            let names = other.head.selection.names();
+            let varies = format!("stored for other values of {names}, not for these");
+            return (Would::Fetch, varies);
+        }
+        if self.shared.is_uncacheable(&question.key().to_key()) && self.has_origin() {
+            let lately = "not stored, because its response could not be shared a moment ago";
+            return (Would::Pass, lately.to_owned());
+        }
+        let mut reason = "not stored".to_owned();
+        if self.has_entries() && question.trust == Trust::Leased {
+            reason.push_str("; what backends have pushed is looked through first");
+        }
+        (Would::Fetch, reason)
+    }
+}
+
+/// Why a copy is used or not.
+fn of_copy(copy: &Arc<Stored>, question: &Question<'_>, now: BootInstant) -> (Would, String) {
+    let head = &copy.head;
+    let judgement = weigh(&head.fence, &head.terms, question.arrival(now));
+    let mut reason = ground(copy, question, judgement.ground);
+    let is_strict = judgement.verdict == Verdict::RevalidateStrictly;
+    let would = match judgement.verdict {
+        Verdict::Use { .. } => Would::Hit,
+        Verdict::UseWhileRefreshing { .. } => Would::Stale,
+        Verdict::Revalidate { .. } | Verdict::RevalidateStrictly => {
+            match conditions(&head.origin_fields(), is_strict).is_empty() {
+                true => Would::Fetch,
+                false => Would::Revalidate,
+            }
+        }
+        Verdict::Refuse => Would::Refuse,
+    };
+    if question.trust == Trust::Fenced {
+        let since = lease(question.visit.moment.lease);
+        // Writing to a string does not fail.
+        let _ = write!(
+            reason,
+            "; {since}, and the site serves its copies without one"
+        );
+    }
+    if would == Would::Fetch {
+        reason.push_str("; it has nothing by which the origin could confirm it");
+    }
+    (would, reason)
+}
+
+fn ground(copy: &Stored, question: &Question<'_>, ground: Ground) -> String {
+    let filled = copy.head.fence.filled.revision();
+    match ground {
+        Ground::Fresh(left) => format!("fresh for {}", seconds(left)),
+        Ground::Stale(over) => format!("stale for {}", seconds(over)),
+        Ground::SoftInvalidated => invalidated(copy, question),
+        Ground::HardInvalidated if copy.head.fence.is_changed_here() => {
+            "an unsafe request through this edge changed the URL after its fetch began".to_owned()
+        }
+        Ground::HardInvalidated => invalidated(copy, question),
+        Ground::Token(token) => format!(
+            "the request asks for revision {token}, a soft invalidation hit it, and its fetch \
+             began at revision {filled}"
+        ),
+        Ground::UnknownToken => {
+            "the request asks for a revision that this edge has not applied".to_owned()
+        }
+        Ground::EarlierEra => {
+            "of an earlier era: this edge has begun anew from a snapshot since it was stored"
+                .to_owned()
+        }
+        Ground::NoLease => format!(
+            "{}: revalidated before every use",
+            lease(question.visit.moment.lease)
+        ),
+        Ground::OriginsNoCache => "the origin wants every use of it validated".to_owned(),
+        Ground::Request => "the request asks for a fresher one".to_owned(),
+    }
+}
+
+fn invalidated(copy: &Stored, question: &Question<'_>) -> String {
+    let filled = copy.head.fence.filled.revision();
+    let Some(hit) = last_hit(copy, question) else {
+        return format!("invalidated after its fetch began at revision {filled}");
+    };
+    let mode = match hit.mode {
+        Mode::Hard => "hard",
+        Mode::Soft => "soft",
+    };
+    let what = match hit.tag.as_str() {
+        "*" => "everything on the site".to_owned(),
+        tag => format!("tag {tag}"),
+    };
+    format!(
+        "{what} was {mode}-invalidated at revision {}, after its fetch began at revision {filled}",
+        hit.revision
+    )
+}
+
+fn lease(lease: Lease) -> String {
+    match lease {
+        Lease::Held => "the lease is held".to_owned(),
+        Lease::Lost(ago) => format!("no lease since {}", seconds(ago)),
+        Lease::Never => "no lease yet".to_owned(),
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => "less than 1 s".to_owned(),
+        whole => format!("{whole} s"),
+    }
+}
+
+fn facts(copy: &Stored, question: &Question<'_>, now: BootInstant) -> CopyFacts {
+    let head = &copy.head;
+    CopyFacts {
+        status: head.status,
+        stored_ago: now.saturating_since(head.terms.freshness.received),
+        filled: head.fence.filled.revision(),
+        earlier_era: head.fence.filled.era() < question.visit.moment.era,
+        tags: tags(copy, question),
+        left_and_over: head.terms.freshness.left_and_over(now),
+        size: copy.body.len(),
+        etag: head.validators().etag.map(ToOwned::to_owned),
+        last_hit: last_hit(copy, question),
+    }
+}
+
+/// In the order in which its fence has them.
+fn tags(copy: &Stored, question: &Question<'_>) -> Vec<Tag> {
+    copy.head
+        .tags
+        .with_implicit(question.visit.host, &question.url)
+}
+
+fn last_hit(copy: &Stored, question: &Question<'_>) -> Option<LastHit> {
+    let fence = &copy.head.fence;
+    let hit = fence.last_hit()?;
+    let tag = match hit.place.checked_sub(1) {
+        None => "*".to_owned(),
+        Some(index) => tags(copy, question).get(index)?.to_string(),
+    };
+    Some(LastHit {
+        revision: hit.stamp.revision(),
+        mode: hit.mode,
+        tag,
+        after_fill: hit.stamp > fence.filled,
+    })
+}
+
+fn readable(key: KeyRef<'_>) -> String {
+    let mut text = key.host.to_owned();
+    if key.port != 0 {
+        let _ = write!(text, ":{}", key.port);
+    }
+    text.push_str(key.url.as_str());
+    if let Some(extra) = key.extra {
+        let _ = write!(text, " with {:?}", extra.trim_end());
+    }
+    text
+}
