@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::alive::Alive;
 use crate::command::{LogEntry, Outcome, Proposal};
-use crate::log::{Log, ProposeError, ReadError, SharedLog};
+use crate::log::{Inherited, Log, ProposeError, ReadError, SharedLog};
 
 /// Revisions that become durable together: up to what one batch of the log takes.
 const BATCH: &[f64] = &[
@@ -104,6 +104,10 @@ impl Log for Measured {
         self.log.epoch()
     }
 
+    fn inherited(&self) -> Option<Inherited> {
+        self.log.inherited()
+    }
+
     fn head(&self) -> Revision {
         self.log.head()
     }
@@ -118,6 +122,10 @@ impl Log for Measured {
 
     fn term_at(&self, revision: Revision) -> Option<Term> {
         self.log.term_at(revision)
+    }
+
+    fn past_term_at(&self, revision: Revision) -> Option<Term> {
+        self.log.past_term_at(revision)
     }
 
     fn read(

@@ -11,16 +11,17 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use parking_lot::{Mutex, RwLock};
 use tidegate_clock::Clock;
-use tidegate_domain::{Epoch, InstanceId, Revision, Term};
+use tidegate_domain::{Epoch, InstanceId, Revision, SiteName, Term};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::open::{OpenError, OpenOptions};
+use super::pass::Pass;
 use super::sequencer::{Answer, Job, Sequencer};
 use super::shared::Shared;
-use super::{Facts, LeaseFact, Log, OwnLog, ProposeError, ReadError};
+use super::{Facts, Inherited, LeaseFact, Log, OwnLog, ProposeError, ReadError};
 use crate::command::{LogEntry, Outcome, Proposal};
-use crate::state::{Reader, SledStore, StoreError};
+use crate::state::{Reader, SledStore, StoreError, keys};
 
 /// Commands in one commit.
 const MAX_BATCH: usize = 1_024;
@@ -144,7 +145,11 @@ impl Log for EmbeddedLog {
     }
 
     fn epoch(&self) -> Epoch {
-        self.shared.epoch
+        self.shared.epoch()
+    }
+
+    fn inherited(&self) -> Option<Inherited> {
+        self.shared.inherited()
     }
 
     fn head(&self) -> Revision {
@@ -163,6 +168,10 @@ impl Log for EmbeddedLog {
         self.shared.term_at(revision)
     }
 
+    fn past_term_at(&self, revision: Revision) -> Option<Term> {
+        self.shared.past_term_at(revision)
+    }
+
     fn read(
         &self,
         after: Revision,
@@ -176,6 +185,10 @@ impl Log for EmbeddedLog {
 impl OwnLog for EmbeddedLog {
     fn reader(&self) -> Reader {
         Reader::new(self.shared.store.clone(), self.shared.catalog.clone())
+    }
+
+    fn pass(&self) -> BoxFuture<'_, Result<Pass, ProposeError>> {
+        self.ask(Job::BeginPass).boxed()
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
@@ -218,5 +231,32 @@ impl Facts for EmbeddedLog {
             self.ask(|answer| Job::Touch(max_age, answer)).await
         }
         .boxed()
+    }
+
+    fn begin_history(&self, from: Epoch) -> BoxFuture<'_, Result<Epoch, ProposeError>> {
+        self.ask(move |answer| Job::BeginHistory(from, answer))
+            .boxed()
+    }
+
+    fn unknown_leases(&self) -> Result<Option<Duration>, ReadError> {
+        Ok(self.shared.lease_bound(keys::UNKNOWN_LEASES)?)
+    }
+
+    fn forget_unknown_leases(&self, of: Epoch) -> BoxFuture<'_, Result<(), ProposeError>> {
+        self.ask(move |answer| Job::ForgetUnknownLeases(of, answer))
+            .boxed()
+    }
+
+    fn former_stale(&self) -> Result<Vec<(SiteName, Duration)>, ReadError> {
+        self.shared.former_stale()
+    }
+
+    fn forget_former_stale(
+        &self,
+        site: SiteName,
+        as_of: Revision,
+    ) -> BoxFuture<'_, Result<(), ProposeError>> {
+        self.ask(move |answer| Job::ForgetFormerStale(site, as_of, answer))
+            .boxed()
     }
 }

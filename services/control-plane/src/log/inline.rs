@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture, FutureExt as _};
 use parking_lot::Mutex;
-use tidegate_domain::{Epoch, InstanceId, Revision, Term};
+use tidegate_domain::{Epoch, InstanceId, Revision, SiteName, Term};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::open::{LogSettings, OpenError};
+use super::pass::Pass;
 use super::sequencer::{Answer, Job, Sequencer};
 use super::shared::Shared;
-use super::{Facts, LeaseFact, Log, OwnLog, ProposeError, ReadError};
+use super::{Facts, Inherited, LeaseFact, Log, OwnLog, ProposeError, ReadError};
 use crate::command::{LogEntry, Outcome, Proposal};
-use crate::state::{MemoryStore, Reader, Store};
+use crate::state::{MemoryStore, Reader, Store, keys};
 
 /// A log whose commands take effect while they are proposed. The same sequencer as
 /// the embedded one's, so they decide alike.
@@ -120,7 +121,11 @@ impl Log for InlineLog {
     }
 
     fn epoch(&self) -> Epoch {
-        self.shared.epoch
+        self.shared.epoch()
+    }
+
+    fn inherited(&self) -> Option<Inherited> {
+        self.shared.inherited()
     }
 
     fn head(&self) -> Revision {
@@ -139,6 +144,10 @@ impl Log for InlineLog {
         self.shared.term_at(revision)
     }
 
+    fn past_term_at(&self, revision: Revision) -> Option<Term> {
+        self.shared.past_term_at(revision)
+    }
+
     fn read(
         &self,
         after: Revision,
@@ -152,6 +161,10 @@ impl Log for InlineLog {
 impl OwnLog for InlineLog {
     fn reader(&self) -> Reader {
         Reader::new(self.shared.store.clone(), self.shared.catalog.clone())
+    }
+
+    fn pass(&self) -> BoxFuture<'_, Result<Pass, ProposeError>> {
+        future::lazy(|_| self.ask(Job::BeginPass)).boxed()
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
@@ -180,5 +193,30 @@ impl Facts for InlineLog {
 
     fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>> {
         future::lazy(move |_| self.ask(|answer| Job::Touch(max_age, answer))).boxed()
+    }
+
+    fn begin_history(&self, from: Epoch) -> BoxFuture<'_, Result<Epoch, ProposeError>> {
+        future::lazy(move |_| self.ask(|answer| Job::BeginHistory(from, answer))).boxed()
+    }
+
+    fn unknown_leases(&self) -> Result<Option<Duration>, ReadError> {
+        Ok(self.shared.lease_bound(keys::UNKNOWN_LEASES)?)
+    }
+
+    fn forget_unknown_leases(&self, of: Epoch) -> BoxFuture<'_, Result<(), ProposeError>> {
+        future::lazy(move |_| self.ask(|answer| Job::ForgetUnknownLeases(of, answer))).boxed()
+    }
+
+    fn former_stale(&self) -> Result<Vec<(SiteName, Duration)>, ReadError> {
+        self.shared.former_stale()
+    }
+
+    fn forget_former_stale(
+        &self,
+        site: SiteName,
+        as_of: Revision,
+    ) -> BoxFuture<'_, Result<(), ProposeError>> {
+        future::lazy(move |_| self.ask(|answer| Job::ForgetFormerStale(site, as_of, answer)))
+            .boxed()
     }
 }

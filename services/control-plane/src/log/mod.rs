@@ -2,8 +2,10 @@
 //! effect. Knows nothing of edges and callers.
 
 mod embedded;
+mod history;
 mod inline;
 mod open;
+mod pass;
 mod retention;
 mod sequencer;
 mod shared;
@@ -14,15 +16,17 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use thiserror::Error;
-use tidegate_domain::{Cursor, EdgeId, Epoch, InstanceId, Revision, SiteFilter, Term};
+use tidegate_domain::{Cursor, EdgeId, Epoch, InstanceId, Revision, SiteFilter, SiteName, Term};
 use tokio::sync::watch;
 
 use crate::command::{LogEntry, Outcome, Proposal};
 use crate::state::Reader;
 
 pub use embedded::EmbeddedLog;
+pub use history::restore;
 pub use inline::InlineLog;
 pub use open::{LogSettings, OpenError, OpenOptions};
+pub use pass::{Pass, PassError};
 pub use retention::Retention;
 
 /// One durable order of commands, and the state they make.
@@ -33,8 +37,13 @@ pub trait Log: Send + Sync + 'static {
     /// or once it is refused.
     fn propose(&self, proposal: Proposal) -> BoxFuture<'_, Result<Outcome, ProposeError>>;
 
-    /// The history this log is.
+    /// The history this log is. It changes while others read: whoever reads it
+    /// together with something else reads it first.
     fn epoch(&self) -> Epoch;
+
+    /// What this run found, for as long as that is the history it goes on with. Of a
+    /// history that this run began itself, nothing can have been lost unnoticed.
+    fn inherited(&self) -> Option<Inherited>;
 
     /// The newest durable revision.
     fn head(&self) -> Revision;
@@ -48,6 +57,9 @@ pub trait Log: Send + Sync + 'static {
     /// The term of the record at a revision; [`Term`] 0 at revision 0; `None` below
     /// the floor or above the head.
     fn term_at(&self, revision: Revision) -> Option<Term>;
+
+    /// The same also below the floor, as far as it is still known.
+    fn past_term_at(&self, revision: Revision) -> Option<Term>;
 
     /// Entries after `after` up to `up_to`, oldest first, at most `limit` of them.
     ///
@@ -71,6 +83,16 @@ pub trait Log: Send + Sync + 'static {
     }
 }
 
+/// What a run of the control plane found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inherited {
+    /// The history.
+    pub epoch: Epoch,
+    /// The term that this run began in it. What it says of this term is true: nobody
+    /// else ever had it.
+    pub own_term: Term,
+}
+
 /// A log that is shared.
 pub type SharedLog = Arc<dyn Log>;
 
@@ -92,12 +114,46 @@ pub trait Facts: Send + Sync + 'static {
     /// writing something if nothing else was written. Before that write began, nobody
     /// else can have taken this store over unnoticed.
     fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>>;
+
+    /// Begins another history with what this one holds, because a part of `from` was
+    /// lost. Does nothing if the history is another one already. Resolves with the
+    /// history once it is durable.
+    fn begin_history(&self, from: Epoch) -> BoxFuture<'_, Result<Epoch, ProposeError>>;
+
+    /// How long a lease may be that is not among [`Self::leases`], if there may be one
+    /// because history was lost.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn unknown_leases(&self) -> Result<Option<Duration>, ReadError>;
+
+    /// Notes that there is none any more. Resolves once that is durable.
+    fn forget_unknown_leases(&self, of: Epoch) -> BoxFuture<'_, Result<(), ProposeError>>;
+
+    /// For how long the edges of a site may serve without a lease that have not heard
+    /// that it allows less by now.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn former_stale(&self) -> Result<Vec<(SiteName, Duration)>, ReadError>;
+
+    /// Notes that there is none any more, unless the bound was lowered again after
+    /// `as_of`. Resolves once that is durable.
+    fn forget_former_stale(
+        &self,
+        site: SiteName,
+        as_of: Revision,
+    ) -> BoxFuture<'_, Result<(), ProposeError>>;
 }
 
 /// The log of this process, which it opens, reads the state of, and closes.
 pub trait OwnLog: Log + Facts {
     /// Answers questions about the state.
     fn reader(&self) -> Reader;
+
+    /// Begins to read everything as of the newest durable revision, while the log goes
+    /// on. One at a time.
+    fn pass(&self) -> BoxFuture<'_, Result<Pass, ProposeError>>;
 
     /// Takes no more commands, and resolves once those that were taken are durable and
     /// answered.

@@ -20,6 +20,9 @@ pub struct LogSettings {
     pub tail_records: usize,
     /// Their bytes.
     pub tail_bytes: usize,
+    /// Bytes that the writer keeps for a backup that has not come to them yet. A backup
+    /// that would need more ends.
+    pub pass_bytes: usize,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// Random numbers, for the ids of histories and terms.
@@ -34,6 +37,7 @@ impl LogSettings {
             entry_quota: EntryQuota::default(),
             tail_records: 16_384,
             tail_bytes: 16 << 20,
+            pass_bytes: 64 << 20,
             clock,
             random: Arc::new(rand::random),
         }

@@ -13,15 +13,17 @@ use tidegate_proto::storage::v1 as storage;
 use tidegate_proto::{duration_to_wire, time_to_wire, v1};
 use tokio::sync::oneshot;
 
+use super::history;
 use super::open::{LogSettings, OpenError};
+use super::pass::Pass;
 use super::shared::Shared;
 use super::tail::Tail;
-use super::{LeaseFact, ProposeError};
+use super::{Inherited, LeaseFact, ProposeError};
 use crate::command::{LogEntry, Outcome, Proposal};
 use crate::state::{Overlay, SiteView, State, Store, StoreError, keys, tables};
 
 /// The layout this program writes.
-const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// Where an answer goes.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, ProposeError>>;
@@ -35,6 +37,21 @@ pub(crate) enum Job {
     Touch(Duration, Answer<()>),
     /// Raises the floor.
     Compact(Revision, Answer<()>),
+    /// Begins another history, unless the one there is is another one already.
+    BeginHistory(Epoch, Answer<Epoch>),
+    /// Of this history, no lease that is not recorded is held any more.
+    ForgetUnknownLeases(Epoch, Answer<()>),
+    /// Nobody goes by a bound any more that was lowered by this revision.
+    ForgetFormerStale(SiteName, Revision, Answer<()>),
+    /// Begins to read everything as of the newest revision.
+    BeginPass(Answer<Pass>),
+}
+
+/// What is done between two commits.
+enum Between {
+    Compact(Revision, Answer<()>),
+    BeginHistory(Epoch, Answer<Epoch>),
+    BeginPass(Answer<Pass>),
 }
 
 /// An answer that waits for the commit.
@@ -59,7 +76,6 @@ pub(crate) struct Sequencer {
     pub(crate) settings: LogSettings,
     /// Where the next look at audit records begins, in either table of them.
     pub(crate) audit_turns: Mutex<[Vec<u8>; 2]>,
-    state: State,
 }
 
 /// What a batch comes to.
@@ -69,6 +85,18 @@ struct Batch {
     changed: BTreeSet<SiteName>,
     replies: Vec<Reply>,
     touched: bool,
+    /// The history that begins with it.
+    epoch: Option<Epoch>,
+}
+
+impl Batch {
+    /// Answers once it is durable, or now if it failed.
+    fn reply(&mut self, done: Result<(), StoreError>, answer: Answer<()>) {
+        match done {
+            Ok(()) => self.replies.push(Reply::Done(answer)),
+            Err(error) => drop(answer.send(Err(ProposeError::Store(error.to_string())))),
+        }
+    }
 }
 
 impl Sequencer {
@@ -98,8 +126,13 @@ impl Sequencer {
         let head = head_of(&*store).map_err(failed)?;
         let tail = Tail::new(settings.tail_records, settings.tail_bytes);
         let shared = Shared::new(store, epoch, head, tail).map_err(failed)?;
+        if meta.is_some() {
+            shared.set_inherited(Inherited {
+                epoch,
+                own_term: term,
+            });
+        }
         let sequencer = Self {
-            state: State::new(epoch, term, settings.rules()),
             shared: Arc::new(shared),
             settings,
             audit_turns: Mutex::default(),
@@ -114,19 +147,39 @@ impl Sequencer {
         if is_new {
             let meta = storage::StoreMeta {
                 schema: SCHEMA,
-                epoch: self.shared.epoch.0,
+                epoch: self.shared.epoch().0,
             };
             overlay.put_message(keys::STORE_META.to_vec(), &meta);
         }
+        self.begin_term(term, None, overlay)
+    }
+
+    /// Commits the first record of a term together with what is in the overlay, and
+    /// goes on as another history if there is one.
+    pub(crate) fn begin_term(
+        &self,
+        term: Term,
+        epoch: Option<Epoch>,
+        mut overlay: Overlay<'_>,
+    ) -> Result<(), StoreError> {
         let revision = self.shared.head().next();
         let time = self.settings.clock.wall();
-        let event = self.state.begin_term(revision, time, &mut overlay);
+        let of = epoch.unwrap_or_else(|| self.shared.epoch());
+        let state = State::new(of, term, self.settings.rules());
+        let event = state.begin_term(revision, time, &mut overlay);
         let batch = Batch {
             entries: vec![append(&mut overlay, revision, &event, "")],
+            epoch,
             ..Batch::default()
         };
         self.shared.add_term(revision, term);
         self.commit(overlay, batch)
+    }
+
+    /// What applies commands now.
+    fn state(&self) -> State {
+        let (epoch, term) = (self.shared.epoch(), self.shared.term());
+        State::new(epoch, term, self.settings.rules())
     }
 
     /// Does everything that is asked for and answers, in one commit.
@@ -136,7 +189,7 @@ impl Sequencer {
     pub(crate) fn run(&self, jobs: Vec<Job>) -> Result<(), StoreError> {
         let mut overlay = Overlay::new(&*self.shared.store);
         let mut batch = Batch::default();
-        let mut compactions = Vec::new();
+        let mut between = Vec::new();
         for job in jobs {
             match job {
                 Job::Propose(proposal, answer) => {
@@ -148,7 +201,8 @@ impl Sequencer {
                         lease: Some(duration_to_wire(lease.lease)),
                     };
                     overlay.put_message(keys::lease(lease.instance.as_str()), &record);
-                    batch.replies.push(Reply::Done(answer));
+                    let noted = history::note_lease(&mut overlay, lease.lease);
+                    batch.reply(noted, answer);
                 }
                 Job::RemoveLease(instance, answer) => {
                     overlay.remove(keys::lease(instance.as_str()));
@@ -160,7 +214,21 @@ impl Sequencer {
                     batch.touched |= age > max_age;
                     batch.replies.push(Reply::Done(answer));
                 }
-                Job::Compact(floor, answer) => compactions.push((floor, answer)),
+                Job::ForgetUnknownLeases(of, answer) => {
+                    if self.shared.epoch() == of {
+                        overlay.remove(keys::UNKNOWN_LEASES.to_vec());
+                    }
+                    batch.replies.push(Reply::Done(answer));
+                }
+                Job::ForgetFormerStale(site, as_of, answer) => {
+                    let forgotten = history::forget_former_stale(&mut overlay, &site, as_of);
+                    batch.reply(forgotten, answer);
+                }
+                Job::Compact(floor, answer) => between.push(Between::Compact(floor, answer)),
+                Job::BeginHistory(from, answer) => {
+                    between.push(Between::BeginHistory(from, answer));
+                }
+                Job::BeginPass(answer) => between.push(Between::BeginPass(answer)),
             }
         }
         if batch.touched {
@@ -170,9 +238,29 @@ impl Sequencer {
             overlay.put_message(keys::TOUCH.to_vec(), &record);
         }
         self.commit(overlay, batch)?;
-        for (floor, answer) in compactions {
-            self.compact(floor)?;
-            Reply::Done(answer).send();
+        for job in between {
+            self.run_between(job)?;
+        }
+        Ok(())
+    }
+
+    fn run_between(&self, job: Between) -> Result<(), StoreError> {
+        // Whoever asked may have gone; what was asked for has happened all the same.
+        match job {
+            Between::Compact(floor, answer) => {
+                self.compact(floor)?;
+                drop(answer.send(Ok(())));
+            }
+            Between::BeginHistory(from, answer) => {
+                if self.shared.epoch() == from {
+                    self.begin_history()?;
+                }
+                drop(answer.send(Ok(self.shared.epoch())));
+            }
+            Between::BeginPass(answer) => {
+                let pass = Pass::begin(self.shared.clone(), self.settings.pass_bytes);
+                drop(answer.send(pass));
+            }
         }
         Ok(())
     }
@@ -186,7 +274,7 @@ impl Sequencer {
     ) {
         let last = batch.entries.last().map(|entry| entry.revision);
         let revision = last.unwrap_or_else(|| self.shared.head()).next();
-        match self.state.apply(revision, proposal, overlay) {
+        match self.state().apply(revision, proposal, overlay) {
             Ok(applied) => {
                 if let Some(event) = &applied.event {
                     let entry = append(overlay, revision, event, &proposal.caller);
@@ -211,6 +299,9 @@ impl Sequencer {
             changed.push((name, site));
         }
         self.write(overlay)?;
+        if let Some(epoch) = batch.epoch {
+            self.shared.set_epoch(epoch);
+        }
         if let Some(last) = batch.entries.last() {
             let head = last.revision;
             let mut tail = self.shared.tail.write();
@@ -230,6 +321,7 @@ impl Sequencer {
         if writes.is_empty() {
             return Ok(());
         }
+        self.shared.passes.before(&*self.shared.store, &writes)?;
         let began = self.settings.clock.boot();
         self.shared.store.commit(&writes)?;
         self.shared.note_write(began);
@@ -258,7 +350,7 @@ fn append(
 }
 
 /// A random id. 0 is not one.
-fn id(settings: &LogSettings) -> u64 {
+pub(crate) fn id(settings: &LogSettings) -> u64 {
     (settings.random)().max(1)
 }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use prost::Message as _;
 use tidegate_clock::BootInstant;
-use tidegate_domain::{EdgeId, Epoch, InstanceId, Revision, Term};
+use tidegate_domain::{EdgeId, Epoch, InstanceId, Revision, SiteName, Term};
 use tidegate_proto::storage::v1 as storage;
 use tidegate_proto::{duration_from_wire, v1};
 use tokio::sync::watch;
 
+use super::pass::Passes;
 use super::tail::Tail;
-use super::{LeaseFact, ReadError};
+use super::{Inherited, LeaseFact, ReadError};
 use crate::command::LogEntry;
 use crate::state::{Catalog, Direction, KeyRange, Store, StoreError, keys, tables};
 
@@ -21,7 +22,10 @@ use crate::state::{Catalog, Direction, KeyRange, Store, StoreError, keys, tables
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) catalog: Arc<Catalog>,
-    pub(crate) epoch: Epoch,
+    epoch: AtomicU64,
+    inherited: RwLock<Option<Inherited>>,
+    /// The backup that is being made.
+    pub(crate) passes: Passes,
     pub(crate) head: watch::Sender<Revision>,
     floor: AtomicU64,
     /// The first revision of each term, oldest first.
@@ -52,7 +56,9 @@ impl Shared {
         let floor = tables::floor(&*store, keys::FLOOR)?;
         Ok(Self {
             catalog,
-            epoch,
+            epoch: AtomicU64::new(epoch.0),
+            inherited: RwLock::new(None),
+            passes: Passes::default(),
             head: watch::Sender::new(head),
             floor: AtomicU64::new(floor.0),
             terms: RwLock::new(terms),
@@ -60,6 +66,29 @@ impl Shared {
             last_write: AtomicU64::new(0),
             store,
         })
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Acquire))
+    }
+
+    /// Goes on as another history, which is durable.
+    pub(crate) fn set_epoch(&self, epoch: Epoch) {
+        *self.inherited.write() = None;
+        self.epoch.store(epoch.0, Ordering::Release);
+    }
+
+    pub(crate) fn inherited(&self) -> Option<Inherited> {
+        *self.inherited.read()
+    }
+
+    pub(crate) fn set_inherited(&self, inherited: Inherited) {
+        *self.inherited.write() = Some(inherited);
+    }
+
+    /// The term that goes on.
+    pub(crate) fn term(&self) -> Term {
+        self.terms.read().last().map_or(Term(0), |(_, term)| *term)
     }
 
     pub(crate) fn head(&self) -> Revision {
@@ -83,7 +112,14 @@ impl Shared {
     }
 
     pub(crate) fn term_at(&self, revision: Revision) -> Option<Term> {
-        if revision < self.floor() || revision > self.head() {
+        if revision < self.floor() {
+            return None;
+        }
+        self.past_term_at(revision)
+    }
+
+    pub(crate) fn past_term_at(&self, revision: Revision) -> Option<Term> {
+        if revision > self.head() {
             return None;
         }
         if revision == Revision::ZERO {
@@ -152,6 +188,27 @@ impl Shared {
             },
         )?;
         Ok(leases)
+    }
+
+    pub(crate) fn lease_bound(&self, key: &[u8]) -> Result<Option<Duration>, StoreError> {
+        tables::lease_bound(&*self.store, key)
+    }
+
+    pub(crate) fn former_stale(&self) -> Result<Vec<(SiteName, Duration)>, ReadError> {
+        let mut bounds = Vec::new();
+        tables::each(
+            &*self.store,
+            KeyRange::prefix(keys::FORMER_STALE),
+            Direction::Forward,
+            |(key, value)| {
+                let record: storage::FormerStaleRecord = tables::decode(key, value)?;
+                let bound = duration_from_wire("bound", record.bound.as_ref(), Duration::ZERO)
+                    .map_err(|e| StoreError::damaged(key, &e))?;
+                bounds.push((tables::site_name(keys::FORMER_STALE, key)?, bound));
+                Ok(true)
+            },
+        )?;
+        Ok(bounds)
     }
 }
 

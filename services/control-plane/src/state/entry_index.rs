@@ -160,6 +160,31 @@ pub(crate) fn raise_floor(
     Ok(())
 }
 
+/// Invalidates all entries of all sites below a revision.
+pub(crate) fn void_all(overlay: &mut Overlay<'_>, floor: Revision) -> Result<(), StoreError> {
+    let mut sites = Vec::new();
+    let range = KeyRange::prefix(keys::SITE_ENTRIES);
+    tables::each(overlay, range, Direction::Forward, |(key, _)| {
+        sites.push(tables::site_name(keys::SITE_ENTRIES, key)?);
+        Ok(true)
+    })?;
+    for site in sites {
+        let before = totals(overlay, &site)?;
+        if before.entries == 0 {
+            continue;
+        }
+        let after = storage::SiteEntriesRecord {
+            floor: floor.0,
+            entries: 0,
+            bytes: 0,
+            ..before
+        };
+        overlay.put_message(keys::site_entries(&site), &after);
+        overlay.put(keys::dead_entries(&site), Vec::new());
+    }
+    Ok(())
+}
+
 /// Drops all entries of a site that goes.
 pub(crate) fn forget(cx: &mut Context<'_, '_>, site: &SiteName) -> Result<(), StoreError> {
     if !totals(cx.overlay, site)?.ever {

@@ -17,12 +17,20 @@ pub(crate) const FLOOR: &[u8] = b"meta/floor";
 pub(crate) const AUDIT_FLOOR: &[u8] = b"meta/audit-floor";
 /// Written when nothing else is.
 pub(crate) const TOUCH: &[u8] = b"meta/touch";
+/// The longest lease that was ever granted.
+pub(crate) const LONGEST_LEASE: &[u8] = b"meta/longest-lease";
+/// How long a lease may be that is not recorded.
+pub(crate) const UNKNOWN_LEASES: &[u8] = b"meta/unknown-leases";
 /// Terms by the revision at which they began.
 pub(crate) const TERMS: &[u8] = b"meta/term/";
 /// The log.
 pub(crate) const LOG: &[u8] = b"log/";
 /// Sites by name.
 pub(crate) const SITES: &[u8] = b"site/";
+/// Bounds of serving without a lease that were lowered, by site.
+pub(crate) const FORMER_STALE: &[u8] = b"site-stale/";
+/// The pushed entries of each site as a whole.
+pub(crate) const SITE_ENTRIES: &[u8] = b"site-entries/";
 /// Entries.
 pub(crate) const ENTRIES: &[u8] = b"entry/";
 /// Sites that have entries below their floor.
@@ -77,7 +85,11 @@ pub(crate) fn host(pattern: &str) -> Vec<u8> {
 }
 
 pub(crate) fn site_entries(site: &SiteName) -> Vec<u8> {
-    join(&[b"site-entries/", site.as_str().as_bytes()])
+    join(&[SITE_ENTRIES, site.as_str().as_bytes()])
+}
+
+pub(crate) fn former_stale(site: &SiteName) -> Vec<u8> {
+    join(&[FORMER_STALE, site.as_str().as_bytes()])
 }
 
 pub(crate) fn dead_entries(site: &SiteName) -> Vec<u8> {

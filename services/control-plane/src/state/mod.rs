@@ -33,7 +33,7 @@ pub(crate) mod tables;
 pub use apply::{Applied, EntryQuota, Rules, State};
 pub(crate) use catalog::Catalog;
 pub use catalog::SiteView;
-pub(crate) use entry_index::sweep_dead as sweep_dead_entries;
+pub(crate) use entry_index::{sweep_dead as sweep_dead_entries, void_all as void_entries};
 pub use lookup::{FoundEntry, Freshness};
 pub use memory::MemoryStore;
 pub use overlay::Overlay;

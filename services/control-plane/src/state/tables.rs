@@ -1,10 +1,12 @@
 //! Records by key, decoded.
 
+use std::time::Duration;
+
 use prost::Message;
 use tidegate_domain::site::CheckedSite;
 use tidegate_domain::{Revision, SiteName, Term};
 use tidegate_proto::storage::v1 as storage;
-use tidegate_proto::{site_from_wire, v1};
+use tidegate_proto::{duration_from_wire, site_from_wire, v1};
 
 use super::keys;
 use super::store::{Direction, KeyRange, Pair, StoreError, View};
@@ -64,6 +66,16 @@ pub(crate) fn number_of(key: &[u8]) -> Result<Revision, StoreError> {
 pub(crate) fn floor(view: &dyn View, key: &[u8]) -> Result<Revision, StoreError> {
     let record: Option<storage::FloorRecord> = read(view, key)?;
     Ok(Revision(record.unwrap_or_default().revision))
+}
+
+/// The length of leases under [`keys::LONGEST_LEASE`] or [`keys::UNKNOWN_LEASES`].
+pub(crate) fn lease_bound(view: &dyn View, key: &[u8]) -> Result<Option<Duration>, StoreError> {
+    let record: Option<storage::LeaseBoundRecord> = read(view, key)?;
+    let length = record.map(|record| {
+        duration_from_wire("lease", record.lease.as_ref(), Duration::ZERO)
+            .map_err(|error| StoreError::damaged(key, &error))
+    });
+    length.transpose()
 }
 
 /// The term of the record at a revision that is not above the head.
