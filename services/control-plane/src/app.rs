@@ -19,7 +19,7 @@ use crate::blobs::{BlobError, BlobStore, LocalBlobs, collect_garbage};
 use crate::config::{Config, ConfigError};
 use crate::durable::Durable;
 use crate::fleet::{Fleet, FleetMetrics, StoreError};
-use crate::grpc::{Context, stale_bound};
+use crate::grpc::Context;
 use crate::log::{EmbeddedLog, OpenError, OpenOptions, OwnLog, SharedLog};
 use crate::measured::Measured;
 use crate::releases::Releases;
@@ -198,7 +198,7 @@ pub fn build_on<L: Listener>(
         FleetMetrics::register(&registry)?,
     )?;
     for site in reader.snapshot(|_| true).1 {
-        fleet.set_stale(&site.name, stale_bound(site.config.config()));
+        fleet.set_stale(&site.name, site.config.config().fenced.stale_bound());
     }
     admin::register(&registry, &shared, &fleet)?;
     Ok(App {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tidegate_domain::InstanceId;
+use tidegate_domain::{Epoch, InstanceId, Revision, SiteName};
 
 use crate::alive::Alive;
 use crate::fleet::{FleetStore, LeaseRecord, SiteSet, Snapshot, StoreError};
@@ -61,6 +61,38 @@ impl FleetStore for Durable {
         async move {
             let written = self.facts.ensure_recent_write(within).await;
             written.map_err(failed)
+        }
+        .boxed()
+    }
+
+    fn begin_history(&self, from: Epoch) -> BoxFuture<'_, Result<Epoch, StoreError>> {
+        async move { self.facts.begin_history(from).await.map_err(failed) }.boxed()
+    }
+
+    fn unknown_leases(&self) -> Result<Option<Duration>, StoreError> {
+        self.facts.unknown_leases().map_err(failed)
+    }
+
+    fn forget_unknown_leases(&self, of: Epoch) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let forgotten = self.facts.forget_unknown_leases(of).await;
+            forgotten.map_err(failed)
+        }
+        .boxed()
+    }
+
+    fn former_stale(&self) -> Result<Vec<(SiteName, Duration)>, StoreError> {
+        self.facts.former_stale().map_err(failed)
+    }
+
+    fn forget_former_stale(
+        &self,
+        site: SiteName,
+        as_of: Revision,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let forgotten = self.facts.forget_former_stale(site, as_of).await;
+            forgotten.map_err(failed)
         }
         .boxed()
     }

@@ -70,6 +70,7 @@ impl Fleet {
     ) -> Result<HeartbeatAnswer, HeartbeatError> {
         let applied = self
             .placed(&beat, received)
+            .await
             .inspect_err(|_| self.metrics.heartbeats.get(BeatOutcome::Refused).inc())?;
         self.take_in(&beat, applied, received);
         let grant = if beat.leaving {
@@ -94,7 +95,7 @@ impl Fleet {
     }
 
     /// Takes the instance in and says what it acknowledges.
-    fn placed(
+    async fn placed(
         &self,
         beat: &Heartbeat,
         received: BootInstant,
@@ -103,6 +104,9 @@ impl Fleet {
             .lock()
             .table
             .admit(&beat.edge, &beat.instance, received)?;
+        if let Some(cursor) = &beat.applied {
+            self.look_for_loss(&beat.edge, &beat.instance, cursor).await;
+        }
         self.acknowledged(beat)
     }
 
@@ -117,7 +121,11 @@ impl Fleet {
             // begins with a reset.
             Err(Misplaced::BelowFloor) => Ok(None),
             Err(misplaced) => {
-                if self.inner.lock().table.complain(&beat.instance) {
+                let news = self.inner.lock().table.complain(&beat.instance);
+                if news && misplaced == Misplaced::UnknownEpoch {
+                    // As all do for a moment once this one has begun.
+                    tracing::info!(edge = %beat.edge, instance = %beat.instance, "an edge follows another history");
+                } else if news {
                     tracing::error!(
                         edge = %beat.edge,
                         instance = %beat.instance,
@@ -131,7 +139,12 @@ impl Fleet {
         }
     }
 
-    fn take_in(&self, beat: &Heartbeat, applied: Option<Revision>, received: BootInstant) {
+    pub(super) fn take_in(
+        &self,
+        beat: &Heartbeat,
+        applied: Option<Revision>,
+        received: BootInstant,
+    ) {
         let head = self.log.head();
         let inner = &mut *self.inner.lock();
         inner.table.note_head(received, head);
@@ -141,7 +154,10 @@ impl Fleet {
             beat.stats.clone(),
             beat.prepared.clone(),
         );
-        if let Some(applied) = applied
+        // It was looked at before the lock was taken.
+        let of_this_history = beat.applied.map(|cursor| cursor.epoch) == inner.table.epoch();
+        if of_this_history
+            && let Some(applied) = applied
             && let Some(before) = inner.table.acknowledge(&beat.instance, applied)
         {
             inner.waiters.applied(&beat.instance, before, applied);

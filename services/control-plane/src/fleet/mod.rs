@@ -1,6 +1,7 @@
 //! Which edges there are, what they have applied, and what they may do.
 //!
 //! - `table`: the rules of leases, without I/O;
+//! - `position`, `loss`: what a cursor says, also of what is missing here;
 //! - `heartbeat`, `completion`: what a heartbeat does, and waiting until a change is
 //!   final;
 //! - `subscription`: the stream to one edge;
@@ -13,6 +14,7 @@ mod completion;
 mod heads;
 mod heartbeat;
 mod instance;
+mod loss;
 mod metrics;
 mod position;
 mod settings;
@@ -38,7 +40,7 @@ pub use completion::{Completion, TooManyWaiters, WaitPermit};
 pub use heartbeat::{Heartbeat, HeartbeatAnswer, HeartbeatError};
 pub use instance::{EdgeView, Stats};
 pub use metrics::{BeatOutcome, FleetMetrics, StreamStart, WaitEnd};
-pub use position::{Misplaced, locate};
+pub use position::{Misplaced, locate, shows_loss};
 pub use settings::{FleetSettings, SettingsError};
 pub use sites::SiteSet;
 pub use stale::StaleAllowance;
@@ -49,7 +51,7 @@ pub use table::{AdmitError, Counts, EdgeStanding, Grant, LeaseRecord, Standing, 
 
 use crate::log::SharedLog;
 use streams::Streams;
-use table::Table;
+use table::{Inheritance, Table};
 use waiters::Waiters;
 
 /// How often instances that are gone are looked for.
@@ -67,6 +69,8 @@ pub struct Fleet {
     streams: Mutex<Streams>,
     /// Held while a record of a lease is written or removed.
     lease_writes: tokio::sync::Mutex<()>,
+    /// Held while another history is begun.
+    losses: tokio::sync::Mutex<()>,
     wait_permits: Arc<Semaphore>,
     /// Moves when an edge may have got a release's blobs.
     prepared: watch::Sender<u64>,
@@ -92,8 +96,14 @@ impl Fleet {
         clock: Arc<dyn Clock>,
         metrics: FleetMetrics,
     ) -> Result<Arc<Self>, StoreError> {
-        let inherited = store.lease_records()?;
-        let table = Table::new(settings.clone(), clock.boot(), log.head(), inherited);
+        let inherited = Inheritance {
+            epoch: log.epoch(),
+            head: log.head(),
+            leases: store.lease_records()?,
+            unknown: store.unknown_leases()?,
+            former_stale: store.former_stale()?,
+        };
+        let table = Table::new(settings.clone(), clock.boot(), inherited);
         Ok(Arc::new(Self {
             inner: Mutex::new(Inner {
                 table,
@@ -101,6 +111,7 @@ impl Fleet {
             }),
             streams: Mutex::default(),
             lease_writes: tokio::sync::Mutex::default(),
+            losses: tokio::sync::Mutex::default(),
             wait_permits: Arc::new(Semaphore::new(settings.max_waiters)),
             prepared: watch::Sender::new(0),
             drain: CancellationToken::new(),
@@ -127,7 +138,12 @@ impl Fleet {
                     let durable = *head.borrow_and_update();
                     self.inner.lock().table.note_head(self.clock.boot(), durable);
                 }
-                _ = housekeeping.tick() => self.forget_gone().await,
+                _ = housekeeping.tick() => {
+                    // Whoever noticed a loss may have gone before it was dealt with.
+                    self.settle_loss().await;
+                    self.forget_gone().await;
+                    self.forget_bounds().await;
+                }
             }
         }
     }

@@ -37,6 +37,27 @@ pub fn locate(log: &dyn Log, cursor: &Cursor) -> Result<Revision, Misplaced> {
     match log.term_at(cursor.revision) {
         Some(term) if term == cursor.term => Ok(cursor.revision),
         Some(_) => Err(Misplaced::UnknownTerm),
-        None => Err(Misplaced::BelowFloor),
+        None => match log.past_term_at(cursor.revision) {
+            Some(term) if term != cursor.term => Err(Misplaced::UnknownTerm),
+            _ => Err(Misplaced::BelowFloor),
+        },
     }
+}
+
+/// Whether a cursor that an edge has applied shows that this log is not what it was
+/// when the cursor was given: a copy from before has taken its place. Cursors are given
+/// for durable positions only, so one of this history that is not found here was given
+/// by a run whose end was lost. It cannot be one of this very run, whose term nobody
+/// else had, nor of a history that this run has begun.
+#[must_use]
+pub fn shows_loss(log: &dyn Log, cursor: &Cursor) -> bool {
+    let Some(inherited) = log.inherited() else {
+        return false;
+    };
+    cursor.epoch == inherited.epoch
+        && cursor.term != inherited.own_term
+        && matches!(
+            locate(log, cursor),
+            Err(Misplaced::UnknownTerm | Misplaced::AheadOfHead)
+        )
 }

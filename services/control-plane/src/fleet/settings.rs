@@ -101,6 +101,18 @@ impl FleetSettings {
         self.lease + self.margin
     }
 
+    /// How long after a term began an instance may still hold a lease of this length
+    /// that a predecessor granted.
+    pub(crate) fn inherited_lease(&self, lease: Duration) -> Duration {
+        lease + self.margin + self.recent_write
+    }
+
+    /// The same for a lease whose length nobody knows, if it is not longer than `known`
+    /// or than those that are granted now.
+    pub(crate) fn unknown_lease(&self, known: Duration) -> Duration {
+        self.inherited_lease(known.max(self.lease))
+    }
+
     /// The longest that an edge which has just died holds up a change, also in a term
     /// that has just begun. Content that may be served stale takes longer.
     #[must_use]

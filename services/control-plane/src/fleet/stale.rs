@@ -70,9 +70,15 @@ impl StaleBounds {
                 _ => (before, ends),
             });
         }
-        if known.is_over(now) {
+        if known.former.is_none() && known.is_over(now) {
             self.sites.remove(site);
         }
+    }
+
+    /// Edges may go by this bound, from a term before, and hold a lease until then.
+    pub(crate) fn inherit(&mut self, site: SiteName, bound: Duration, lease_ends: BootInstant) {
+        let known = self.sites.entry(site).or_default();
+        known.former = Some((bound, lease_ends + bound));
     }
 
     /// The longest that an edge may go by.
@@ -94,9 +100,18 @@ impl StaleBounds {
         all.max().unwrap_or_default()
     }
 
-    /// Drops a site that is gone, once nobody goes by its bound any more.
-    pub(crate) fn sweep(&mut self, now: BootInstant) {
+    /// Drops former bounds that nobody goes by any more, and sites that are gone.
+    /// Returns the sites of such bounds, but not while another change is under way.
+    pub(crate) fn sweep(&mut self, now: BootInstant) -> Vec<SiteName> {
+        let mut over = Vec::new();
+        for (site, bound) in &mut self.sites {
+            if bound.allowed.is_empty() && bound.former.is_some_and(|(_, until)| now >= until) {
+                bound.former = None;
+                over.push(site.clone());
+            }
+        }
         self.sites.retain(|_, bound| !bound.is_over(now));
+        over
     }
 }
 

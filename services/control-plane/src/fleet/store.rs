@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use thiserror::Error;
-use tidegate_domain::{InstanceId, Revision};
+use tidegate_domain::{Epoch, InstanceId, Revision, SiteName};
 use tidegate_proto::v1;
 
 use super::sites::SiteSet;
@@ -32,6 +32,35 @@ pub trait FleetStore: Send + Sync + 'static {
     /// Makes sure that a write became durable within the last `within`, by writing
     /// if need be.
     fn ensure_recent_write(&self, within: Duration) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Begins another history, because a part of `from` was lost; none if it is
+    /// another one already. Resolves with the history once it is durable.
+    fn begin_history(&self, from: Epoch) -> BoxFuture<'_, Result<Epoch, StoreError>>;
+
+    /// How long a lease may be that is not among the records, if there may be one
+    /// because history was lost.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn unknown_leases(&self) -> Result<Option<Duration>, StoreError>;
+
+    /// Notes durably that of this history there is none any more.
+    fn forget_unknown_leases(&self, of: Epoch) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Sites whose edges may serve longer without a lease than the site allows by now,
+    /// because they have not heard of the change.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn former_stale(&self) -> Result<Vec<(SiteName, Duration)>, StoreError>;
+
+    /// Notes durably that none of a site does any more, unless that was changed again
+    /// after `as_of`.
+    fn forget_former_stale(
+        &self,
+        site: SiteName,
+        as_of: Revision,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Sites as of one durable revision. Answers from memory.
     ///

@@ -62,6 +62,7 @@ struct Stream {
     edge: EdgeId,
     sites: SiteSet,
     ended: CancellationToken,
+    begin_anew: CancellationToken,
     questions: mpsc::Sender<Question>,
 }
 
@@ -77,6 +78,8 @@ pub(crate) struct Opened {
     pub(crate) id: u64,
     /// Set when another stream takes this one's place.
     pub(crate) ended: CancellationToken,
+    /// Set when the history it follows is no more.
+    pub(crate) begin_anew: CancellationToken,
     pub(crate) questions: mpsc::Receiver<Question>,
 }
 
@@ -86,12 +89,13 @@ impl Streams {
     pub(crate) fn open(&mut self, edge: EdgeId, instance: InstanceId, sites: SiteSet) -> Opened {
         self.next += 1;
         let (sender, questions) = mpsc::channel(QUESTIONS_PER_STREAM);
-        let ended = CancellationToken::new();
+        let (ended, begin_anew) = (CancellationToken::new(), CancellationToken::new());
         let stream = Stream {
             id: self.next,
             edge,
             sites,
             ended: ended.clone(),
+            begin_anew: begin_anew.clone(),
             questions: sender,
         };
         if let Some(before) = self.open.insert(instance, stream) {
@@ -100,7 +104,15 @@ impl Streams {
         Opened {
             id: self.next,
             ended,
+            begin_anew,
             questions,
+        }
+    }
+
+    /// Asks every edge to come back and begin anew.
+    pub(crate) fn begin_anew(&self) {
+        for stream in self.open.values() {
+            stream.begin_anew.cancel();
         }
     }
 

@@ -187,7 +187,7 @@ impl Stream {
 
     /// Sends everything until there is a reason to end.
     async fn follow(&mut self, subscriber: &Subscriber, mut opened: Opened) -> End {
-        let replaced = opened.ended.clone();
+        let (replaced, anew) = (opened.ended.clone(), opened.begin_anew.clone());
         let drain = self.fleet.drain.clone();
         let reader = self.sender.clone();
         let expires = Instant::now() + lifetime(self.fleet.settings.stream_lifetime);
@@ -196,6 +196,7 @@ impl Stream {
             () = replaced.cancelled() => End::Silent,
             () = reader.closed() => End::Silent,
             () = drain.cancelled() => End::GoAway,
+            () = anew.cancelled() => End::GoAway,
             () = tokio::time::sleep_until(expires) => End::GoAway,
             Err(end) = self.send_all(subscriber, &mut opened) => end,
         }
@@ -207,6 +208,13 @@ impl Stream {
         subscriber: &Subscriber,
         opened: &mut Opened,
     ) -> Result<std::convert::Infallible, End> {
+        if let Some(cursor) = &subscriber.cursor {
+            let (edge, instance) = (&subscriber.edge, &subscriber.instance);
+            self.fleet.look_for_loss(edge, instance, cursor).await;
+            if opened.begin_anew.is_cancelled() {
+                return Err(End::GoAway);
+            }
+        }
         let start = self.fleet.start_of(subscriber);
         self.fleet.metrics.streams.get(start.into()).inc();
         let mut position = match start {

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tidegate_clock::BootInstant;
-use tidegate_domain::{Digest, EdgeId, InstanceId, Revision, SiteName};
+use tidegate_domain::{Digest, EdgeId, Epoch, InstanceId, Revision, SiteName};
 
 use super::heads::Heads;
 use super::instance::{EdgeView, Instance, Stats};
@@ -28,6 +28,21 @@ pub struct LeaseRecord {
     pub edge: EdgeId,
     /// The longest lease it was ever granted.
     pub lease: Duration,
+}
+
+/// What a term begins with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inheritance {
+    /// The history.
+    pub(crate) epoch: Epoch,
+    /// The newest durable revision.
+    pub(crate) head: Revision,
+    /// Who may hold a lease.
+    pub(crate) leases: Vec<LeaseRecord>,
+    /// How long a lease may be that is not among them, if there may be one.
+    pub(crate) unknown: Option<Duration>,
+    /// Sites whose edges may go by a longer bound than is in force.
+    pub(crate) former_stale: Vec<(SiteName, Duration)>,
 }
 
 /// What is waited for.
@@ -79,8 +94,8 @@ pub(crate) enum Progress {
     Complete,
     /// An instance may still serve it.
     Blocked {
-        /// One such instance.
-        by: InstanceId,
+        /// One such instance; `None` if it is one that is not known.
+        by: Option<InstanceId>,
         /// When it stops by itself, if it does.
         until: Option<BootInstant>,
     },
@@ -126,6 +141,12 @@ pub enum AdmitError {
 #[derive(Debug)]
 pub(crate) struct Table {
     settings: FleetSettings,
+    /// The history that acknowledgements and grants are about.
+    epoch: Epoch,
+    /// Whether a part of it turned out to be lost, and it is not yet another one.
+    lost: bool,
+    /// Until when instances that are not known may hold a lease.
+    unknown_until: Option<BootInstant>,
     min_applied: Revision,
     instances: BTreeMap<InstanceId, Instance>,
     heads: Heads,
@@ -137,15 +158,25 @@ impl Table {
     /// longest one it ever granted, counted from now, is over; `recent_write` is
     /// added because a predecessor that lost its volume may have gone on granting
     /// for so long.
-    pub(crate) fn new(
-        settings: FleetSettings,
-        now: BootInstant,
-        head: Revision,
-        inherited: Vec<LeaseRecord>,
-    ) -> Self {
-        let longest = inherited.iter().map(|r| r.lease).max().unwrap_or_default();
-        let ends = now + longest + settings.margin + settings.recent_write;
-        let instances = inherited.into_iter().map(|record| {
+    pub(crate) fn new(settings: FleetSettings, now: BootInstant, inherited: Inheritance) -> Self {
+        let Inheritance {
+            epoch,
+            head,
+            leases,
+            unknown,
+            former_stale,
+        } = inherited;
+        let longest = leases.iter().map(|r| r.lease).max().unwrap_or_default();
+        let ends = now + settings.inherited_lease(longest);
+        let unknown_until = unknown.map(|lease| now + settings.unknown_lease(lease));
+        let longest = longest.max(unknown.unwrap_or_default());
+        let mut stale = StaleBounds::default();
+        for (site, bound) in former_stale {
+            // One that did not hear of it is renewed for one more heartbeat at most.
+            let without = now + settings.unknown_lease(longest) + settings.heartbeat;
+            stale.inherit(site, bound, without);
+        }
+        let instances = leases.into_iter().map(|record| {
             let instance = Instance {
                 lease_ends: Some(ends),
                 recorded: Some(record.lease),
@@ -158,9 +189,63 @@ impl Table {
             min_applied: head,
             instances: instances.collect(),
             heads: Heads::new(now, head),
-            stale: StaleBounds::default(),
+            stale,
+            epoch,
+            lost: false,
+            unknown_until,
             settings,
         }
+    }
+
+    /// The history that acknowledgements and grants are about; none while it is not
+    /// certain.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        (!self.lost).then_some(self.epoch)
+    }
+
+    /// The history of which a part turned out to be lost.
+    pub(crate) fn lost(&self) -> Option<Epoch> {
+        self.lost.then_some(self.epoch)
+    }
+
+    /// Notes that a part of the history is lost: from now on nothing is granted and
+    /// nothing complete. Returns whether this is news; what is said of another history
+    /// is none.
+    pub(crate) fn lose(&mut self, of: Epoch) -> bool {
+        let news = self.epoch() == Some(of);
+        self.lost |= news;
+        news
+    }
+
+    /// Goes on with another history. Nobody has applied anything of it, and instances
+    /// that are not known may hold a lease of up to `unknown`, counted from now.
+    pub(crate) fn begin_history(
+        &mut self,
+        epoch: Epoch,
+        head: Revision,
+        unknown: Duration,
+        now: BootInstant,
+    ) {
+        self.epoch = epoch;
+        self.lost = false;
+        self.min_applied = self.min_applied.max(head);
+        self.heads.note(now, head);
+        let until = now + self.settings.unknown_lease(unknown);
+        self.unknown_until = self.unknown_until.max(Some(until));
+        for instance in self.instances.values_mut() {
+            instance.applied = None;
+            instance.complained = false;
+        }
+    }
+
+    /// Whether no instance that is not known goes by a lease any more. Says so once.
+    pub(crate) fn unknown_are_over(&mut self, now: BootInstant) -> bool {
+        let stale = self.stale.longest(now);
+        let over = self.unknown_until.is_some_and(|until| now >= until + stale);
+        if over {
+            self.unknown_until = None;
+        }
+        over
     }
 
     /// Takes in an instance, or notes a sign of one that is known.
@@ -260,7 +345,7 @@ impl Table {
         );
         let durable_then = self.heads.at(heartbeat_ago);
         match self.instances.get(instance) {
-            Some(i) if !i.left && i.has_applied(durable_then) => {
+            Some(i) if !self.lost && !i.left && i.has_applied(durable_then) => {
                 if i.recorded.is_some_and(|lease| lease >= self.settings.lease) {
                     Renewal::Due
                 } else {
@@ -311,11 +396,23 @@ impl Table {
         subject: Subject,
         now: BootInstant,
     ) -> Progress {
+        if self.lost {
+            return Progress::Blocked {
+                by: None,
+                until: None,
+            };
+        }
         let blocker = self
             .instances
             .iter()
             .find(|(_, i)| standing(i, revision, subject, now) == Some(Standing::Pending));
         let Some((id, instance)) = blocker else {
+            if let Some(until) = self.unknown_hold_up(subject).filter(|until| now < *until) {
+                return Progress::Blocked {
+                    by: None,
+                    until: Some(until),
+                };
+            }
             self.min_applied = self.min_applied.max(revision);
             return Progress::Complete;
         };
@@ -324,9 +421,19 @@ impl Table {
             Subject::Release => None,
         };
         Progress::Blocked {
-            by: id.clone(),
+            by: Some(id.clone()),
             until,
         }
+    }
+
+    /// Until when instances that are not known may serve what a change is about.
+    fn unknown_hold_up(&self, subject: Subject) -> Option<BootInstant> {
+        let until = self.unknown_until?;
+        Some(match subject {
+            Subject::Content { stale_for } => until + stale_for,
+            // After that they are taken for gone, as known ones are that stay away.
+            Subject::Release => until,
+        })
     }
 
     /// Each edge's part in a change. Those that left are gone.
@@ -391,9 +498,14 @@ impl Table {
         }
     }
 
+    /// Forgets bounds that nobody goes by any more. Returns the sites that had a longer
+    /// one before.
+    pub(crate) fn sweep_stale(&mut self, now: BootInstant) -> Vec<SiteName> {
+        self.stale.sweep(now)
+    }
+
     /// Instances of which nothing is expected any more.
-    pub(crate) fn forgettable(&mut self, now: BootInstant) -> Vec<InstanceId> {
-        self.stale.sweep(now);
+    pub(crate) fn forgettable(&self, now: BootInstant) -> Vec<InstanceId> {
         let all = self.instances.iter();
         all.filter(|(id, _)| self.is_forgettable(id, now))
             .map(|(id, _)| id.clone())

@@ -30,12 +30,18 @@ impl Rig {
             edge: edge(instance),
             lease: *lease,
         });
-        let table = Table::new(
-            FleetSettings::default(),
-            clock.boot(),
-            Revision(head),
-            inherited.collect(),
-        );
+        Self::on(
+            clock,
+            Inheritance {
+                head: Revision(head),
+                leases: inherited.collect(),
+                ..Inheritance::default()
+            },
+        )
+    }
+
+    fn on(clock: ManualClock, inherited: Inheritance) -> Self {
+        let table = Table::new(FleetSettings::default(), clock.boot(), inherited);
         Self { clock, table }
     }
 

@@ -17,18 +17,24 @@ use tidegate_proto::v1::subscribe_response::Frame;
 use tidegate_telemetry::Registry;
 use tokio::sync::{mpsc, watch};
 
+mod loss;
+
 use super::*;
 use crate::command::{LogEntry, Outcome, Proposal};
-use crate::log::{Log, ProposeError, ReadError};
+use crate::log::{Inherited, Log, ProposeError, ReadError};
 
 const SECOND: Duration = Duration::from_secs(1);
 const EPOCH: Epoch = Epoch(77);
+/// The term in which entries are appended.
+const OWN_TERM: Term = Term(5);
 
 /// A list of entries, each `(term, site)`.
 struct ListLog {
     entries: Mutex<Vec<(Term, &'static str)>>,
     floor: Mutex<Revision>,
     head: watch::Sender<Revision>,
+    epoch: Arc<Mutex<Epoch>>,
+    inherited: Mutex<Option<Inherited>>,
     /// Entries that were read.
     read: AtomicUsize,
 }
@@ -39,6 +45,8 @@ impl ListLog {
             entries: Mutex::default(),
             floor: Mutex::default(),
             head: watch::Sender::new(Revision::ZERO),
+            epoch: Arc::new(Mutex::new(EPOCH)),
+            inherited: Mutex::default(),
             read: AtomicUsize::default(),
         });
         for _ in 0..head {
@@ -48,7 +56,7 @@ impl ListLog {
     }
 
     fn append(&self, site: &'static str) {
-        self.append_in(Term(5), site);
+        self.append_in(OWN_TERM, site);
     }
 
     fn append_in(&self, term: Term, site: &'static str) {
@@ -68,7 +76,12 @@ impl Log for ListLog {
     }
 
     fn epoch(&self) -> Epoch {
-        EPOCH
+        *self.epoch.lock()
+    }
+
+    fn inherited(&self) -> Option<Inherited> {
+        let inherited = self.inherited.lock().as_ref().copied();
+        inherited.filter(|inherited| inherited.epoch == self.epoch())
     }
 
     fn head(&self) -> Revision {
@@ -87,6 +100,10 @@ impl Log for ListLog {
         if revision < self.floor() {
             return None;
         }
+        self.past_term_at(revision)
+    }
+
+    fn past_term_at(&self, revision: Revision) -> Option<Term> {
         match usize::try_from(revision.0).unwrap().checked_sub(1) {
             None => Some(Term(0)),
             Some(at) => self.entries.lock().get(at).map(|(term, _)| *term),
@@ -130,6 +147,12 @@ struct MemoryStore {
     leases: Mutex<Vec<LeaseRecord>>,
     cut_off: AtomicBool,
     snapshot_at: Mutex<Revision>,
+    /// The log's.
+    epoch: Mutex<Arc<Mutex<Epoch>>>,
+    /// Histories that were begun.
+    begun: AtomicUsize,
+    unknown: Mutex<Option<Duration>>,
+    former_stale: Mutex<Vec<(SiteName, Duration)>>,
 }
 
 impl MemoryStore {
@@ -162,6 +185,42 @@ impl FleetStore for MemoryStore {
     fn ensure_recent_write(&self, _: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
         let answer = self.answer();
         async { answer }.boxed()
+    }
+
+    fn begin_history(&self, from: Epoch) -> BoxFuture<'_, Result<Epoch, StoreError>> {
+        let begun = self.answer().map(|()| {
+            let log = self.epoch.lock();
+            let mut epoch = log.lock();
+            if *epoch == from {
+                *epoch = Epoch(from.0 + 1);
+                self.begun.fetch_add(1, Ordering::SeqCst);
+                *self.unknown.lock() = Some(SECOND * 30);
+            }
+            *epoch
+        });
+        async { begun }.boxed()
+    }
+
+    fn unknown_leases(&self) -> Result<Option<Duration>, StoreError> {
+        Ok(*self.unknown.lock())
+    }
+
+    fn forget_unknown_leases(&self, _: Epoch) -> BoxFuture<'_, Result<(), StoreError>> {
+        *self.unknown.lock() = None;
+        async { Ok(()) }.boxed()
+    }
+
+    fn former_stale(&self) -> Result<Vec<(SiteName, Duration)>, StoreError> {
+        Ok(self.former_stale.lock().clone())
+    }
+
+    fn forget_former_stale(
+        &self,
+        site: SiteName,
+        _: Revision,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.former_stale.lock().retain(|(known, _)| *known != site);
+        async { Ok(()) }.boxed()
     }
 
     fn snapshot(&self, _: &SiteSet) -> Result<Snapshot, StoreError> {
@@ -207,6 +266,7 @@ impl Rig {
     fn with(log: Arc<ListLog>, store: Arc<MemoryStore>, settings: FleetSettings) -> Self {
         let clock = Arc::new(TokioClock(tokio::time::Instant::now()));
         let metrics = FleetMetrics::register(&Registry::new()).unwrap();
+        *store.epoch.lock() = log.epoch.clone();
         let fleet = Fleet::new(settings, log.clone(), store.clone(), clock, metrics).unwrap();
         Self { log, store, fleet }
     }

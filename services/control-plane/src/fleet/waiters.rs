@@ -39,9 +39,9 @@ impl Waiters {
         (place, wake)
     }
 
-    pub(crate) fn watch(&mut self, place: Place, instance: InstanceId) {
+    pub(crate) fn watch(&mut self, place: Place, instance: Option<InstanceId>) {
         if let Some(waiter) = self.waiting.get_mut(&place) {
-            waiter.held_up_by = Some(instance);
+            waiter.held_up_by = instance;
         }
     }
 
@@ -53,6 +53,13 @@ impl Waiters {
     pub(crate) fn applied(&self, instance: &InstanceId, before: Revision, now: Revision) {
         let news = (before.next(), 0)..=(now, u64::MAX);
         wake(self.waiting.range(news).map(|(_, w)| w), instance);
+    }
+
+    /// Everyone is to look again.
+    pub(crate) fn look_again(&self) {
+        for waiter in self.waiting.values() {
+            waiter.wake.notify_one();
+        }
     }
 
     /// An instance is gone.

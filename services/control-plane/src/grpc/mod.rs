@@ -26,7 +26,6 @@ use tonic::Status;
 pub(crate) use context::Context;
 pub use context::Limits;
 pub(crate) use server::serve;
-pub(crate) use site::stale_bound;
 pub(crate) use wait::MAX_WAIT;
 
 /// The answer to calls that are not built.

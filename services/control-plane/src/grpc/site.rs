@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_domain::site::{FencedMode, SiteConfig};
 use tidegate_domain::{FieldError, SiteName};
 use tidegate_proto::v1;
 use tidegate_proto::v1::site_service_server::SiteService;
@@ -42,7 +41,7 @@ impl SiteService for Sites {
             Fault::from(FieldError::new("config", "", "a configuration with hosts"))
         })?;
         let config = site_from_wire(config).map_err(Fault::from)?;
-        let bound = stale_bound(config.config());
+        let bound = config.config().fenced.stale_bound();
         let command = Command::PutSite {
             site: site.clone(),
             config: Box::new(config),
@@ -260,21 +259,15 @@ impl Sites {
             let done = context.propose(command, caller).await;
             let bound_now = || {
                 let view = context.reader.site(&site);
-                view.map_or(Duration::ZERO, |view| stale_bound(view.config.config()))
+                view.map_or(Duration::ZERO, |view| {
+                    view.config.config().fenced.stale_bound()
+                })
             };
             let fleet = &context.fleet;
             fleet.settle_stale(&site, allowed, done.is_ok(), bound_now);
             done
         };
         tokio::spawn(changed.in_current_span()).await?
-    }
-}
-
-/// For how long a site lets edges serve without a lease.
-pub(crate) fn stale_bound(config: &SiteConfig) -> Duration {
-    match config.fenced.mode {
-        FencedMode::ServeStale => config.fenced.serve_stale_for,
-        FencedMode::Revalidate | FencedMode::Fail => Duration::ZERO,
     }
 }
 

@@ -20,7 +20,13 @@ impl Sequencer {
     /// lease in that part is not known.
     pub(crate) fn begin_history(&self) -> Result<(), StoreError> {
         let mut overlay = Overlay::new(&*self.shared.store);
-        let epoch = Epoch(id(&self.settings));
+        let before = self.shared.epoch();
+        let random = Epoch(id(&self.settings));
+        let epoch = if random == before {
+            Epoch(before.0.wrapping_add(1).max(1))
+        } else {
+            random
+        };
         let meta = storage::StoreMeta {
             schema: SCHEMA,
             epoch: epoch.0,

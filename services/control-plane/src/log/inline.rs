@@ -91,6 +91,13 @@ impl InlineLog {
         })
     }
 
+    /// Writes what no command writes.
+    #[cfg(test)]
+    pub(crate) fn write(&self, overlay: crate::state::Overlay<'_>) {
+        self.with(|sequencer| sequencer.write(overlay))
+            .expect("a store in memory takes every write");
+    }
+
     fn run(&self, jobs: Vec<Job>) -> Result<(), ProposeError> {
         self.with(|sequencer| sequencer.run(jobs))
     }

@@ -1,5 +1,8 @@
 //! What a log promises, whichever store it is on.
 
+mod history;
+mod pass;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,11 +1,12 @@
 //! Commands about sites as a whole.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tidegate_domain::site::CheckedSite;
 use tidegate_domain::{Mode, Revision, SiteName};
 use tidegate_proto::storage::v1 as storage;
-use tidegate_proto::{site_to_wire, v1};
+use tidegate_proto::{duration_from_wire, duration_to_wire, site_to_wire, v1};
 use v1::event::Kind;
 
 use super::apply::{Context, Effect};
@@ -39,6 +40,7 @@ pub(crate) fn put(
         }
     }
     if let Some((_, old)) = &before {
+        note_lowered(cx, name, old, config.config().fenced.stale_bound())?;
         remove_hosts(cx, old);
         // Entries are stored under the URLs of the policy that was in force.
         if old.config().key != config.config().key {
@@ -80,6 +82,7 @@ pub(crate) fn delete(cx: &mut Context<'_, '_>, name: &SiteName) -> Result<Effect
         return Ok(Effect::Refused(Refusal::NoSuchSite));
     }
     let config = tables::site_config(cx.overlay, name)?;
+    note_lowered(cx, name, &config, Duration::ZERO)?;
     remove_hosts(cx, &config);
     for prefix in [keys::releases(name), keys::release_orders(name)] {
         remove_all(cx, &KeyRange::prefix(prefix))?;
@@ -93,6 +96,30 @@ pub(crate) fn delete(cx: &mut Context<'_, '_>, name: &SiteName) -> Result<Effect
         detail: Detail::None,
         site_changed: true,
     })
+}
+
+/// Notes that edges which do not hear of the change go on by the bound before, so that
+/// a control plane that starts later knows it too.
+fn note_lowered(
+    cx: &mut Context<'_, '_>,
+    name: &SiteName,
+    old: &CheckedSite,
+    bound: Duration,
+) -> Result<(), StoreError> {
+    let before = old.config().fenced.stale_bound();
+    if before <= bound {
+        return Ok(());
+    }
+    let key = keys::former_stale(name);
+    let known: Option<storage::FormerStaleRecord> = tables::read(cx.overlay, &key)?;
+    let known = duration_from_wire("bound", known.and_then(|k| k.bound).as_ref(), bound)
+        .map_err(|error| StoreError::damaged(&key, &error))?;
+    let record = storage::FormerStaleRecord {
+        bound: Some(duration_to_wire(before.max(known))),
+        revision: cx.revision.0,
+    };
+    cx.overlay.put_message(key, &record);
+    Ok(())
 }
 
 /// A command that changes nothing here: it only lets others know. One whose URLs

@@ -164,6 +164,17 @@ impl Default for CachePolicy {
     }
 }
 
+impl FencedPolicy {
+    /// For how long an edge may serve copies as they are without a lease.
+    #[must_use]
+    pub fn stale_bound(&self) -> Duration {
+        match self.mode {
+            FencedMode::ServeStale => self.serve_stale_for,
+            FencedMode::Revalidate | FencedMode::Fail => Duration::ZERO,
+        }
+    }
+}
+
 /// What an edge does with its copies while it has no lease.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
