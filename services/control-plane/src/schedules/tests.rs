@@ -8,7 +8,7 @@ use v1::schedule::When;
 
 use super::*;
 use crate::command::Refusal;
-use crate::log::{InlineLog, Log as _, LogSettings};
+use crate::log::{InlineLog, Log as _, LogSettings, OwnLog as _};
 use crate::state::testing::{config, proposal, put_site, site};
 use crate::state::{MemoryStore, PageRequest, Store};
 
