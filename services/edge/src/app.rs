@@ -21,7 +21,7 @@ use crate::http::{Front, FrontOptions, Server, ServerLimits};
 use crate::link::{AppliedLog, Channels, HeartbeatOptions, Heartbeats, Subscriber};
 use crate::metrics::EdgeMetrics;
 use crate::pages::Blobs;
-use crate::proxy::{Shared, SharedConfig};
+use crate::proxy::{RevalidationLimits, Shared, SharedConfig};
 use crate::sites::{Parts, Sites};
 use crate::sources::ControlPlane;
 use crate::standing::Standing;
@@ -140,6 +140,10 @@ impl<L: Listener> App<L> {
         let shared_config = SharedConfig {
             capacity_bytes: config.cache_mib << 20,
             dialer,
+            revalidations: RevalidationLimits {
+                at_once: config.max_revalidations,
+                patience: config.revalidation_wait,
+            },
             faults: config.faults,
         };
         let news = Arc::new(Notify::new());

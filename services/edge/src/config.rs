@@ -68,6 +68,17 @@ pub struct Config {
     #[arg(long, env = "TIDEGATE_MIN_REVISION_WAIT", default_value = "2s", value_name = "DURATION", value_parser = duration)]
     pub min_revision_wait: Duration,
 
+    /// Most requests in flight, of all sites, that ask an origin whether a stored response
+    /// still holds; each site has its own bound, max_revalidations, besides. The most
+    /// wanted go first, and a site that has none in flight before one that has some
+    #[arg(long, env = "TIDEGATE_MAX_REVALIDATIONS", default_value_t = 256, value_name = "NUMBER", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=65_536))]
+    pub max_revalidations: usize,
+
+    /// How long one of them waits for its turn; then the answer is a stale copy where
+    /// stale-if-error allows one, else 503
+    #[arg(long, env = "TIDEGATE_REVALIDATION_WAIT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub revalidation_wait: Duration,
+
     /// How long open requests may take after a signal to stop
     #[arg(long, env = "TIDEGATE_DRAIN", default_value = "20s", value_name = "DURATION", value_parser = duration)]
     pub drain: Duration,
@@ -153,6 +164,7 @@ mod tests {
             ("--edge-id", "Not A Name", "1 to 63"),
             ("--drain", "soon", "a number with a unit"),
             ("--cache-mib", "0", "1..="),
+            ("--max-revalidations", "0", "1..="),
             ("--listen", "nowhere", "invalid socket address"),
         ] {
             let error = Config::try_parse_from(["tidegate-edge", flag, value]).unwrap_err();

@@ -81,6 +81,21 @@ impl EdgeMetrics {
             of_sites(|sites| sites.parts().shared.stats().responses),
         )?;
         registry.gauge_from(
+            "tidegate_edge_revalidations_in_flight",
+            "Requests in flight that ask an origin whether a stored response still holds.",
+            of_sites(|sites| sites.parts().shared.stats().revalidating),
+        )?;
+        registry.gauge_from(
+            "tidegate_edge_revalidations_waiting",
+            "Stored responses that wait to be asked about.",
+            of_sites(|sites| sites.parts().shared.stats().revalidations_waiting),
+        )?;
+        registry.gauge_from(
+            "tidegate_edge_revalidations_refused",
+            "Of these, not asked about in time, since the start.",
+            of_sites(|sites| sites.parts().shared.stats().revalidations_refused),
+        )?;
+        registry.gauge_from(
             "tidegate_edge_cache_requests",
             "Requests that the cache took part in, since the start.",
             of_sites(|sites| sites.all().iter().map(|s| s.proxy.stats().requests).sum()),

@@ -55,6 +55,8 @@ pub enum Verdict {
     UseWhileRefreshing {
         /// For how long it has been stale.
         over: Duration,
+        /// The edge has no lease.
+        fenced: bool,
     },
     /// The origin is asked. A 304 is believed. `on_error` says whether the copy may be
     /// used if the origin fails.
@@ -199,6 +201,7 @@ fn by_freshness(
         over = over.max(arrival.now.saturating_since(since));
         ground = Ground::SoftInvalidated;
     }
+    let fenced = trust == Trust::Fenced;
     let on_error = over < terms.stale_if_error && !terms.no_cache;
     let judged = |verdict, ground| Judgement { verdict, ground };
     let ask = |ground| judged(Verdict::Revalidate { on_error }, ground);
@@ -210,18 +213,17 @@ fn by_freshness(
         return ask(Ground::OriginsNoCache);
     }
     if !is_stale {
-        let fenced = trust == Trust::Fenced;
         return match request.min_fresh {
             Some(min) if left < min => ask(Ground::Request),
             _ => judged(Verdict::Use { left, fenced }, ground),
         };
     }
     if over < terms.stale_while_revalidate && request.min_fresh.is_none() {
-        return judged(Verdict::UseWhileRefreshing { over }, ground);
+        return judged(Verdict::UseWhileRefreshing { over, fenced }, ground);
     }
     let wanted_stale = request.max_stale.is_some_and(|max| over <= max);
     if wanted_stale && terms.max_stale_allowed && soft_since.is_none() {
-        return judged(Verdict::UseWhileRefreshing { over }, ground);
+        return judged(Verdict::UseWhileRefreshing { over, fenced }, ground);
     }
     ask(ground)
 }
@@ -317,6 +319,7 @@ mod tests {
     fn refreshing(over: u64) -> Verdict {
         Verdict::UseWhileRefreshing {
             over: seconds(over),
+            fenced: false,
         }
     }
 

@@ -191,7 +191,7 @@ mod tests {
     use crate::cache::policy::storable::Terms;
     use crate::cache::policy::vary::VaryNames;
     use crate::cache::stamp::Stamp;
-    use crate::cache::stored::{Head, StoredBody};
+    use crate::cache::stored::{Head, StoredBody, Uses};
     use crate::cache::tagging::ResponseTags;
     use crate::cache::tags::TagTable;
     use crate::standing::Era;
@@ -247,6 +247,7 @@ mod tests {
                 },
             },
             body: StoredBody::One(Bytes::from(vec![0; len])),
+            uses: Uses::default(),
         })
     }
 

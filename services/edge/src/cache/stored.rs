@@ -1,6 +1,7 @@
 //! A stored response, and all those that are stored under one key.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{AGE, CACHE_CONTROL, ETAG};
@@ -156,6 +157,38 @@ impl StoredBody {
     }
 }
 
+/// How often a copy was used: a sign of how wanted it is, not a count to rely on.
+#[derive(Debug, Default)]
+pub struct Uses(AtomicU32);
+
+impl Uses {
+    /// Counts a use. Two at once may count as one: a hit must not pay for exactness.
+    pub fn add(&self) {
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store(before.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The count.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Takes over half of what the copy before this one has: what was wanted a moment
+    /// ago is likely wanted still.
+    pub fn inherit(&self, before: &Self) {
+        let half = before.count() / 2;
+        self.0
+            .store(self.count().saturating_add(half), Ordering::Relaxed);
+    }
+}
+
+impl Clone for Uses {
+    fn clone(&self) -> Self {
+        Self(AtomicU32::new(self.count()))
+    }
+}
+
 /// A stored response.
 #[derive(Debug, Clone)]
 pub struct Stored {
@@ -163,6 +196,8 @@ pub struct Stored {
     pub head: Head,
     /// Its body.
     pub body: StoredBody,
+    /// How often it was used.
+    pub uses: Uses,
 }
 
 impl Stored {

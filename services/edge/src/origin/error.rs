@@ -13,6 +13,12 @@ pub enum OriginError {
     /// As many requests are in flight as the site allows.
     #[error("the origin has max_in_flight requests to answer already")]
     Busy,
+    /// So much is being asked about that this was not asked in time.
+    #[error("too many revalidations wait for the origin")]
+    Crowded,
+    /// Tokens demand more of the origin than the site allows.
+    #[error("consistency tokens of other positions demand too many revalidations")]
+    ForcedTooOften,
     /// No connection to any upstream that was tried.
     #[error("no connection to {upstream}: {cause}")]
     Connect {
@@ -51,7 +57,7 @@ impl OriginError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Crowded | Self::ForcedTooOften => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestBroken => StatusCode::BAD_REQUEST,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -68,6 +74,8 @@ impl OriginError {
         match self {
             Self::Misconfigured(_) => "origin-misconfigured",
             Self::Busy => "origin-busy",
+            Self::Crowded => "revalidations-full",
+            Self::ForcedTooOften => "token-rate",
             Self::Connect { .. } => "origin-unreachable",
             Self::ConnectTimeout(_) => "origin-connect-timeout",
             Self::FirstByteTimeout(_) => "origin-timeout",

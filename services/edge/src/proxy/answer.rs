@@ -11,8 +11,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use super::body::Body;
 use super::status::{Hit, Status};
 use crate::cache::stored::{CACHE_STATUS, Head, Stored};
+use crate::cache::tags::Touched;
 use crate::conditional::{Precondition, evaluate};
 use crate::origin::OriginError;
+
+/// Marks, among the extensions of an answer, that it may be older than the position of
+/// this edge: a soft invalidation has hit it, and it is used all the same.
+#[derive(Debug, Clone, Copy)]
+pub struct OlderThanPosition;
 
 /// Fields that describe a body, which a 304 does not have (RFC 9110, section 15.4.5).
 const OF_THE_BODY: [HeaderName; 5] = [
@@ -35,6 +41,22 @@ pub(super) fn stored(
         Some(Body::stored(&copy.body))
     })
     .unwrap_or_default()
+}
+
+/// A stored response that is stale. Where that is because of a soft invalidation, it is
+/// marked with [`OlderThanPosition`].
+pub(super) fn stale(
+    copy: &Stored,
+    method: &Method,
+    request: &HeaderMap,
+    age: Duration,
+    status: Status,
+) -> Response<Body> {
+    let mut response = stored(copy, method, request, age, status);
+    if copy.head.fence.touched() != Touched::Untouched {
+        response.extensions_mut().insert(OlderThanPosition);
+    }
+    response
 }
 
 /// A response whose head is here, as an answer to this request; `None` if it needs a

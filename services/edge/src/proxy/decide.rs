@@ -14,7 +14,7 @@ use super::setup::Setup;
 use super::site::ProxySite;
 use super::status::{Hit, Why};
 use super::visit::Visit;
-use crate::cache::judge::{Arrival, Trust, Verdict, judge};
+use crate::cache::judge::{Arrival, Demand, Trust, Verdict, judge};
 use crate::cache::key::KeyRef;
 use crate::cache::policy::directives::RequestDirectives;
 use crate::cache::stored::{Resource, Stored};
@@ -167,7 +167,11 @@ impl ProxySite {
         match (self.has_origin(), self.has_entries()) {
             (false, false) => return Decision::Nothing,
             (true, has_entries) => {
-                let is_bare_head = question.method == Method::HEAD && !has_entries;
+                // After a hard invalidation or a reset a HEAD asks about the copy like a
+                // GET, in common with others.
+                let asks_about_copy = matches!(judged, Some((_, Verdict::RevalidateStrictly)));
+                let is_bare_head =
+                    question.method == Method::HEAD && !has_entries && !asks_about_copy;
                 if is_bare_head || directives.no_store {
                     return Decision::Pass(why);
                 }
@@ -182,12 +186,32 @@ impl ProxySite {
     }
 }
 
+impl ProxySite {
+    /// Whether only the request's token stands against using a copy.
+    pub(super) fn is_forced(
+        &self,
+        question: &Question<'_>,
+        copy: &Stored,
+        now: BootInstant,
+    ) -> bool {
+        let without_token = Arrival {
+            demand: Demand::None,
+            ..question.arrival(now)
+        };
+        question.visit.demand == Demand::Revalidate
+            && hit(judge(&copy.head.fence, &copy.head.terms, without_token)).is_some()
+    }
+}
+
 /// How a copy is used; `None` if the origin has to be asked first.
 pub(super) fn hit(verdict: Verdict) -> Option<Hit> {
     match verdict {
         Verdict::Use { fenced: false, .. } => Some(Hit::Fresh),
         Verdict::Use { fenced: true, .. } => Some(Hit::Fenced),
-        Verdict::UseWhileRefreshing { over } => Some(Hit::Stale(over.as_secs())),
+        Verdict::UseWhileRefreshing { over, fenced } => Some(Hit::Stale {
+            over: over.as_secs(),
+            fenced,
+        }),
         Verdict::Revalidate { .. } | Verdict::RevalidateStrictly | Verdict::Refuse => None,
     }
 }

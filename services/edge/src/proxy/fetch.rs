@@ -13,13 +13,14 @@ use tokio::sync::oneshot;
 
 use super::entries::PushedEntry;
 use super::flight::{Flight, Origin as Came, Outcome};
-use super::forward::may_look_for_entries;
 use super::head::{self, Parts};
 use super::pass;
+use super::revalidations::Place;
 use super::setup::Setup;
 use super::shared_body::{Reader, SharedBody};
 use super::site::{ProxySite, count};
 use super::visit::Ask;
+use crate::cache::judge::{Demand, Trust};
 use crate::cache::policy::storable::{Asked, Unstorable, examine, examine_pushed};
 use crate::cache::policy::validation;
 use crate::cache::stamp::Stamp;
@@ -27,6 +28,7 @@ use crate::cache::stored::{Head, Stored, StoredBody};
 use crate::cache::tagging::ResponseTags;
 use crate::cache::tags::{Fence, OpenFill, Touched};
 use crate::origin::{OriginBody, OriginError, OriginRequest, RequestBody, fields};
+use crate::standing::Moment;
 
 /// For how long a pushed entry is looked for before the origin is asked.
 const ENTRY_PATIENCE: Duration = Duration::from_secs(2);
@@ -38,12 +40,17 @@ pub(super) struct Errand {
     pub(super) site: Arc<ProxySite>,
     pub(super) setup: Arc<Setup>,
     pub(super) flight: Arc<Flight>,
+    /// What the edge could rely on when it began.
+    pub(super) moment: Moment,
     pub(super) ask: Ask,
     /// What the origin is asked about.
     pub(super) copy: Option<Arc<Stored>>,
     pub(super) strictly: bool,
     /// To the one who started it.
     pub(super) share: Option<oneshot::Sender<Share>>,
+    /// Its place among those that ask about a copy, until all of the answer is here
+    /// that is stored.
+    pub(super) place: Option<Place>,
 }
 
 /// What only the one who started a fetch gets.
@@ -102,11 +109,7 @@ impl From<Unstorable> for NotShared {
 
 impl Errand {
     /// Runs to the end, whoever waits or leaves.
-    pub(super) async fn run(mut self, open: OpenFill) {
-        let listing = Listing {
-            site: self.site.clone(),
-            flight: self.flight.clone(),
-        };
+    pub(super) async fn run(mut self, open: OpenFill, listing: Listing) {
         if let Some(stored) = self.pushed(&open).await {
             self.keep(&stored);
             self.flight.publish(Outcome::Whole(stored, Came::Pushed));
@@ -136,8 +139,8 @@ impl Errand {
     /// looked for.
     fn asks_origin(&self) -> bool {
         match self.setup.site.config().origin {
-            Some(_) => self.ask.method != Method::HEAD,
-            None => !may_look_for_entries(&self.ask, self.flight.moment),
+            Some(_) => self.ask.method != Method::HEAD || self.copy.is_some(),
+            None => !self.may_look_for_entries(),
         }
     }
 
@@ -345,10 +348,19 @@ impl Errand {
         Ok(head::whole(parts.into_head(&self.setup), copy.body.clone()))
     }
 
+    /// Not without a lease, because a cut-off edge cannot know what the control plane
+    /// knows; and not for a request whose token this edge cannot place, as long as there
+    /// is an origin to ask: its history may know of something that this one does not.
+    fn may_look_for_entries(&self) -> bool {
+        let is_leased = self.ask.trust == Trust::Leased && self.moment.leased();
+        let has_origin = self.setup.site.config().origin.is_some();
+        is_leased && !(self.ask.demand == Demand::Revalidate && has_origin)
+    }
+
     /// What a backend has pushed, if there is something and nothing has hit it.
     async fn pushed(&self, open: &OpenFill) -> Option<Arc<Stored>> {
         let source = self.site.entry_source()?;
-        if !may_look_for_entries(&self.ask, self.flight.moment) {
+        if !self.may_look_for_entries() {
             return None;
         }
         let key = &self.ask.key;
@@ -359,7 +371,7 @@ impl Errand {
     }
 
     fn made_of_entry(&self, entry: PushedEntry, open: &OpenFill) -> Option<Arc<Stored>> {
-        let filled = Stamp::of_fill(self.flight.moment.era, entry.validated_as_of)?;
+        let filled = Stamp::of_fill(self.moment.era, entry.validated_as_of)?;
         let mut fields = entry.headers;
         fields::remove_hop_by_hop(&mut fields);
         let now = self.site.shared.clocks();
@@ -384,6 +396,8 @@ impl Errand {
 
     /// Hands a response to the one who started the fetch, and to nobody else.
     fn answer_alone(&mut self, mut response: Response<OriginBody>, why: &NotShared) {
+        // It is passed on, like what is not asked about.
+        self.place = None;
         if why.is_lasting {
             self.site.shared.remember_uncacheable(&self.ask.key);
         }
@@ -405,7 +419,7 @@ impl Errand {
 
     /// Reads the body to its end and stores it, unless it breaks, is too large, or was
     /// invalidated meanwhile.
-    async fn pump(&self, head: &Head, shared: &Arc<SharedBody>, mut body: OriginBody) {
+    async fn pump(&mut self, head: &Head, shared: &Arc<SharedBody>, mut body: OriginBody) {
         let mut may_store = true;
         let mut chunks = 0;
         loop {
@@ -419,6 +433,8 @@ impl Errand {
                     };
                     if !shared.push(chunk) && may_store {
                         may_store = false;
+                        // Its readers set the pace from here on.
+                        self.place = None;
                         self.site.flights.remove(&self.flight);
                         self.site.shared.remember_uncacheable(&self.ask.key);
                     }
@@ -449,6 +465,9 @@ impl Errand {
         if stored.head.fence.touched() == Touched::Hard {
             return false;
         }
+        if let Some(copy) = &self.copy {
+            stored.uses.inherit(&copy.uses);
+        }
         let key = &self.ask.key;
         let storage = &self.site.shared.storage;
         storage.put(key, stored, &self.ask.fields, self.setup.max_variants)
@@ -456,9 +475,18 @@ impl Errand {
 }
 
 /// A fetch that others can join, until it ends in whatever way.
-struct Listing {
+pub(super) struct Listing {
     site: Arc<ProxySite>,
     flight: Arc<Flight>,
+}
+
+impl Listing {
+    pub(super) fn new(site: &Arc<ProxySite>, flight: &Arc<Flight>) -> Self {
+        Self {
+            site: site.clone(),
+            flight: flight.clone(),
+        }
+    }
 }
 
 impl Drop for Listing {

@@ -1,8 +1,10 @@
 //! One fetch, and what those who wait for it learn.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
+use parking_lot::Mutex;
 use tidegate_clock::BootInstant;
 use tokio::sync::watch;
 
@@ -15,6 +17,9 @@ use crate::cache::tags::Touched;
 use crate::origin::OriginError;
 use crate::standing::Moment;
 
+/// For how long a fetch without a head keeps others from starting their own.
+pub(super) const LOCK_AGE: Duration = Duration::from_secs(5);
+
 /// What makes two fetches the same: the key, and the variant where it is known what
 /// the response varies on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,20 +28,45 @@ pub(super) struct FlightKey {
     pub(super) selection: Selection,
 }
 
-/// A fetch that is under way.
+/// A fetch that is under way, or will be when its turn comes.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) key: FlightKey,
+    stage: Mutex<Stage>,
+    outcome: watch::Sender<Option<Outcome>>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// It has not begun, so it will have begun after everybody who joins it arrived.
+    Waiting(Waiting),
+    Begun(Begun),
+}
+
+/// What is known of a fetch that has not begun.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    /// Somebody who waits for it believes a 304 only for what tells two versions apart
+    /// for certain.
+    pub(super) strictly: bool,
+    /// Requests that wait for it.
+    pub(super) requests: u32,
+    /// Its number in the queue for a place.
+    pub(super) queued: Option<u64>,
+}
+
+/// How a fetch began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
     /// From 1, counted over the whole edge.
     pub(super) serial: u64,
-    /// What the edge could rely on when it began.
+    /// What the edge could rely on then.
     pub(super) moment: Moment,
-    /// When it began.
-    pub(super) began: BootInstant,
+    /// When.
+    pub(super) at: BootInstant,
     /// A 304 is believed only for what tells two versions apart for certain, or there
     /// is nothing that a 304 could be about.
     pub(super) is_strict: bool,
-    outcome: watch::Sender<Option<Outcome>>,
 }
 
 /// What has become of a fetch, as soon as its head is known.
@@ -74,21 +104,53 @@ impl Outcome {
 }
 
 impl Flight {
-    pub(super) fn new(
-        key: FlightKey,
-        serial: u64,
-        moment: Moment,
-        began: BootInstant,
-        is_strict: bool,
-    ) -> Self {
+    /// One that has not begun, and the request that wants it.
+    pub(super) fn new(key: FlightKey, strictly: bool) -> Self {
         Self {
             key,
-            serial,
-            moment,
-            began,
-            is_strict,
+            stage: Mutex::new(Stage::Waiting(Waiting {
+                strictly,
+                requests: 1,
+                queued: None,
+            })),
             outcome: watch::Sender::new(None),
         }
+    }
+
+    /// It begins. What `begin` reads is no older than anybody's arrival who has joined.
+    /// It is told whether somebody of them asks strictly.
+    pub(super) fn begin<T>(&self, begin: impl FnOnce(bool) -> (Begun, T)) -> T {
+        let mut stage = self.stage.lock();
+        let strictly = match &*stage {
+            Stage::Waiting(waiting) => waiting.strictly,
+            Stage::Begun(begun) => begun.is_strict,
+        };
+        let (begun, result) = begin(strictly);
+        *stage = Stage::Begun(begun);
+        result
+    }
+
+    /// Looks at it before it begins; `None` if it has begun.
+    pub(super) fn while_waiting<T>(&self, look: impl FnOnce(&mut Waiting) -> T) -> Option<T> {
+        match &mut *self.stage.lock() {
+            Stage::Waiting(waiting) => Some(look(waiting)),
+            Stage::Begun(_) => None,
+        }
+    }
+
+    /// How it began; `None` if it has not.
+    pub(super) fn begun(&self) -> Option<Begun> {
+        match *self.stage.lock() {
+            Stage::Waiting(_) => None,
+            Stage::Begun(begun) => Some(begun),
+        }
+    }
+
+    /// Whether it waits or is young: old ones without a head keep nobody from starting
+    /// their own.
+    pub(super) fn is_young(&self, now: BootInstant) -> bool {
+        self.begun()
+            .is_none_or(|begun| now.saturating_since(begun.at) < LOCK_AGE)
     }
 
     /// Tells those who wait. Only the first word counts.
@@ -117,18 +179,11 @@ impl Flight {
             .unwrap_or_else(Outcome::nothing)
     }
 
-    /// Whether it began after the request arrived.
-    pub(super) fn is_after(&self, ask: &Ask) -> bool {
-        self.serial > ask.after
-    }
-
     /// Whether its response can be given to a request, as far as that is known before
     /// there is one.
     pub(super) fn may_serve(&self, ask: &Ask, strictly: bool) -> bool {
-        if strictly && !self.is_strict {
-            return false;
-        }
-        self.is_after(ask) || (!ask.needs_own_time() && self.moment.era >= ask.moment.era)
+        self.begun()
+            .is_none_or(|begun| begun.may_serve(ask, strictly))
     }
 
     /// Whether its response holds for a request, judged against everything that was
@@ -136,14 +191,31 @@ impl Flight {
     ///
     /// A fetch that began after the request holds whatever has happened since.
     pub(super) fn holds_for(&self, head: &Head, ask: &Ask, strictly: bool) -> bool {
-        if !self.may_serve(ask, strictly) || !head.selection.matches(&ask.fields) {
+        let Some(begun) = self.begun() else {
+            return false;
+        };
+        if !begun.may_serve(ask, strictly) || !head.selection.matches(&ask.fields) {
             return false;
         }
-        if self.is_after(ask) {
+        if begun.is_after(ask) {
             return true;
         }
         let must_be_asked_for = head.terms.no_cache || head.terms.freshness.lifetime.is_zero();
         head.fence.touched() == Touched::Untouched && !must_be_asked_for
+    }
+}
+
+impl Begun {
+    /// Whether it began after the request arrived.
+    fn is_after(&self, ask: &Ask) -> bool {
+        self.serial > ask.after
+    }
+
+    fn may_serve(&self, ask: &Ask, strictly: bool) -> bool {
+        if strictly && !self.is_strict {
+            return false;
+        }
+        self.is_after(ask) || (!ask.needs_own_time() && self.moment.era >= ask.moment.era)
     }
 }
 
@@ -193,7 +265,15 @@ mod tests {
             key: ask(0).key,
             selection: Selection::default(),
         };
-        Flight::new(key, serial, moment(era), BootInstant::default(), is_strict)
+        let flight = Flight::new(key, false);
+        let begun = Begun {
+            serial,
+            moment: moment(era),
+            at: BootInstant::default(),
+            is_strict,
+        };
+        flight.begin(|_| (begun, ()));
+        flight
     }
 
     #[test]

@@ -25,21 +25,22 @@ pub(super) enum Seat<T, U> {
 }
 
 impl Flights {
-    /// Joins the fetch for a key, if `may_join` allows it; else starts one, unless
-    /// `start` finds that there is no need.
+    /// Joins the fetch for a key, if `may_join` allows it; else starts one in the place
+    /// of that one, unless `start` finds that there is no need.
     pub(super) fn join_or_start<T, U>(
         &self,
         key: &FlightKey,
         may_join: impl FnOnce(&Flight) -> bool,
-        start: impl FnOnce() -> Result<(Arc<Flight>, T), U>,
+        start: impl FnOnce(Option<&Arc<Flight>>) -> Result<(Arc<Flight>, T), U>,
     ) -> Seat<T, U> {
         let mut listed = self.listed.lock();
-        if let Some(flight) = listed.get(key)
+        let before = listed.get(key);
+        if let Some(flight) = before
             && may_join(flight)
         {
             return Seat::Joined(flight.clone());
         }
-        match start() {
+        match start(before) {
             Ok((flight, started)) => {
                 listed.insert(key.clone(), flight);
                 Seat::Started(started)

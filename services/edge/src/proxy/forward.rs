@@ -1,16 +1,15 @@
 //! What the cache alone cannot answer: join a fetch that is under way, or start one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
 use http::{HeaderMap, Method, Response};
-use tokio::sync::oneshot;
 
 use super::answer;
 use super::body::Body;
-use super::fetch::{Errand, Share};
-use super::flight::{Flight, FlightKey, Origin, Outcome};
+use super::departure::Own;
+use super::fetch::Share;
+use super::flight::{Flight, FlightKey, LOCK_AGE, Origin, Outcome};
 use super::flights::Seat;
 use super::lookup::Found;
 use super::pass;
@@ -18,23 +17,14 @@ use super::shared_body::{Reader, SharedBody};
 use super::site::{AskedAs, ProxySite, count};
 use super::status::{Forwarded, Status, Why};
 use super::visit::Ask;
-use crate::cache::judge::Trust;
+use crate::cache::judge::Demand;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{Head, Stored};
 use crate::cache::tags::Touched;
 use crate::origin::OriginError;
-use crate::standing::Moment;
 
-/// For how long a fetch without a head keeps others from starting their own.
-const LOCK_AGE: Duration = Duration::from_secs(5);
 /// How often a request takes part in a common fetch before it goes alone.
 const MAX_ROUNDS: usize = 3;
-
-/// A fetch of one's own.
-pub(super) struct Own {
-    flight: Arc<Flight>,
-    share: oneshot::Receiver<Share>,
-}
 
 /// What came of taking part in a fetch.
 enum Round {
@@ -62,8 +52,9 @@ impl ProxySite {
         })));
         let is_head = ask.method == Method::HEAD;
         let is_uncacheable = self.shared.is_uncacheable(&ask.key);
-        // A HEAD looks for an entry alone: what comes of it is of no use to a GET.
-        let mut may_share = !is_uncacheable && !is_head;
+        // A HEAD looks for an entry alone: what comes of it is of no use to a GET. Where
+        // there is a copy to ask about, it takes part like a GET.
+        let mut may_share = !is_uncacheable && (!is_head || found.copy.is_some());
         let is_own = is_uncacheable && !is_head && self.has_origin();
         if is_own && (ask.fields.contains_key(RANGE) || is_conditional(&ask.fields)) {
             let why = found.why;
@@ -93,7 +84,11 @@ impl ProxySite {
             key: ask.key.clone(),
             selection,
         };
-        let (_, own) = self.start(&ask, key, found.copy.clone(), found.is_strict());
+        if !self.may_force(&found) {
+            return Some(self.failed(&ask, &found, &OriginError::ForcedTooOften));
+        }
+        let strictly = found.is_strict();
+        let (_, own) = self.start(&ask, key, found.copy.clone(), strictly, None);
         match self.wait_for_own(&ask, &found, own).await {
             Some(response) => Some(response),
             None => self.without_entry(ask, found.why).await,
@@ -112,21 +107,34 @@ impl ProxySite {
     async fn take_part(self: &Arc<Self>, ask: &Ask, found: &Found, key: FlightKey) -> Round {
         let strictly = found.is_strict();
         let now = self.shared.now();
-        let may_join = |flight: &Flight| {
-            let is_open = match flight.known() {
-                None => now.saturating_since(flight.began) < LOCK_AGE,
-                Some(Outcome::Whole(stored, _)) => flight.holds_for(&stored.head, ask, strictly),
-                Some(Outcome::Streaming(head, _)) => flight.holds_for(&head, ask, strictly),
-                Some(Outcome::Private(_) | Outcome::NoEntry | Outcome::Failed(_)) => false,
-            };
-            is_open && flight.may_serve(ask, strictly)
-        };
-        let seat = self.flights.join_or_start(&key, may_join, || {
-            // Stored comes before unlisted: who finds no fetch finds what it has stored.
-            match self.look_again(ask) {
-                Some(response) => Err(Box::new(response)),
-                None => Ok(self.start(ask, key.clone(), found.copy.clone(), strictly)),
+        let may_join = |flight: &Flight| match flight.known() {
+            None => {
+                self.joins_waiting(flight, strictly) || {
+                    flight.is_young(now) && flight.may_serve(ask, strictly)
+                }
             }
+            Some(Outcome::Whole(stored, origin)) => {
+                self.holds_for(flight, &stored.head, Some(origin), ask, strictly)
+            }
+            Some(Outcome::Streaming(head, _)) => self.holds_for(flight, &head, None, ask, strictly),
+            Some(Outcome::Private(_) | Outcome::NoEntry | Outcome::Failed(_)) => false,
+        };
+        let seat = self.flights.join_or_start(&key, may_join, |before| {
+            // Stored comes before unlisted: who finds no fetch finds what it has stored.
+            if let Some(response) = self.look_again(ask) {
+                return Err(Box::new(response));
+            }
+            if !self.may_force(found) {
+                let refused = self.failed(ask, found, &OriginError::ForcedTooOften);
+                return Err(Box::new(refused));
+            }
+            // Whoever wants a fetch of its own time shares the next one with those who come
+            // meanwhile: however many ask, the origin has one of them to answer at a time.
+            let before = before.filter(|flight| {
+                ask.needs_own_time() && flight.known().is_none() && flight.is_young(now)
+            });
+            let copy = found.copy.clone();
+            Ok(self.start(ask, key.clone(), copy, strictly, before.cloned()))
         });
         match seat {
             Seat::Instead(response) => Round::Answered(*response),
@@ -138,9 +146,41 @@ impl ProxySite {
         }
     }
 
+    /// Joins a fetch that has not begun: whatever it brings was asked for later than
+    /// this request. Whether it did.
+    fn joins_waiting(&self, flight: &Flight, strictly: bool) -> bool {
+        let queued = flight.while_waiting(|waiting| {
+            waiting.strictly |= strictly;
+            waiting.requests = waiting.requests.saturating_add(1);
+            waiting.queued
+        });
+        if let Some(Some(number)) = queued {
+            self.shared.revalidations.want_more(self.number, number);
+        }
+        queued.is_some()
+    }
+
+    /// Whether what a fetch has brought can be given to a request: see
+    /// [`Flight::holds_for`]. A pushed entry is not the origin's word.
+    fn holds_for(
+        &self,
+        flight: &Flight,
+        head: &Head,
+        origin: Option<Origin>,
+        ask: &Ask,
+        strictly: bool,
+    ) -> bool {
+        let is_pushed = origin == Some(Origin::Pushed);
+        let wants_origin = ask.demand == Demand::Revalidate && self.has_origin();
+        !(is_pushed && wants_origin) && flight.holds_for(head, ask, strictly)
+    }
+
     async fn wait_for_other(&self, ask: &Ask, found: &Found, flight: &Flight) -> Round {
-        let waited = self.shared.now().saturating_since(flight.began);
-        let patience = LOCK_AGE.saturating_sub(waited);
+        let patience = match flight.begun() {
+            Some(begun) => LOCK_AGE.saturating_sub(self.shared.now().saturating_since(begun.at)),
+            // It waits for the one before it, for a place, and then for its head.
+            None => self.shared.revalidations.patience() + 2 * LOCK_AGE,
+        };
         let outcome = match flight.known() {
             Some(outcome) => outcome,
             None => match tokio::time::timeout(patience, flight.outcome()).await {
@@ -153,14 +193,14 @@ impl ProxySite {
         said.is_collapsed = true;
         match outcome {
             Outcome::Whole(stored, origin) => {
-                if !flight.holds_for(&stored.head, ask, strictly) {
+                if !self.holds_for(flight, &stored.head, Some(origin), ask, strictly) {
                     return Round::Again(Some(selection(&stored.head, ask)));
                 }
                 count(&self.counts.collapsed);
                 Round::Answered(self.whole(&stored, origin, ask, said))
             }
             Outcome::Streaming(head, body) => {
-                if !flight.holds_for(&head, ask, strictly) {
+                if !self.holds_for(flight, &head, None, ask, strictly) {
                     return Round::Again(Some(selection(&head, ask)));
                 }
                 match self.streaming(&head, &body, None, ask, said) {
@@ -209,7 +249,10 @@ impl ProxySite {
                     Ok(Share::Response(mut response, reason)) => {
                         said.detail = Some(reason);
                         pass::mark(&mut response, Status::Forwarded(said));
-                        response.map(Body::origin)
+                        match ask.method == Method::HEAD {
+                            true => response.map(|_| Body::empty()),
+                            false => response.map(Body::origin),
+                        }
                     }
                     _ => self.failed(ask, found, &gone()),
                 }
@@ -228,57 +271,13 @@ impl ProxySite {
             selection: copy.head.selection.clone(),
         };
         // One at a time; who gets a copy while it is refreshed has no claim on the fetch.
+        // Where there is no place for it, a later use of the copy tries again.
         let now = self.shared.now();
-        let is_under_way = |flight: &Flight| now.saturating_since(flight.began) < LOCK_AGE;
-        let started: Seat<_, ()> = self.flights.join_or_start(&key, is_under_way, || {
-            Ok(self.start(ask, key.clone(), Some(copy.clone()), false))
+        let is_under_way = |flight: &Flight| flight.is_young(now);
+        let started: Seat<_, ()> = self.flights.join_or_start(&key, is_under_way, |_| {
+            self.start_refresh(ask, key.clone(), copy).ok_or(())
         });
         drop(started);
-    }
-
-    /// Begins a fetch. It goes on by itself: who has started it may leave.
-    fn start(
-        self: &Arc<Self>,
-        ask: &Ask,
-        key: FlightKey,
-        copy: Option<Arc<Stored>>,
-        strictly: bool,
-    ) -> (Arc<Flight>, Own) {
-        let (open, moment) = self
-            .tags
-            .open(|| self.shared.standing.now(), || self.shared.next_serial());
-        // Loaded after the moment was read: a configuration is in force before the position
-        // of its change is reached, so this fetch asks the origin that belongs to its own.
-        let setup = self.setup();
-        // Judged anew, now that the fetch's own position is known: what was invalidated
-        // up to there is asked about strictly, whatever held when the request arrived.
-        let strictly = strictly
-            || copy
-                .as_ref()
-                .is_some_and(|c| is_fenced_off(&c.head, moment));
-        let flight = Arc::new(Flight::new(
-            key,
-            open.serial,
-            moment,
-            self.shared.now(),
-            strictly || copy.is_none(),
-        ));
-        let (sender, share) = oneshot::channel();
-        let errand = Errand {
-            site: self.clone(),
-            setup,
-            flight: flight.clone(),
-            ask: ask.clone(),
-            copy,
-            strictly,
-            share: Some(sender),
-        };
-        tokio::spawn(errand.run(open));
-        let own = Own {
-            flight: flight.clone(),
-            share,
-        };
-        (flight, own)
     }
 
     fn whole(
@@ -332,15 +331,9 @@ impl ProxySite {
         said.status = Some(status);
         said.detail = Some("stale-if-error");
         let age = copy.head.terms.freshness.age(self.shared.now());
-        answer::stored(copy, &ask.method, &ask.fields, age, Status::Forwarded(said))
+        let status = Status::Forwarded(said);
+        answer::stale(copy, &ask.method, &ask.fields, age, status)
     }
-}
-
-/// Whether a copy was invalidated, reset or left without a lease at this moment.
-fn is_fenced_off(head: &Head, moment: Moment) -> bool {
-    head.fence.touched() == Touched::Hard
-        || head.fence.filled.era() < moment.era
-        || !moment.leased()
 }
 
 fn selection(head: &Head, ask: &Ask) -> Selection {
@@ -356,10 +349,4 @@ fn gone() -> OriginError {
         upstream: "the origin".into(),
         cause: "the response is gone".into(),
     }
-}
-
-/// Whether a fetch may use what backends have pushed: not without a lease, because a
-/// cut-off edge cannot know what the control plane knows.
-pub(super) fn may_look_for_entries(ask: &Ask, moment: Moment) -> bool {
-    ask.trust == Trust::Leased && moment.leased()
 }

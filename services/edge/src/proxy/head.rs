@@ -9,7 +9,7 @@ use super::setup::{Setup, withhold};
 use super::status::{Hit, Status};
 use crate::cache::policy::storable::Terms;
 use crate::cache::policy::vary::Selection;
-use crate::cache::stored::{CACHE_STATUS, Head, Stored, StoredBody};
+use crate::cache::stored::{CACHE_STATUS, Head, Stored, StoredBody, Uses};
 use crate::cache::tagging::ResponseTags;
 use crate::cache::tags::Fence;
 
@@ -58,7 +58,11 @@ pub(super) fn whole(mut head: Head, body: StoredBody) -> Arc<Stored> {
         head.fields
             .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
-    Arc::new(Stored { head, body })
+    Arc::new(Stored {
+        head,
+        body,
+        uses: Uses::default(),
+    })
 }
 
 /// Says when a response was received, if it does not (RFC 9110, section 6.6.1).

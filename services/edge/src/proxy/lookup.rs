@@ -37,6 +37,8 @@ pub(super) struct Found {
     /// Any copy under the key, which knows what responses vary on.
     pub(super) neighbour: Option<Arc<Stored>>,
     pub(super) why: Why,
+    /// Only the request's token stands against using the copy.
+    pub(super) is_forced: bool,
 }
 
 impl Found {
@@ -86,7 +88,8 @@ impl ProxySite {
         match decision {
             Decision::Use(copy, hit) => {
                 count(&self.counts.hits);
-                if let Hit::Stale(_) = hit {
+                copy.uses.add();
+                if hit.is_stale() {
                     self.refresh(&ask(), copy);
                 }
                 Looked::Answer(used(copy, &parts.method, request, now, hit))
@@ -100,6 +103,7 @@ impl ProxySite {
                     copy: copy.map(|(copy, _)| copy.clone()),
                     verdict: copy.map(|(_, verdict)| verdict),
                     neighbour: neighbour.cloned(),
+                    is_forced: copy.is_some_and(|(copy, _)| self.is_forced(&question, copy, now)),
                     why,
                 };
                 Looked::Forward(ask(), found)
@@ -125,7 +129,7 @@ impl ProxySite {
             fenced: setup.fenced(),
         };
         let hit = hit(judge(&copy.head.fence, &copy.head.terms, arrival))
-            .filter(|hit| !matches!(hit, Hit::Stale(_)))?;
+            .filter(|hit| !hit.is_stale())?;
         count(&self.counts.hits);
         Some(used(copy, &ask.method, &ask.fields, now, hit))
     }
@@ -139,7 +143,10 @@ fn used(
     hit: Hit,
 ) -> Response<Body> {
     let age = copy.head.terms.freshness.age(now);
-    answer::stored(copy, method, request, age, Status::Hit(hit))
+    match hit.is_stale() {
+        true => answer::stale(copy, method, request, age, Status::Hit(hit)),
+        false => answer::stored(copy, method, request, age, Status::Hit(hit)),
+    }
 }
 
 fn not_cached() -> Response<Body> {

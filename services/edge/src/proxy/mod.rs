@@ -6,6 +6,8 @@
 //!   can answer at once; `explain`: saying what would be done, and why.
 //! - `forward`: what it cannot: join a fetch that is under way or start one.
 //! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it.
+//! - `departure`: when a fetch begins; `revalidations`: the places it may need;
+//!   `forced`: how often a token may ask for one.
 //! - `fetch`: the fetch itself, from the request to the origin to the stored copy.
 //! - `failures`: what keeps an origin that is down from being asked at the rate of hits.
 //! - `pass`: what is passed on as it comes: other methods, upgrades, ranges.
@@ -14,16 +16,19 @@
 mod answer;
 mod body;
 mod decide;
+mod departure;
 mod entries;
 mod explain;
 mod failures;
 mod fetch;
 mod flight;
 mod flights;
+mod forced;
 mod forward;
 mod head;
 mod lookup;
 mod pass;
+mod revalidations;
 mod setup;
 mod shared;
 mod shared_body;
@@ -35,9 +40,11 @@ mod visit;
 mod warm;
 
 pub use crate::cache::judge::Demand;
+pub use answer::OlderThanPosition;
 pub use body::Body;
 pub use entries::{EntrySource, PushedEntry};
 pub use explain::{CopyFacts, Explanation, LastHit, Would};
+pub use revalidations::RevalidationLimits;
 pub use shared::{Shared, SharedConfig, SharedStats};
 pub use site::{NothingHere, PreviewCount, ProxySite, SiteStats};
 pub use visit::Visit;

@@ -9,6 +9,7 @@ use quick_cache::sync::Cache;
 use tidegate_clock::BootInstant;
 use tidegate_net::Dialer;
 
+use super::revalidations::{RevalidationLimits, Revalidations};
 use super::shared_body::Budget;
 use crate::cache::key::Key;
 use crate::cache::policy::freshness::Now;
@@ -33,6 +34,8 @@ pub struct SharedConfig {
     pub capacity_bytes: u64,
     /// How origins are reached.
     pub dialer: Dialer,
+    /// Bounds on requests that ask an origin whether a copy still holds.
+    pub revalidations: RevalidationLimits,
     /// For tests that break an edge on purpose.
     pub faults: Faults,
 }
@@ -43,6 +46,7 @@ pub struct Shared {
     pub(super) storage: Storage,
     pub(super) standing: Arc<Standing>,
     pub(super) fills: Arc<Budget>,
+    pub(super) revalidations: Arc<Revalidations>,
     pub(super) faults: Faults,
     pub(super) dialer: Dialer,
     uncacheable: Cache<Key, BootInstant>,
@@ -57,6 +61,12 @@ pub struct SharedStats {
     pub responses: u64,
     /// Bytes in use.
     pub bytes: u64,
+    /// Requests in flight that ask an origin whether a copy still holds.
+    pub revalidating: u64,
+    /// Keys that wait for a place among those.
+    pub revalidations_waiting: u64,
+    /// Keys that got none in time, since the start.
+    pub revalidations_refused: u64,
 }
 
 impl Shared {
@@ -68,6 +78,7 @@ impl Shared {
             storage: Storage::new(config.capacity_bytes),
             standing,
             fills: Arc::new(Budget::new(fill_bytes)),
+            revalidations: Revalidations::new(config.revalidations),
             faults: config.faults,
             dialer: config.dialer,
             uncacheable: Cache::new(MAX_UNCACHEABLE),
@@ -79,9 +90,13 @@ impl Shared {
     /// Figures.
     #[must_use]
     pub fn stats(&self) -> SharedStats {
+        let revalidations = self.revalidations.stats();
         SharedStats {
             responses: self.storage.len(),
             bytes: self.storage.bytes(),
+            revalidating: revalidations.in_flight,
+            revalidations_waiting: revalidations.waiting,
+            revalidations_refused: revalidations.refused,
         }
     }
 

@@ -16,6 +16,7 @@ use super::body::Body;
 use super::entries::EntrySource;
 use super::failures::Failures;
 use super::flights::Flights;
+use super::forced::Forced;
 use super::lookup::Looked;
 use super::setup::Setup;
 use super::shared::Shared;
@@ -45,6 +46,7 @@ pub struct ProxySite {
     /// is most likely asked for.
     pub(super) last_host: ArcSwapOption<AskedAs>,
     pub(super) failures: Failures,
+    pub(super) forced: Forced,
 }
 
 /// How a site is asked for.
@@ -124,6 +126,7 @@ impl ProxySite {
             has_entries: AtomicBool::new(false),
             last_host: ArcSwapOption::empty(),
             failures: Failures::default(),
+            forced: Forced::default(),
             shared,
         })
     }

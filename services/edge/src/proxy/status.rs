@@ -25,9 +25,19 @@ pub(super) enum Status {
 pub(super) enum Hit {
     Fresh,
     /// Stale for so many seconds, and being refreshed.
-    Stale(u64),
+    Stale {
+        over: u64,
+        /// The edge has no lease either.
+        fenced: bool,
+    },
     /// The edge has no lease.
     Fenced,
+}
+
+impl Hit {
+    pub(super) fn is_stale(self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
 }
 
 /// The origin was asked.
@@ -87,7 +97,10 @@ impl Status {
     pub(super) fn value(self) -> HeaderValue {
         let text = match self {
             Self::Hit(Hit::Fresh) => return HIT,
-            Self::Hit(Hit::Stale(over)) => format!("tidegate; hit; ttl=-{over}"),
+            Self::Hit(Hit::Stale { over, fenced }) => {
+                let detail = if fenced { "; detail=fenced" } else { "" };
+                format!("tidegate; hit; ttl=-{over}{detail}")
+            }
             Self::Hit(Hit::Fenced) => "tidegate; hit; detail=fenced".to_owned(),
             Self::Refused(detail) => format!("tidegate; detail={detail}"),
             Self::Forwarded(forwarded) => forwarded.text(),
@@ -145,9 +158,11 @@ mod tests {
             is_collapsed: true,
             detail: Some("entry"),
         };
+        let stale = |fenced| Status::Hit(Hit::Stale { over: 3, fenced });
         for (status, expected) in [
             (Status::Hit(Hit::Fresh), "tidegate; hit"),
-            (Status::Hit(Hit::Stale(3)), "tidegate; hit; ttl=-3"),
+            (stale(false), "tidegate; hit; ttl=-3"),
+            (stale(true), "tidegate; hit; ttl=-3; detail=fenced"),
             (Status::Hit(Hit::Fenced), "tidegate; hit; detail=fenced"),
             (
                 Status::Refused("only-if-cached"),

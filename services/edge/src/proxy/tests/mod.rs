@@ -10,8 +10,10 @@ mod fence;
 mod fields;
 mod passing;
 mod race;
+mod reset;
 mod stale;
 mod storing;
+mod token;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -35,7 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{Body, Demand, ProxySite, Shared, SharedConfig, Visit};
+use super::{Body, Demand, ProxySite, RevalidationLimits, Shared, SharedConfig, Visit};
 use crate::faults::Faults;
 use crate::standing::Standing;
 
@@ -244,6 +246,13 @@ impl World {
     }
 
     async fn with(edit: impl FnOnce(&mut SiteConfig)) -> Self {
+        Self::limited(RevalidationLimits::default(), edit).await
+    }
+
+    async fn limited(
+        revalidations: RevalidationLimits,
+        edit: impl FnOnce(&mut SiteConfig),
+    ) -> Self {
         let origin = ScriptedOrigin::start().await;
         let config = config(&[origin.address], edit);
         let clock = Arc::new(ManualClock::default());
@@ -253,6 +262,7 @@ impl World {
             SharedConfig {
                 capacity_bytes: 64 << 20,
                 dialer: Dialer::Tcp,
+                revalidations,
                 faults: Faults::default(),
             },
             standing.clone(),
@@ -276,6 +286,14 @@ impl World {
         let ends = self.clock.boot() + Duration::from_secs(86_400);
         self.standing
             .grant(self.standing.now().era, ends, Revision::ZERO);
+    }
+
+    /// Another history, whose revisions begin anew: everything needs revalidation.
+    fn reset(&mut self) {
+        self.standing.raise_era();
+        (self.epoch, self.revision) = (self.epoch + 1, 3);
+        self.advance();
+        self.grant();
     }
 
     fn advance(&mut self) {
