@@ -113,6 +113,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::Edges => "tidegate edges",
         Command::Audit(_) => "tidegate audit",
         Command::Entries(_) | Command::Entry(_) => "tidegate entry",
+        Command::Schedule(_) => "tidegate schedule",
         Command::Site(SiteCommand::Publish(_)) => "tidegate site publish",
         Command::Site(_) => "tidegate site",
         Command::Completions { .. } => "tidegate completions",

@@ -15,6 +15,7 @@ mod health;
 mod manual;
 mod releases;
 mod resume;
+mod schedules;
 mod state_pages;
 mod support;
 mod trace;

@@ -6,6 +6,7 @@
 mod cache;
 mod dev;
 mod entry;
+mod schedule;
 mod site;
 mod value;
 
@@ -17,6 +18,7 @@ use tidegate_domain::SiteName;
 pub use cache::{AuditArgs, InvalidateArgs, PreloadArgs, PublishEventArgs, WatchArgs};
 pub use dev::DevArgs;
 pub use entry::{EntryCommand, EntryListArgs, EntryPutArgs};
+pub use schedule::{ScheduleCommand, SchedulePutArgs};
 pub use site::{ActivateArgs, ApplyArgs, BuildArgs, LevelArgs, PublishArgs, SiteCommand, SiteWait};
 pub use value::ControlUrl;
 
@@ -111,6 +113,9 @@ pub enum Command {
     /// Push, read and delete entries: responses that edges serve as if the origin had answered
     #[command(subcommand)]
     Entry(EntryCommand),
+    /// Invalidations that happen by the clock: put, list and delete them
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Build, publish and configure sites
     #[command(subcommand)]
     Site(SiteCommand),

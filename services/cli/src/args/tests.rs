@@ -119,6 +119,10 @@ fn the_other_commands_of_the_contract_are_read() {
         "entry get /a --body -",
         "entry list",
         "entry delete /a",
+        "schedule put nightly news:* --cron */5 --url /a --soft --cascade --spread 1m --reason why",
+        "schedule put hourly --url /a --every 90m",
+        "schedule list --limit 5",
+        "schedule delete nightly",
         "site apply site.yaml --name docs",
         "site show",
         "site list",
@@ -138,6 +142,13 @@ fn the_other_commands_of_the_contract_are_read() {
     for line in lines {
         read(line);
     }
+}
+
+#[test]
+fn a_schedule_says_what_and_when_and_only_one_when() {
+    assert!(refused("schedule put a t").contains("--every"));
+    assert!(refused("schedule put a --every 1h").contains("TAG_PATTERN"));
+    assert!(refused("schedule put a t --every 1h --cron *").contains("--cron"));
 }
 
 #[test]
@@ -198,6 +209,20 @@ fn a_bad_value_is_named_with_its_option_and_what_is_allowed() {
         ("entry put /a - --ttl 0s", "--ttl", "0s", "1s"),
         ("entry put /a - --header x", "--header", "x", "NAME: VALUE"),
         ("entry put /a - --tag url:/x", "--tag", "url:/x", "url:"),
+        ("schedule delete No!", "NAME", "No!", "a-z"),
+        ("schedule put a t --every 999ms", "--every", "999ms", "1s"),
+        (
+            "schedule put a t --every 367days",
+            "--every",
+            "367days",
+            "1year",
+        ),
+        (
+            "schedule put a a,b --every 1h",
+            "TAG_PATTERN",
+            "a,b",
+            "comma",
+        ),
         ("site prune --keep -1", "--keep", "-1", ""),
         ("completions dos", "SHELL", "dos", "bash"),
     ];

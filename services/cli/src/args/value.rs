@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::Uri;
 use tidegate_domain::site::UpstreamUrl;
 use tidegate_domain::{
-    Cursor, EventType, FieldError, PathAndQuery, SiteName, Tag, TagPattern, normalize_host,
+    Cursor, EventType, FieldError, PathAndQuery, ScheduleName, SiteName, Tag, TagPattern,
+    normalize_host,
 };
 
 /// Longest reason, in bytes.
@@ -54,6 +55,10 @@ pub(super) fn origin_url(text: &str) -> Result<String, String> {
 
 pub(super) fn site_name(text: &str) -> Result<SiteName, String> {
     SiteName::parse(text).map_err(allowed)
+}
+
+pub(super) fn schedule_name(text: &str) -> Result<ScheduleName, String> {
+    ScheduleName::parse(text).map_err(allowed)
 }
 
 pub(super) fn tag_pattern(text: &str) -> Result<TagPattern, String> {
@@ -146,6 +151,14 @@ pub(super) fn spread(text: &str) -> Result<Duration, String> {
 pub(super) fn ttl(text: &str) -> Result<Duration, String> {
     const YEAR: u64 = 365 * 86_400;
     duration(text, Duration::from_secs(1)..=Duration::from_secs(YEAR))
+}
+
+pub(super) fn every(text: &str) -> Result<Duration, String> {
+    const DAY: u64 = 86_400;
+    duration(
+        text,
+        Duration::from_secs(1)..=Duration::from_secs(366 * DAY),
+    )
 }
 
 fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {

@@ -6,6 +6,7 @@ mod entry;
 mod invalidate;
 mod preload;
 mod publish_event;
+mod schedule;
 mod site;
 mod watch;
 
@@ -70,6 +71,7 @@ async fn answer(session: &mut Session<'_>, command: Command) -> Result<Exit, Fai
         Command::Audit(args) => audit::run(session, args).await,
         Command::Entries(args) => entry::list(session, args).await,
         Command::Entry(command) => entry::run(session, command).await,
+        Command::Schedule(command) => schedule::run(session, command).await,
         Command::Site(command) => site::run(session, command).await,
         Command::Completions { shell } => completions(session, shell),
     }

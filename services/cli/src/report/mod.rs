@@ -6,6 +6,7 @@ pub(crate) mod event;
 pub(crate) mod fleet;
 pub(crate) mod invalidation;
 pub(crate) mod release;
+pub(crate) mod schedule;
 pub(crate) mod site;
 
 use std::fmt::Write as _;

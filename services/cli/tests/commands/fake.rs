@@ -1,7 +1,7 @@
 //! A control plane that does what a test tells it: it holds blobs, breaks streams,
 //! and answers the calls that the tests make. The rest is UNIMPLEMENTED.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -37,6 +37,8 @@ pub(crate) struct Script {
     pub(crate) watches: VecDeque<Vec<Result<v1::WatchEventsResponse, Status>>>,
     /// The newest position, as GetHead tells it.
     pub(crate) head: String,
+    /// Schedules by name.
+    pub(crate) schedules: BTreeMap<String, v1::Schedule>,
     /// Cursors that WatchEvents was called with.
     pub(crate) cursors: Vec<String>,
 }
@@ -187,9 +189,40 @@ service! {
         get_entry: GetEntryRequest => GetEntryResponse,
         list_entries: ListEntriesRequest => ListEntriesResponse,
         delete_entry: DeleteEntryRequest => DeleteEntryResponse,
-        put_schedule: PutScheduleRequest => PutScheduleResponse,
-        list_schedules: ListSchedulesRequest => ListSchedulesResponse,
-        delete_schedule: DeleteScheduleRequest => DeleteScheduleResponse,
+    }
+
+    async fn put_schedule(
+        &self,
+        request: Request<v1::PutScheduleRequest>,
+    ) -> Result<Response<v1::PutScheduleResponse>, Status> {
+        let schedule = request.into_inner().schedule.unwrap_or_default();
+        self.script().schedules.insert(schedule.name.clone(), schedule);
+        Ok(Response::new(v1::PutScheduleResponse { revision: 7 }))
+    }
+
+    async fn list_schedules(
+        &self,
+        _: Request<v1::ListSchedulesRequest>,
+    ) -> Result<Response<v1::ListSchedulesResponse>, Status> {
+        let schedules = self.script().schedules.values().cloned().map(|it| v1::ScheduleRecord {
+            schedule: Some(it),
+            ..v1::ScheduleRecord::default()
+        }).collect();
+        Ok(Response::new(v1::ListSchedulesResponse {
+            schedules,
+            next_page_token: String::new(),
+        }))
+    }
+
+    async fn delete_schedule(
+        &self,
+        request: Request<v1::DeleteScheduleRequest>,
+    ) -> Result<Response<v1::DeleteScheduleResponse>, Status> {
+        let name = request.into_inner().name;
+        match self.script().schedules.remove(&name) {
+            Some(_) => Ok(Response::new(v1::DeleteScheduleResponse { revision: 8 })),
+            None => Err(Status::not_found("name: the site has no such schedule")),
+        }
     }
 
     async fn get_head(

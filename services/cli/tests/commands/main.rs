@@ -221,6 +221,64 @@ async fn what_the_server_refuses_is_not_tried_again_and_names_the_field() {
 }
 
 #[tokio::test]
+async fn a_schedule_is_put_listed_and_deleted() {
+    let fake = Fake::default();
+    let words = [
+        "schedule",
+        "put",
+        "nightly",
+        "news:*",
+        "--cron",
+        "0 4 * * *",
+    ];
+    let more = [
+        "--soft",
+        "--cascade",
+        "--url",
+        "/a",
+        "--spread",
+        "1m",
+        "--reason",
+        "why",
+    ];
+    let words: Vec<_> = words.into_iter().chain(more).collect();
+    let (ended, written) = tidegate(&fake, &words).await;
+    assert_eq!(ended.unwrap(), Exit::Done);
+    assert_eq!(written.json(), serde_json::json!({"revision": 7}));
+    let expected = v1::Schedule {
+        name: "nightly".into(),
+        tags: vec!["news:*".into()],
+        mode: v1::InvalidationMode::Soft.into(),
+        when: Some(v1::schedule::When::Cron("0 4 * * *".into())),
+        urls: vec!["/a".into()],
+        cascade: true,
+        spread: Some(prost_types::Duration {
+            seconds: 60,
+            nanos: 0,
+        }),
+        reason: "why".into(),
+    };
+    assert_eq!(fake.script().schedules["nightly"], expected);
+
+    let (ended, _) = tidegate(&fake, &["schedule", "put", "b", "t", "--every", "90s"]).await;
+    assert_eq!(ended.unwrap(), Exit::Done);
+    let (ended, written) = tidegate(&fake, &["schedule", "list"]).await;
+    assert_eq!(ended.unwrap(), Exit::Done);
+    let listed = written.json();
+    assert_eq!(listed["schedules"][0]["every"], 90.0);
+    assert_eq!(listed["schedules"][1]["cron"], "0 4 * * *");
+    let (ended, written) = tidegate(&fake, &["schedule", "delete", "b"]).await;
+    assert_eq!(ended.unwrap(), Exit::Done);
+    assert_eq!(written.json(), serde_json::json!({"revision": 8}));
+    let (ended, _) = tidegate(&fake, &["schedule", "delete", "b"]).await;
+    let failure = ended.unwrap_err();
+    assert_eq!(
+        (failure.exit(), failure.code()),
+        (Exit::Failed, "NOT_FOUND")
+    );
+}
+
+#[tokio::test]
 async fn a_control_plane_that_is_not_there_is_named_with_what_to_change() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
