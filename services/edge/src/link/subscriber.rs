@@ -142,10 +142,10 @@ impl<F: Follower> Subscriber<F> {
     fn complain(&mut self, error: &StreamError, wait: Duration) {
         if !self.complaint.is_new(error) {
             tracing::debug!(%error, ?wait, "lost the control plane again");
-        } else if error.is_sound() {
+        } else if matches!(error, StreamError::Status(_) | StreamError::Closed) {
             tracing::warn!(%error, ?wait, "lost the control plane");
         } else {
-            tracing::error!(%error, ?wait, "cannot follow the control plane");
+            tracing::error!(%error, ?wait, "the control plane says what cannot be right");
         }
     }
 
