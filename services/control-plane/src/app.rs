@@ -18,7 +18,7 @@ use crate::alive::{Alive, Survivor};
 use crate::blobs::{BlobError, BlobStore, LocalBlobs, collect_garbage};
 use crate::config::{Config, ConfigError};
 use crate::durable::Durable;
-use crate::fleet::{Fleet, FleetMetrics, StoreError};
+use crate::fleet::{Fleet, FleetMetrics, FleetSettings, StoreError};
 use crate::grpc::Context;
 use crate::log::{EmbeddedLog, OpenError, OpenOptions, OwnLog, SharedLog};
 use crate::measured::Measured;
@@ -190,8 +190,12 @@ pub fn build_on<L: Listener>(
     let measured = Arc::new(Measured::new(log.clone(), &registry, alive.clone())?);
     let shared: SharedLog = measured.clone();
     let store = Arc::new(Durable::new(log.clone(), reader.clone(), alive.clone()));
+    let settings = FleetSettings {
+        keep_runs_for: config.retention.audit,
+        ..config.fleet
+    };
     let fleet = Fleet::new(
-        config.fleet.clone(),
+        settings,
         shared.clone(),
         store,
         clock.clone(),
@@ -315,6 +319,13 @@ impl<L: Listener> App<L> {
         };
         grpc.abort();
         background.shutdown().await;
+        // What edges did in the last moment.
+        if tokio::time::timeout(LAST_MOMENTS, fleet.write_history())
+            .await
+            .is_err()
+        {
+            tracing::warn!("what edges did in the last second could not be written");
+        }
         log.stop().await;
         ended.cancel();
         let admin = tokio::time::timeout(LAST_MOMENTS, admin).await;

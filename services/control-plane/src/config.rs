@@ -162,6 +162,9 @@ struct StoreFlags {
     /// How long the audit trail goes back.
     #[arg(long, env = "TIDEGATE_RETAIN_AUDIT_FOR", value_name = "DURATION", value_parser = between(MINUTE, DAY * 3_650), default_value = "30d")]
     retain_audit_for: Duration,
+    /// Bytes of what the audit trail says of edges; beyond that, what is oldest goes.
+    #[arg(long, env = "TIDEGATE_RETAIN_EFFECT_BYTES", value_name = "BYTES", default_value_t = Retention::default().effect_bytes)]
+    retain_effect_bytes: u64,
     /// Pushed entries of one site.
     #[arg(long, env = "TIDEGATE_ENTRY_QUOTA", value_name = "COUNT", default_value_t = EntryQuota::default().entries)]
     entry_quota: u64,
@@ -308,6 +311,7 @@ impl Flags {
                 max_age: store.retain_for,
                 idempotency: store.retain_keys_for,
                 audit: store.retain_audit_for,
+                effect_bytes: store.retain_effect_bytes,
             },
             entry_quota: EntryQuota {
                 entries: store.entry_quota,

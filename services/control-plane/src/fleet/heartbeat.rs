@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tidegate_clock::BootInstant;
-use tidegate_domain::{Cursor, Digest, EdgeId, Epoch, InstanceId, Revision};
+use tidegate_domain::{Cursor, Digest, EdgeId, Epoch, FieldError, InstanceId, Revision};
 
 use super::Fleet;
-use super::instance::Stats;
+use super::history::{Acknowledged, End};
+use super::instance::{Complaint, Stats};
 use super::metrics::BeatOutcome;
 use super::position::{Misplaced, locate};
 use super::store::StoreError;
-use super::table::{AdmitError, Grant, LeaseRecord, Renewal};
+use super::table::{AdmitError, Grant, LeaseRecord, Renewal, calendar};
+use super::told::Told;
 
 /// What an edge says of itself.
 #[derive(Debug, Clone)]
@@ -29,6 +31,9 @@ pub struct Heartbeat {
     pub stats: Stats,
     /// Published releases whose blobs it holds.
     pub prepared: BTreeSet<Digest>,
+    /// When it had applied what, as it tells; what breaks a rule does not count, and
+    /// the acknowledgement does all the same.
+    pub told: Result<Vec<Told>, FieldError>,
 }
 
 /// What it is told.
@@ -100,14 +105,35 @@ impl Fleet {
         beat: &Heartbeat,
         received: BootInstant,
     ) -> Result<Option<Revision>, HeartbeatError> {
-        self.inner
-            .lock()
-            .table
-            .admit(&beat.edge, &beat.instance, received)?;
+        self.admit(&beat.edge, &beat.instance, received)?;
         if let Some(cursor) = &beat.applied {
             self.look_for_loss(&beat.edge, &beat.instance, cursor).await;
         }
         self.acknowledged(beat)
+    }
+
+    /// Takes an instance in, or notes a sign of it.
+    pub(crate) fn admit(
+        &self,
+        edge: &EdgeId,
+        instance: &InstanceId,
+        now: BootInstant,
+    ) -> Result<(), AdmitError> {
+        let head = self.log.head();
+        let inner = &mut *self.inner.lock();
+        match inner.table.admit(edge, instance, now) {
+            Ok(is_new) => {
+                let time = self.clock.wall();
+                inner.history.heard(edge, instance, is_new, head, time);
+                Ok(())
+            }
+            Err(error) => {
+                if inner.table.complain(instance, Complaint::OtherEdge) {
+                    tracing::error!(%edge, %instance, "an edge uses the instance id of another: {error}");
+                }
+                Err(error)
+            }
+        }
     }
 
     /// The revision that a heartbeat acknowledges, if it is one of this history.
@@ -121,7 +147,11 @@ impl Fleet {
             // begins with a reset.
             Err(Misplaced::BelowFloor) => Ok(None),
             Err(misplaced) => {
-                let news = self.inner.lock().table.complain(&beat.instance);
+                let news = self
+                    .inner
+                    .lock()
+                    .table
+                    .complain(&beat.instance, Complaint::Cursor);
                 if news && misplaced == Misplaced::UnknownEpoch {
                     // As all do for a moment once this one has begun.
                     tracing::info!(edge = %beat.edge, instance = %beat.instance, "an edge follows another history");
@@ -161,11 +191,33 @@ impl Fleet {
             && let Some(before) = inner.table.acknowledge(&beat.instance, applied)
         {
             inner.waiters.applied(&beat.instance, before, applied);
+            let news = Acknowledged {
+                revision: applied,
+                told: beat.told.as_deref().unwrap_or_default(),
+                received: (received, self.clock.wall()),
+                lease_ends: inner.table.lease_ends(&beat.instance),
+            };
+            if !inner.history.acknowledged(&beat.instance, &news) {
+                self.metrics.history_put_off.inc();
+            }
             // The first acknowledgement of a term says nothing of how long it took.
             if before > Revision::ZERO
                 && let Some(age) = inner.table.age(applied, received)
             {
                 self.metrics.applied_seconds.observe(age.as_secs_f64());
+            }
+        }
+        match &beat.told {
+            Ok(told) if told.is_empty() => {}
+            Ok(_) => inner.table.settle(&beat.instance, Complaint::Told),
+            Err(error) => {
+                if inner.table.complain(&beat.instance, Complaint::Told) {
+                    tracing::error!(
+                        edge = %beat.edge,
+                        instance = %beat.instance,
+                        "what an edge tells of when it applied what does not count: {error}"
+                    );
+                }
             }
         }
         self.prepared.send_modify(|n| *n = n.wrapping_add(1));
@@ -214,6 +266,9 @@ impl Fleet {
         let was_recorded = {
             let inner = &mut *self.inner.lock();
             let was_recorded = inner.table.leave(instance);
+            let now = self.clock.wall();
+            let head = self.log.head();
+            inner.history.ended(instance, End::Left(now), head, now);
             inner.waiters.gone(instance);
             was_recorded
         };
@@ -229,7 +284,16 @@ impl Fleet {
             let _one = self.lease_writes.lock().await;
             let forgotten = {
                 let inner = &mut *self.inner.lock();
-                let forgotten = inner.table.forget(&instance, self.clock.boot());
+                let now = (self.clock.boot(), self.clock.wall());
+                let lease_ends = inner.table.lease_ends(&instance);
+                let has_left = inner.table.has_left(&instance);
+                let forgotten = inner.table.forget(&instance, now.0);
+                if forgotten.is_some() && !has_left {
+                    let fenced_from = lease_ends.map_or(now.1, |ends| calendar(ends, now));
+                    let head = self.log.head();
+                    let end = End::Silent(fenced_from);
+                    inner.history.ended(&instance, end, head, now.1);
+                }
                 inner.waiters.gone(&instance);
                 forgotten
             };

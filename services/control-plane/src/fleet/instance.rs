@@ -27,6 +27,17 @@ pub struct Stats {
     pub address: String,
 }
 
+/// What an instance does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Complaint {
+    /// It acknowledges what it cannot have.
+    Cursor,
+    /// It tells what cannot be of when it applied what.
+    Told,
+    /// Another edge uses its id.
+    OtherEdge,
+}
+
 /// One run of an edge.
 #[derive(Debug, Clone)]
 pub(crate) struct Instance {
@@ -40,8 +51,8 @@ pub(crate) struct Instance {
     pub(crate) recorded: Option<Duration>,
     /// It gave its lease back and gets none again.
     pub(crate) left: bool,
-    /// Whether an acknowledgement that does not count has been logged.
-    pub(crate) complained: bool,
+    /// What has been logged about it; each once until it behaves.
+    pub(crate) complaints: BTreeSet<Complaint>,
     /// The sites that its stream follows, while that is open.
     pub(crate) follows: Option<SiteSet>,
     /// When there was a last sign of it.
@@ -61,7 +72,7 @@ impl Instance {
             lease_ends: None,
             recorded: None,
             left: false,
-            complained: false,
+            complaints: BTreeSet::new(),
             follows: None,
             last_sign: now,
             last_heartbeat: None,

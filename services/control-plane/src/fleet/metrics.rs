@@ -1,6 +1,8 @@
 //! What is measured about the fleet.
 
-use tidegate_telemetry::{CounterBy, Histogram, LATENCY_SECONDS, MetricError, Registry, labels};
+use tidegate_telemetry::{
+    CounterBy, Histogram, IntCounter, LATENCY_SECONDS, MetricError, Registry, labels,
+};
 
 labels! {
     /// What a heartbeat got.
@@ -47,6 +49,8 @@ pub struct FleetMetrics {
     pub waits: CounterBy<WaitEnd>,
     /// How long those that were complete had waited.
     pub wait_seconds: Histogram,
+    /// Acknowledgements of which the audit trail does not know when they were.
+    pub history_put_off: IntCounter,
 }
 
 impl FleetMetrics {
@@ -77,6 +81,10 @@ impl FleetMetrics {
                 "tidegate_control_plane_complete_seconds",
                 "Time that calls waited until a change was final.",
                 LATENCY_SECONDS,
+            )?,
+            history_put_off: registry.counter(
+                "tidegate_control_plane_history_put_off_total",
+                "Acknowledgements that came faster than they could be written: the audit trail knows that they were, not when.",
             )?,
         })
     }

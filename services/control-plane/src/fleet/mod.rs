@@ -2,6 +2,7 @@
 //!
 //! - `table`: the rules of leases, without I/O;
 //! - `position`, `loss`: what a cursor says, also of what is missing here;
+//! - `history`, `audit`: what each run of an edge did, for as long as the audit trail;
 //! - `heartbeat`, `completion`: what a heartbeat does, and waiting until a change is
 //!   final;
 //! - `subscription`: the stream to one edge;
@@ -10,9 +11,11 @@
 //! Knows the log and, through [`FleetStore`], the durable records of leases. Frames
 //! are wire messages; nothing of gRPC itself may enter.
 
+mod audit;
 mod completion;
 mod heads;
 mod heartbeat;
+mod history;
 mod instance;
 mod loss;
 mod metrics;
@@ -24,6 +27,7 @@ mod store;
 mod streams;
 mod subscription;
 mod table;
+mod told;
 mod waiters;
 
 use std::sync::Arc;
@@ -36,8 +40,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use audit::{Asked, Effect};
 pub use completion::{Completion, TooManyWaiters, WaitPermit};
 pub use heartbeat::{Heartbeat, HeartbeatAnswer, HeartbeatError};
+pub use history::{News, Part, Run, RunEnd, Step};
 pub use instance::{EdgeView, Stats};
 pub use metrics::{BeatOutcome, FleetMetrics, StreamStart, WaitEnd};
 pub use position::{Misplaced, locate, shows_loss};
@@ -48,13 +54,15 @@ pub use store::{FleetStore, Snapshot, StoreError};
 pub use streams::{Matched, NoSuchQuestion, Preview};
 pub use subscription::Subscriber;
 pub use table::{AdmitError, Counts, EdgeStanding, Grant, LeaseRecord, Standing, Subject};
+pub use told::{Told, read_told};
 
 use crate::log::SharedLog;
+use history::History;
 use streams::Streams;
 use table::{Inheritance, Table};
 use waiters::Waiters;
 
-/// How often instances that are gone are looked for.
+/// How often instances that are gone are looked for, and what edges did is written.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -82,6 +90,7 @@ pub struct Fleet {
 struct Inner {
     table: Table,
     waiters: Waiters,
+    history: History,
 }
 
 impl Fleet {
@@ -103,11 +112,14 @@ impl Fleet {
             unknown: store.unknown_leases()?,
             former_stale: store.former_stale()?,
         };
+        let holders = inherited.leases.iter().map(|lease| lease.instance.clone());
+        let history = History::new(store.runs()?, &holders.collect(), log.head(), clock.wall());
         let table = Table::new(settings.clone(), clock.boot(), inherited);
         Ok(Arc::new(Self {
             inner: Mutex::new(Inner {
                 table,
                 waiters: Waiters::default(),
+                history,
             }),
             streams: Mutex::default(),
             lease_writes: tokio::sync::Mutex::default(),
@@ -126,25 +138,32 @@ impl Fleet {
 
     /// Follows the log and forgets who is gone, until the drain.
     pub async fn run(self: Arc<Self>) {
+        tokio::select! {
+            () = self.drain.cancelled() => {}
+            () = self.follow_head() => {}
+            () = self.keep_house() => {}
+        }
+    }
+
+    async fn follow_head(&self) {
         let mut head = self.log.watch_head();
+        while head.changed().await.is_ok() {
+            let durable = *head.borrow_and_update();
+            let now = self.clock.boot();
+            self.inner.lock().table.note_head(now, durable);
+        }
+    }
+
+    /// Never returns.
+    async fn keep_house(&self) {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         loop {
-            tokio::select! {
-                () = self.drain.cancelled() => return,
-                changed = head.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let durable = *head.borrow_and_update();
-                    self.inner.lock().table.note_head(self.clock.boot(), durable);
-                }
-                _ = housekeeping.tick() => {
-                    // Whoever noticed a loss may have gone before it was dealt with.
-                    self.settle_loss().await;
-                    self.forget_gone().await;
-                    self.forget_bounds().await;
-                }
-            }
+            housekeeping.tick().await;
+            // Whoever noticed a loss may have gone before it was dealt with.
+            self.settle_loss().await;
+            self.forget_gone().await;
+            self.forget_bounds().await;
+            self.write_history().await;
         }
     }
 

@@ -34,6 +34,8 @@ pub struct FleetSettings {
     pub reconnect_spread: Duration,
     /// An edge further behind than this many revisions begins anew.
     pub max_behind: u64,
+    /// How long it is kept what a run of an edge did, after it has ended.
+    pub keep_runs_for: Duration,
     /// How long edges have to answer a preview.
     pub query_timeout: Duration,
     /// Where long reads of the log run. No flag sets it.
@@ -54,6 +56,7 @@ impl Default for FleetSettings {
             stream_lifetime: Duration::from_secs(3_600),
             reconnect_spread: Duration::from_secs(2),
             max_behind: 100_000,
+            keep_runs_for: Duration::from_secs(30 * 24 * 3_600),
             query_timeout: Duration::from_secs(2),
             blocking: Blocking::Threads,
         }

@@ -7,6 +7,7 @@ use thiserror::Error;
 use tidegate_domain::{Epoch, InstanceId, Revision, SiteName};
 use tidegate_proto::v1;
 
+use super::history::{News, Part, Run};
 use super::sites::SiteSet;
 use super::table::LeaseRecord;
 
@@ -28,6 +29,27 @@ pub trait FleetStore: Send + Sync + 'static {
 
     /// Removes that record.
     fn remove_lease(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The runs of edges that are kept.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn runs(&self) -> Result<Vec<(InstanceId, Run)>, StoreError>;
+
+    /// Writes durably what is new about runs.
+    fn put_history(&self, news: News) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Visits what runs have applied that was written when `from` was the newest
+    /// revision or later, in the order in which it was written, until `visit` returns
+    /// `false`. Blocks.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn applied_since(
+        &self,
+        from: Revision,
+        visit: &mut dyn FnMut(&InstanceId, Part) -> bool,
+    ) -> Result<(), StoreError>;
 
     /// Makes sure that a write became durable within the last `within`, by writing
     /// if need be.

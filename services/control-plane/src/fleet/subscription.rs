@@ -101,7 +101,7 @@ impl Fleet {
     ) -> Result<mpsc::Receiver<Frame>, AdmitError> {
         let now = self.clock.boot();
         let (edge, instance) = (subscriber.edge.clone(), subscriber.instance.clone());
-        self.inner.lock().table.admit(&edge, &instance, now)?;
+        self.admit(&edge, &instance, now)?;
         let opened = {
             // Held while the table learns of it, so that the table's last word is
             // always of the stream that is open.

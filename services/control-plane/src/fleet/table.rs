@@ -13,8 +13,9 @@ use thiserror::Error;
 use tidegate_clock::BootInstant;
 use tidegate_domain::{Digest, EdgeId, Epoch, InstanceId, Revision, SiteName};
 
+use super::audit::Asked;
 use super::heads::Heads;
-use super::instance::{EdgeView, Instance, Stats};
+use super::instance::{Complaint, EdgeView, Instance, Stats};
 use super::settings::FleetSettings;
 use super::sites::SiteSet;
 use super::stale::{StaleAllowance, StaleBounds};
@@ -63,6 +64,13 @@ impl Subject {
     pub const CONTENT: Self = Self::Content {
         stale_for: Duration::ZERO,
     };
+
+    fn stale_for(self) -> Duration {
+        match self {
+            Self::Content { stale_for } => stale_for,
+            Self::Release => Duration::ZERO,
+        }
+    }
 }
 
 /// What became of a change on one edge.
@@ -74,6 +82,15 @@ pub enum Standing {
     Fenced,
     /// Not known yet.
     Pending,
+}
+
+/// Where an instance stands with an invalidation, and since when it has no lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeaseEnd {
+    Applied,
+    Pending,
+    /// `None`: it never had one.
+    Fenced(Option<SystemTime>),
 }
 
 /// One edge's part in a change.
@@ -234,7 +251,7 @@ impl Table {
         self.unknown_until = self.unknown_until.max(Some(until));
         for instance in self.instances.values_mut() {
             instance.applied = None;
-            instance.complained = false;
+            instance.complaints.remove(&Complaint::Cursor);
         }
     }
 
@@ -248,13 +265,14 @@ impl Table {
         over
     }
 
-    /// Takes in an instance, or notes a sign of one that is known.
+    /// Takes in an instance, or notes a sign of one that is known. Returns whether it
+    /// was not known.
     pub(crate) fn admit(
         &mut self,
         edge: &EdgeId,
         instance: &InstanceId,
         now: BootInstant,
-    ) -> Result<(), AdmitError> {
+    ) -> Result<bool, AdmitError> {
         if let Some(known) = self.instances.get_mut(instance) {
             if known.edge != *edge {
                 return Err(AdmitError::OtherEdge {
@@ -263,14 +281,14 @@ impl Table {
                 });
             }
             known.last_sign = now;
-            return Ok(());
+            return Ok(false);
         }
         if self.instances.len() >= self.settings.max_instances {
             return Err(AdmitError::TooMany(self.settings.max_instances));
         }
         let new = Instance::new(edge.clone(), now);
         self.instances.insert(instance.clone(), new);
-        Ok(())
+        Ok(true)
     }
 
     /// Notes what a heartbeat says of its instance for people and for activations.
@@ -324,16 +342,23 @@ impl Table {
         if known.has_applied(revision) {
             return None;
         }
-        known.complained = false;
+        known.complaints.remove(&Complaint::Cursor);
         let before = known.applied.replace(revision);
         Some(before.unwrap_or(Revision::ZERO))
     }
 
-    /// Whether this is the first complaint about an instance since it last
-    /// acknowledged anything: each is logged once.
-    pub(crate) fn complain(&mut self, instance: &InstanceId) -> bool {
+    /// Whether this is the first such complaint about an instance since it last did
+    /// right: each is logged once.
+    pub(crate) fn complain(&mut self, instance: &InstanceId, complaint: Complaint) -> bool {
         let known = self.instances.get_mut(instance);
-        known.is_some_and(|i| !std::mem::replace(&mut i.complained, true))
+        known.is_some_and(|i| i.complaints.insert(complaint))
+    }
+
+    /// An instance does right again.
+    pub(crate) fn settle(&mut self, instance: &InstanceId, complaint: Complaint) {
+        if let Some(known) = self.instances.get_mut(instance) {
+            known.complaints.remove(&complaint);
+        }
     }
 
     /// Whether a heartbeat received at `received` earns a lease.
@@ -387,6 +412,11 @@ impl Table {
         known.left = true;
         known.lease_ends = None;
         known.recorded.take().is_some()
+    }
+
+    /// Whether an instance gave its lease back.
+    pub(crate) fn has_left(&self, instance: &InstanceId) -> bool {
+        self.instances.get(instance).is_some_and(|i| i.left)
     }
 
     /// How far a change has come. If it is complete, later grants demand it.
@@ -451,6 +481,34 @@ impl Table {
             })
         });
         all.collect()
+    }
+
+    /// Where an instance stands with an invalidation, and since when it has no lease;
+    /// `None` if it left or is not known.
+    pub(crate) fn lease_end(
+        &self,
+        instance: &InstanceId,
+        asked: &Asked,
+        (boot, wall): (BootInstant, SystemTime),
+    ) -> Option<LeaseEnd> {
+        let known = self.instances.get(instance)?;
+        Some(
+            match standing(known, asked.revision, asked.subject, boot)? {
+                Standing::Applied => LeaseEnd::Applied,
+                Standing::Pending => LeaseEnd::Pending,
+                Standing::Fenced => {
+                    let ends = known
+                        .lease_ends
+                        .map(|ends| ends + asked.subject.stale_for());
+                    LeaseEnd::Fenced(ends.map(|ends| calendar(ends, (boot, wall))))
+                }
+            },
+        )
+    }
+
+    /// Until when an instance may hold a lease; `None` if it never had one.
+    pub(crate) fn lease_ends(&self, instance: &InstanceId) -> Option<BootInstant> {
+        self.instances.get(instance)?.lease_ends
     }
 
     /// Whether every edge with an open stream that follows the site holds a release's
@@ -586,6 +644,12 @@ impl Table {
             leases: counts.leases + i64::from(i.may_hold_lease(now)),
         })
     }
+}
+
+/// A moment by the calendar.
+pub(crate) fn calendar(moment: BootInstant, (boot, wall): (BootInstant, SystemTime)) -> SystemTime {
+    let ago = wall.checked_sub(boot.saturating_since(moment));
+    ago.unwrap_or(SystemTime::UNIX_EPOCH) + moment.saturating_since(boot)
 }
 
 /// How many there are.

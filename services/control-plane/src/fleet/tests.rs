@@ -1,6 +1,6 @@
 //! The fleet over a log that is a list: no disk, and time that tests move.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -141,7 +141,7 @@ impl Log for ListLog {
     }
 }
 
-/// Records of leases in memory, and a switch that cuts it off.
+/// Records of leases and runs in memory, and a switch that cuts it off.
 #[derive(Default)]
 struct MemoryStore {
     leases: Mutex<Vec<LeaseRecord>>,
@@ -153,6 +153,8 @@ struct MemoryStore {
     begun: AtomicUsize,
     unknown: Mutex<Option<Duration>>,
     former_stale: Mutex<Vec<(SiteName, Duration)>>,
+    runs: Mutex<BTreeMap<InstanceId, Run>>,
+    parts: Mutex<Vec<(InstanceId, Part)>>,
 }
 
 impl MemoryStore {
@@ -180,6 +182,35 @@ impl FleetStore for MemoryStore {
     fn remove_lease(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), StoreError>> {
         self.leases.lock().retain(|r| r.instance != instance);
         async { Ok(()) }.boxed()
+    }
+
+    fn runs(&self) -> Result<Vec<(InstanceId, Run)>, StoreError> {
+        Ok(self.runs.lock().clone().into_iter().collect())
+    }
+
+    fn put_history(&self, news: News) -> BoxFuture<'_, Result<(), StoreError>> {
+        let answer = self.answer();
+        if answer.is_ok() {
+            let mut runs = self.runs.lock();
+            for (instance, run) in news.runs {
+                match run {
+                    Some(run) => runs.insert(instance, run),
+                    None => runs.remove(&instance),
+                };
+            }
+            self.parts.lock().extend(news.parts);
+        }
+        async { answer }.boxed()
+    }
+
+    fn applied_since(
+        &self,
+        _: Revision,
+        visit: &mut dyn FnMut(&InstanceId, Part) -> bool,
+    ) -> Result<(), StoreError> {
+        let parts = self.parts.lock().clone();
+        parts.into_iter().all(|(id, part)| visit(&id, part));
+        Ok(())
     }
 
     fn ensure_recent_write(&self, _: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -298,6 +329,7 @@ impl Rig {
             leaving,
             stats: Stats::default(),
             prepared: BTreeSet::new(),
+            told: Ok(Vec::new()),
         };
         self.fleet.heartbeat(beat, self.fleet.clock.boot()).await
     }

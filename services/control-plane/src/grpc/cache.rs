@@ -5,7 +5,7 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_domain::{Digest, DigestHasher, EventType, FieldError, Mode, Revision};
+use tidegate_domain::{Digest, DigestHasher, EventType, FieldError, Mode};
 use tidegate_proto::v1::cache_service_server::CacheService;
 use tidegate_proto::{Code, mode_from_wire, parse_audience, parse_patterns, v1};
 use tonic::{Request, Response, Status};
@@ -14,11 +14,10 @@ use super::call::{budget, caller};
 use super::context::Context;
 use super::fault::Fault;
 use super::page::fitting;
-use super::wait::{Wait, effect};
+use super::wait::{Wait, add_effects};
 use super::{entry, fields, schedule};
 use crate::blobs::BlobError;
 use crate::command::{Command, Detail, EntryBody};
-use crate::fleet::Subject;
 use crate::state::{Freshness, PageRequest};
 
 pub(crate) const MAX_SPREAD: Duration = Duration::from_secs(3_600);
@@ -104,14 +103,7 @@ impl CacheService for Cache {
         let content = fleet.content_of(&site);
         let read = move |page: &PageRequest| {
             let mut page = reader.audit(&site, page)?;
-            for record in &mut page.items {
-                let subject = match record.cause() {
-                    v1::InvalidationCause::Release => Subject::Release,
-                    _ => content,
-                };
-                let edges = fleet.standings(Revision(record.revision), subject);
-                record.edges = edges.iter().map(effect).collect();
-            }
+            add_effects(&fleet, content, &mut page.items)?;
             Ok(page)
         };
         let page = self.0.read(move || fitting(page, read)).await?;
@@ -386,8 +378,7 @@ impl Cache {
         request: &v1::ListInvalidationsRequest,
     ) -> Result<PageRequest, FieldError> {
         PageRequest::parse(request.page_size, &request.page_token)?;
-        let instances = usize::try_from(self.0.fleet.counts().instances).unwrap_or(usize::MAX);
-        let fitting = (MAX_OUTCOMES / instances.max(1)).max(1);
+        let fitting = (MAX_OUTCOMES / self.0.fleet.kept_runs().max(1)).max(1);
         let fitting = u32::try_from(fitting).unwrap_or(u32::MAX);
         let size = match request.page_size {
             0 => 100,

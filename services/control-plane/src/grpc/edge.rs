@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use super::context::Context;
 use super::fault::Fault;
 use super::{blob, entry, fields, replay, unimplemented};
-use crate::fleet::{Heartbeat, Matched, SiteSet, Stats, Subscriber};
+use crate::fleet::{Heartbeat, Matched, SiteSet, Stats, Subscriber, read_told};
 use crate::state::Freshness;
 
 /// Sites that one edge may name.
@@ -162,6 +162,7 @@ fn heartbeat(request: v1::HeartbeatRequest) -> Result<Heartbeat, FieldError> {
     let prepared = prepared
         .map(|(index, text)| fields::digest(&format!("prepared[{index}]"), text))
         .collect::<Result<BTreeSet<Digest>, _>>()?;
+    let applied = fields::optional_cursor("cursor", &request.cursor)?;
     let stats = request.stats.unwrap_or_default();
     let bytes = stats.address.len();
     fields::at_most(
@@ -174,7 +175,8 @@ fn heartbeat(request: v1::HeartbeatRequest) -> Result<Heartbeat, FieldError> {
     Ok(Heartbeat {
         edge: fields::edge_id(&request.edge_id)?,
         instance: fields::instance_id(&request.instance_id)?,
-        applied: fields::optional_cursor("cursor", &request.cursor)?,
+        told: read_told(&request.applied, applied.as_ref().map(|c| c.revision)),
+        applied,
         leaving: request.leaving,
         stats: Stats {
             requests: stats.requests,

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use tidegate_domain::{FieldError, Revision};
-use tidegate_proto::v1;
+use tidegate_proto::{time_from_wire, time_to_wire, v1};
 
 use super::context::Context;
 use super::fault::Fault;
 use super::fields;
-use crate::fleet::{EdgeStanding, Standing, Subject, WaitPermit};
+use crate::fleet::{Asked, EdgeStanding, Effect, Fleet, Standing, Subject, WaitPermit};
+use crate::state::ReaderError;
 
 /// The longest a call may ask to wait.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(600);
@@ -90,13 +91,37 @@ fn outcome(edge: &EdgeStanding) -> v1::EdgeOutcome {
     }
 }
 
+/// Adds to records of the audit trail what each edge did. Blocks on the disk.
+pub(crate) fn add_effects(
+    fleet: &Fleet,
+    content: Subject,
+    records: &mut [v1::InvalidationRecord],
+) -> Result<(), ReaderError> {
+    let asked = records.iter().map(|record| Asked {
+        revision: Revision(record.revision),
+        time: time_from_wire(record.time.as_ref()),
+        subject: match record.cause() {
+            v1::InvalidationCause::Release => Subject::Release,
+            _ => content,
+        },
+    });
+    let effects = fleet.effects(&asked.collect::<Vec<_>>());
+    let effects = effects.map_err(|e| crate::state::StoreError::Read(e.to_string()))?;
+    for (record, effects) in records.iter_mut().zip(effects) {
+        record.edges = effects.iter().map(effect).collect();
+    }
+    Ok(())
+}
+
 /// What an edge did, as far as is known now.
-pub(crate) fn effect(edge: &EdgeStanding) -> v1::EdgeEffect {
+pub(crate) fn effect(effect: &Effect) -> v1::EdgeEffect {
     v1::EdgeEffect {
-        edge_id: edge.edge.to_string(),
-        instance_id: edge.instance.to_string(),
-        outcome: kind(edge.standing).into(),
-        ..v1::EdgeEffect::default()
+        edge_id: effect.edge.to_string(),
+        instance_id: effect.instance.to_string(),
+        outcome: kind(effect.standing).into(),
+        applied_at: effect.applied_at.map(time_to_wire),
+        evicted: effect.evicted,
+        fenced_at: effect.fenced_at.map(time_to_wire),
     }
 }
 

@@ -12,6 +12,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use parking_lot::{Mutex, RwLock};
 use tidegate_clock::Clock;
 use tidegate_domain::{Epoch, InstanceId, Revision, SiteName, Term};
+use tidegate_proto::storage::v1 as storage;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,7 @@ use super::open::{OpenError, OpenOptions};
 use super::pass::Pass;
 use super::sequencer::{Answer, Job, Sequencer};
 use super::shared::Shared;
-use super::{Facts, Inherited, LeaseFact, Log, OwnLog, ProposeError, ReadError};
+use super::{Facts, HistoryFact, Inherited, LeaseFact, Log, OwnLog, ProposeError, ReadError};
 use crate::command::{LogEntry, Outcome, Proposal};
 use crate::state::{Reader, SledStore, StoreError, keys};
 
@@ -220,6 +221,22 @@ impl Facts for EmbeddedLog {
 
     fn leases(&self) -> Result<Vec<LeaseFact>, ReadError> {
         self.shared.leases()
+    }
+
+    fn put_history(&self, fact: HistoryFact) -> BoxFuture<'_, Result<(), ProposeError>> {
+        self.ask(|answer| Job::PutHistory(fact, answer)).boxed()
+    }
+
+    fn runs(&self) -> Result<Vec<(InstanceId, storage::RunRecord)>, ReadError> {
+        self.shared.runs()
+    }
+
+    fn effects(
+        &self,
+        from: Revision,
+        visit: &mut dyn FnMut(storage::EffectsRecord) -> bool,
+    ) -> Result<(), ReadError> {
+        self.shared.effects(from, visit)
     }
 
     fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>> {

@@ -1,6 +1,7 @@
 //! Gives commands their revisions and makes them durable together with their
 //! effect. Knows nothing of edges and callers.
 
+mod effects;
 mod embedded;
 mod history;
 mod inline;
@@ -17,11 +18,13 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tidegate_domain::{Cursor, EdgeId, Epoch, InstanceId, Revision, SiteFilter, SiteName, Term};
+use tidegate_proto::storage::v1 as storage;
 use tokio::sync::watch;
 
 use crate::command::{LogEntry, Outcome, Proposal};
 use crate::state::Reader;
 
+pub use effects::HistoryFact;
 pub use embedded::EmbeddedLog;
 pub use history::restore;
 pub use inline::InlineLog;
@@ -109,6 +112,26 @@ pub trait Facts: Send + Sync + 'static {
     /// # Errors
     /// The store failed.
     fn leases(&self) -> Result<Vec<LeaseFact>, ReadError>;
+
+    /// Notes what edges did. Resolves once that is durable.
+    fn put_history(&self, fact: HistoryFact) -> BoxFuture<'_, Result<(), ProposeError>>;
+
+    /// The runs of edges that are known.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn runs(&self) -> Result<Vec<(InstanceId, storage::RunRecord)>, ReadError>;
+
+    /// Visits what edges said since `from` was the newest revision, oldest first, until
+    /// `visit` returns `false`. Blocks.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn effects(
+        &self,
+        from: Revision,
+        visit: &mut dyn FnMut(storage::EffectsRecord) -> bool,
+    ) -> Result<(), ReadError>;
 
     /// Resolves once a durable write that began at most `max_age` ago has succeeded,
     /// writing something if nothing else was written. Before that write began, nobody

@@ -7,6 +7,7 @@ use tidegate_domain::Revision;
 use tidegate_proto::storage::v1 as storage;
 use tidegate_proto::{time_from_wire, v1};
 
+use super::effects;
 use super::sequencer::Sequencer;
 use crate::state::{
     Direction, KeyRange, Overlay, StoreError, View as _, keys, sweep_dead_entries, tables,
@@ -34,11 +35,14 @@ pub struct Retention {
     pub idempotency: Duration,
     /// Age of a record of the audit trail.
     pub audit: Duration,
+    /// Bytes of what the audit trail says of edges: when each of them had applied
+    /// what. Beyond that the oldest goes first, and it is known only that they had.
+    pub effect_bytes: u64,
 }
 
 impl Default for Retention {
     /// A million records of at most a week; idempotency keys for a day, audit records
-    /// for 30 days.
+    /// for 30 days, with at most 512 MiB about edges.
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3_600);
         Self {
@@ -46,6 +50,7 @@ impl Default for Retention {
             max_age: 7 * DAY,
             idempotency: DAY,
             audit: 30 * DAY,
+            effect_bytes: 512 << 20,
         }
     }
 }
@@ -58,6 +63,7 @@ impl Sequencer {
         let mut overlay = Overlay::new(&*self.shared.store);
         more |= self.retain_idempotency(&mut overlay, now)?;
         more |= self.retain_audit(&mut overlay, now)?;
+        more |= self.retain_effects(&mut overlay, now)?;
         more |= sweep_dead(&mut overlay)?;
         self.write(overlay)?;
         Ok(more)
@@ -186,6 +192,27 @@ impl Sequencer {
             overlay.put_message(keys::AUDIT_FLOOR.to_vec(), &record);
         }
         Ok(left == 0)
+    }
+
+    fn retain_effects(
+        &self,
+        overlay: &mut Overlay<'_>,
+        now: SystemTime,
+    ) -> Result<bool, StoreError> {
+        let range = KeyRange::prefix(keys::EFFECTS);
+        let last = overlay.scan(&range, 1, Direction::Backward)?;
+        let Some((key, value)) = last.first() else {
+            return Ok(false);
+        };
+        let retention = &self.settings.retention;
+        let written = effects::written(key, value)?;
+        let oldest_kept = now.checked_sub(retention.audit);
+        let removed = remove_front(overlay, &range, STEP, |_, key, value| {
+            let record: storage::EffectsRecord = tables::decode(key, value)?;
+            let old = oldest_kept.is_some_and(|kept| time_from_wire(record.time.as_ref()) < kept);
+            Ok(old || written - record.bytes_before > retention.effect_bytes)
+        })?;
+        Ok(removed == STEP)
     }
 }
 

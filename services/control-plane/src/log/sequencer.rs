@@ -13,12 +13,12 @@ use tidegate_proto::storage::v1 as storage;
 use tidegate_proto::{duration_to_wire, time_to_wire, v1};
 use tokio::sync::oneshot;
 
-use super::history;
 use super::open::{LogSettings, OpenError};
 use super::pass::Pass;
 use super::shared::Shared;
 use super::tail::Tail;
-use super::{Inherited, LeaseFact, ProposeError};
+use super::{HistoryFact, Inherited, LeaseFact, ProposeError};
+use super::{effects, history};
 use crate::command::{LogEntry, Outcome, Proposal};
 use crate::state::{Overlay, SiteView, State, Store, StoreError, keys, tables};
 
@@ -33,6 +33,7 @@ pub(crate) enum Job {
     Propose(Box<Proposal>, Answer<Outcome>),
     PutLease(LeaseFact, Answer<()>),
     RemoveLease(InstanceId, Answer<()>),
+    PutHistory(HistoryFact, Answer<()>),
     /// A durable write that began at most so long ago.
     Touch(Duration, Answer<()>),
     /// Raises the floor.
@@ -206,6 +207,11 @@ impl Sequencer {
                 }
                 Job::RemoveLease(instance, answer) => {
                     overlay.remove(keys::lease(instance.as_str()));
+                    batch.replies.push(Reply::Done(answer));
+                }
+                Job::PutHistory(fact, answer) => {
+                    let now = self.settings.clock.wall();
+                    effects::put(&mut overlay, self.shared.head(), now, fact)?;
                     batch.replies.push(Reply::Done(answer));
                 }
                 Job::Touch(max_age, answer) => {

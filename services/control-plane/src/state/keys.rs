@@ -45,6 +45,10 @@ pub(crate) const AUDIT_PUSH: &[u8] = b"audit-push/";
 pub(crate) const SCHEDULES_DUE: &[u8] = b"schedule-due/";
 /// Leases.
 pub(crate) const LEASES: &[u8] = b"lease/";
+/// Runs of edges.
+pub(crate) const RUNS: &[u8] = b"run/";
+/// What edges said they did.
+pub(crate) const EFFECTS: &[u8] = b"effect/";
 
 fn join(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
@@ -156,6 +160,20 @@ pub(crate) fn audit(table: &[u8], site: &SiteName, revision: Revision) -> Vec<u8
 
 pub(crate) fn lease(instance: &str) -> Vec<u8> {
     join(&[LEASES, instance.as_bytes()])
+}
+
+pub(crate) fn run(instance: &str) -> Vec<u8> {
+    join(&[RUNS, instance.as_bytes()])
+}
+
+/// By the newest revision when it was written, then by its number.
+pub(crate) fn effects(head: Revision, number: u64) -> Vec<u8> {
+    join(&[EFFECTS, &head.0.to_be_bytes(), &number.to_be_bytes()])
+}
+
+/// All that were written when `head` was the newest revision, or later.
+pub(crate) fn effects_from(head: Revision) -> Vec<u8> {
+    numbered(EFFECTS, head)
 }
 
 /// Where an entry is within its site: its URL, shortened as its `url:` tag is, and

@@ -1,6 +1,7 @@
 //! The control plane in this process, on free ports, asked by real gRPC clients.
 #![expect(clippy::unwrap_used, reason = "a test fails where this panics")]
 
+mod audit;
 mod entries;
 mod invalidation;
 mod leases;

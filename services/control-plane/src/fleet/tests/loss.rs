@@ -142,6 +142,7 @@ async fn a_heartbeat_that_was_looked_at_before_the_loss_counts_no_more() {
         leaving: false,
         stats: Stats::default(),
         prepared: BTreeSet::new(),
+        told: Ok(Vec::new()),
     };
     let received = rig.fleet.clock.boot();
     let lost = rig.beat_with("showing", Some(cursor(5, 12)), false).await;
