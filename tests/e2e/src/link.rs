@@ -1,6 +1,7 @@
 //! The way from one program to another, which a test can cut or stall.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -13,6 +14,8 @@ use tokio::task::{JoinHandle, JoinSet};
 enum Way {
     /// Everything.
     Open,
+    /// Everything, so much later.
+    Delayed(Duration),
     /// Nothing, and connections stay.
     Stalled,
     /// Nothing: connections end, new ones end at once.
@@ -34,10 +37,20 @@ impl Link {
     ///
     /// If no port can be had.
     pub async fn to(server: &str) -> Self {
+        Self::between("127.0.0.1", server).await
+    }
+
+    /// A way from a port of this machine's address `near` to the server at
+    /// `http://host:port`.
+    ///
+    /// # Panics
+    ///
+    /// If no port can be had.
+    pub async fn between(near: &str, server: &str) -> Self {
         let server = server.trim_start_matches("http://").trim_end_matches('/');
-        let listener = TcpListener::bind("127.0.0.1:0")
+        let listener = TcpListener::bind((near, 0))
             .await
-            .expect("a loopback port is free");
+            .expect("a port of the address is free");
         let address = listener.local_addr().expect("a listener has an address");
         let way = Arc::new(watch::Sender::new(Way::Open));
         Self {
@@ -47,7 +60,7 @@ impl Link {
         }
     }
 
-    /// Its near end, `http://127.0.0.1:port`.
+    /// Its near end, `http://host:port`.
     pub fn url(&self) -> &str {
         &self.base
     }
@@ -62,7 +75,12 @@ impl Link {
         self.way.send_replace(Way::Stalled);
     }
 
-    /// Lets everything through again.
+    /// Lets everything through, each piece so much later.
+    pub fn delay(&self, by: Duration) {
+        self.way.send_replace(Way::Delayed(by));
+    }
+
+    /// Lets everything through again, at once.
     pub fn mend(&self) {
         self.way.send_replace(Way::Open);
     }
@@ -108,9 +126,17 @@ async fn pass(near: TcpStream, server: &str, way: watch::Receiver<Way>) {
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: watch::Receiver<Way>) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if way.wait_for(|way| *way != Way::Stalled).await.is_err()
-            || to.write_all(&buffer[..read]).await.is_err()
-        {
+        let Ok(now) = way
+            .wait_for(|way| *way != Way::Stalled)
+            .await
+            .map(|way| *way)
+        else {
+            return;
+        };
+        if let Way::Delayed(by) = now {
+            tokio::time::sleep(by).await;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
     }

@@ -53,26 +53,38 @@ impl Events {
     ///
     /// If no response begins in time.
     pub async fn open(client: &HttpClient, path: &str, last_event_id: Option<&str>) -> Self {
+        let what = format!("events from {}{path}", client.base());
+        within(&what, Self::try_open(client, path, last_event_id))
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {error}"))
+    }
+
+    /// The same, for tests in which it may fail.
+    ///
+    /// # Errors
+    ///
+    /// No response begins.
+    pub async fn try_open(
+        client: &HttpClient,
+        path: &str,
+        last_event_id: Option<&str>,
+    ) -> Result<Self, HttpError> {
         let mut fields = vec![
             ("accept", "text/event-stream"),
             ("cache-control", "no-store"),
         ];
         fields.extend(last_event_id.map(|id| ("last-event-id", id)));
-        let what = format!("events from {}{path}", client.base());
-        let response = within(
-            &what,
-            client.begin(Method::GET, path, &fields, Bytes::new()),
-        )
-        .await
-        .unwrap_or_else(|error| panic!("{what}: {error}"));
+        let response = client
+            .begin(Method::GET, path, &fields, Bytes::new())
+            .await?;
         let (head, body) = response.into_parts();
-        Self {
+        Ok(Self {
             status: head.status,
             headers: head.headers,
             body,
             parser: Parser::default(),
             ready: VecDeque::new(),
-        }
+        })
     }
 
     /// The next event; none once the stream has ended.

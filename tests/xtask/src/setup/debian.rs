@@ -1,6 +1,7 @@
 //! Debian's packages.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use super::Outcome;
@@ -23,6 +24,8 @@ enum Sign {
     VarnishModule(&'static str),
     /// Python can make virtual environments.
     PythonVenv,
+    /// Processes can be put into networks of their own.
+    Namespaces,
 }
 
 const fn program(name: &'static str, package: &'static str, program: &'static str) -> Need {
@@ -33,12 +36,18 @@ const fn program(name: &'static str, package: &'static str, program: &'static st
     }
 }
 
-const NEEDS: [Need; 14] = [
+const NEEDS: [Need; 17] = [
     program("chromium", "chromium", "chromium"),
     program("curl", "curl", "curl"),
     program("etcd", "etcd-server", "etcd"),
     program("h2load", "nghttp2-client", "h2load"),
+    program("ip", "iproute2", "ip"),
     program("jq", "jq", "jq"),
+    Need {
+        name: "namespaces",
+        package: "util-linux",
+        sign: Sign::Namespaces,
+    },
     program("nginx", "nginx", "nginx"),
     Need {
         name: "nchan",
@@ -46,6 +55,7 @@ const NEEDS: [Need; 14] = [
         sign: Sign::File("/usr/lib/nginx/modules/ngx_nchan_module.so"),
     },
     program("node", "nodejs", "node"),
+    program("nft", "nftables", "nft"),
     program("npm", "npm", "npm"),
     Need {
         name: "python3",
@@ -80,9 +90,7 @@ pub(super) fn install(checkout: &Checkout) -> Vec<(&'static str, Outcome)> {
             let outcome = match (need.is_met(), was_missing) {
                 (true, false) => Outcome::Present,
                 (true, true) => Outcome::Installed,
-                (false, _) => {
-                    Outcome::Unavailable(format!("as root: apt-get install {}", need.package))
-                }
+                (false, _) => Outcome::Unavailable(need.remedy()),
             };
             (need.name, outcome)
         })
@@ -136,14 +144,33 @@ fn apt(checkout: &Checkout, arguments: &[&str]) -> Option<Program> {
 }
 
 impl Need {
+    /// What a person can do.
+    fn remedy(&self) -> String {
+        match self.sign {
+            Sign::Namespaces => "run as root, where the kernel lets root make them".to_owned(),
+            _ => format!("as root: apt-get install {}", self.package),
+        }
+    }
+
     fn is_met(&self) -> bool {
         match self.sign {
             Sign::Program(program) => is_there(program),
             Sign::File(file) => Path::new(file).exists(),
             Sign::VarnishModule(file) => has_varnish_module(file),
+            Sign::Namespaces => can_make_namespaces(),
             Sign::PythonVenv => is_there("python3") && super::python::can_make_environments(),
         }
     }
+}
+
+/// Whether this user, on this machine, may make networks for processes.
+fn can_make_namespaces() -> bool {
+    let words = ["--net", "--mount", "--pid", "--fork", "true"];
+    Command::new("unshare")
+        .args(words)
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Looks in the library folder of every architecture.
