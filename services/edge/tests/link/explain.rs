@@ -200,7 +200,7 @@ async fn what_a_site_chose_to_do_without_a_lease_is_explained() {
         let (mut rig, stream) = Rig::serving().await;
         let fenced = serde_json::json!({"fenced": {"mode": mode, "serve_stale_for": "60s"}});
         let config = v1::SiteChanged {
-            config: Some(rig.site_with(fenced)),
+            config: Some(rig.site_with(&fenced)),
         };
         rig.apply(&stream, vec![v1::event::Kind::SiteChanged(config)])
             .await;

@@ -139,8 +139,7 @@ async fn a_lease_that_cannot_be_right_is_not_taken_and_named_once() {
         rig.control.answers_heartbeats(|_| Ok(unleased(1, 1_000)));
         rig.snapshot(&stream, 1, 5, &rig.site()).await;
         rig.control.beats(1).await;
-        let answer = wrong.clone();
-        rig.control.answers_heartbeats(move |_| Ok(answer.clone()));
+        rig.control.answers_heartbeats(move |_| Ok(wrong));
         rig.control.beats(3).await;
         assert_eq!(rig.lease(), Lease::Never, "{wrong:?}");
         assert_eq!(log.errors(named), 1, "{wrong:?}");

@@ -205,7 +205,6 @@ async fn heartbeats_tell_what_each_invalidation_did_until_they_are_answered() {
         eventually("it is stored", || rig.origin.asked(path) == 1).await;
         assert!(rig.get(path, &[]).await.is_hit());
     }
-    let (_, activated) = activation(&["url:/b"]);
     rig.control
         .answers_heartbeats(|_| Err(Status::unavailable("not now")));
     rig.apply(
@@ -215,7 +214,7 @@ async fn heartbeats_tell_what_each_invalidation_did_until_they_are_answered() {
             v1::event::Kind::Noted(v1::Noted {}),
             hard("url:/a"),
             hard("host:www.example.com"),
-            activated,
+            activation(&["url:/b"]),
             hard("unknown"),
             hard("*"),
         ],
@@ -249,18 +248,17 @@ async fn heartbeats_tell_what_each_invalidation_did_until_they_are_answered() {
     );
 }
 
-fn activation(patterns: &[&str]) -> (String, v1::event::Kind) {
+fn activation(patterns: &[&str]) -> v1::event::Kind {
     let digest = format!("sha256:{}", "0".repeat(64));
     let activated = v1::ReleaseActivated {
         active: Some(v1::ActiveRelease {
-            release: digest.clone(),
             since_digest: digest.clone(),
+            release: digest,
             ..v1::ActiveRelease::default()
         }),
         patterns: patterns.iter().map(ToString::to_string).collect(),
-        ..v1::ReleaseActivated::default()
     };
-    (digest, v1::event::Kind::ReleaseActivated(activated))
+    v1::event::Kind::ReleaseActivated(activated)
 }
 
 #[tokio::test]

@@ -102,11 +102,11 @@ impl Rig {
     }
 
     pub(crate) fn site(&self) -> v1::SiteConfig {
-        self.site_with(serde_json::json!({}))
+        self.site_with(&serde_json::json!({}))
     }
 
     /// A site in front of the origin, with more settings.
-    pub(crate) fn site_with(&self, more: serde_json::Value) -> v1::SiteConfig {
+    pub(crate) fn site_with(&self, more: &serde_json::Value) -> v1::SiteConfig {
         let upstream = format!("http://{}", self.origin.address);
         let mut config = serde_json::json!({
             "hosts": [HOST],
