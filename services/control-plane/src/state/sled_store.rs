@@ -6,6 +6,9 @@
 //! - Its `flush_async` deadlocks under load and is never called; nothing here is
 //!   called by more than one writer at a time.
 //! - Large values would leak; see [`super::chunks`].
+//! - A snapshot that it could not write to its end, because it was killed or the disk was
+//!   full, is taken for the newest one at the next start, and refused as damaged. Nothing
+//!   needs it: the one before it is removed only once it is whole.
 //! - A transaction cannot scan, and one batch on one tree is atomic: so there is one
 //!   tree, with prefixes in the keys.
 
@@ -133,6 +136,7 @@ impl SledStore {
         };
         let path = data.path().join("store");
         folder::create_durably(&path).map_err(failed)?;
+        remove_unfinished_snapshots(&path).map_err(failed)?;
         let db = open_db(&path, options)?;
         let file = File::open(path.join("db")).map_err(failed)?;
         file.sync_all().map_err(failed)?;
@@ -228,10 +232,30 @@ fn open_db(path: &Path, options: &SledOptions) -> Result<sled::Db, StoreOpenErro
                 tries_left -= 1;
                 std::thread::sleep(RELEASE_PAUSE);
             }
+            Ok(Err(sled::Error::Io(source))) => {
+                return Err(StoreOpenError::Io {
+                    path: options.folder.clone(),
+                    source,
+                });
+            }
             Ok(Err(error)) => return Err(damaged(error.to_string())),
             Err(_) => return Err(damaged("its recovery panicked".to_owned())),
         }
     }
+}
+
+/// The folder's lock is held, so nobody is writing one.
+fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            tracing::warn!(file = %name, "removed a snapshot that was not written to its end");
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn is_lock_held(error: &sled::Error) -> bool {
@@ -386,6 +410,34 @@ mod tests {
             .to_string();
         assert!(text.contains("put a copy in its place"), "{text}");
         assert!(text.contains(&*folder.path().to_string_lossy()), "{text}");
+    }
+
+    #[test]
+    fn a_snapshot_cut_short_does_not_keep_the_store_from_opening() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        put(&store, "a", "1");
+        drop(store);
+        let unfinished = folder.path().join("store/snap.00000000FFFFFFFF.generating");
+        for bytes in [&b""[..], b"more than twelve bytes of a snapshot"] {
+            std::fs::write(&unfinished, bytes).unwrap();
+            let store = open(folder.path());
+            assert_eq!(store.get(b"a").unwrap().unwrap(), "1");
+            assert!(!unfinished.exists());
+        }
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_reached_is_not_called_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path()));
+        let conf = folder.path().join("store/conf");
+        std::fs::remove_file(&conf).unwrap();
+        std::fs::create_dir(&conf).unwrap();
+        let error = SledStore::open(&SledOptions::new(folder.path()))
+            .err()
+            .unwrap();
+        assert!(matches!(error, StoreOpenError::Io { .. }), "{error}");
     }
 
     #[test]
