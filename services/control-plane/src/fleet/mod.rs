@@ -35,7 +35,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidegate_clock::Clock;
-use tidegate_domain::{Digest, InstanceId, Revision, SiteName, TagPattern};
+use tidegate_domain::{Digest, EdgeId, InstanceId, Revision, SiteName, TagPattern};
+use tidegate_proto::v1;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,19 +52,22 @@ pub use settings::{FleetSettings, SettingsError};
 pub use sites::SiteSet;
 pub use stale::StaleAllowance;
 pub use store::{FleetStore, Snapshot, StoreError};
-pub use streams::{Matched, NoSuchQuestion, Preview};
+pub use streams::{Explanation, Matched, NoSuchQuestion, Preview, Said, TooManyQuestions};
 pub use subscription::Subscriber;
 pub use table::{AdmitError, Counts, EdgeStanding, Grant, LeaseRecord, Standing, Subject};
 pub use told::{Told, read_told};
 
 use crate::log::SharedLog;
 use history::History;
-use streams::Streams;
+use streams::{Ask, Heard, Streams};
 use table::{Inheritance, Table};
 use waiters::Waiters;
 
 /// How often instances that are gone are looked for, and what edges did is written.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Questions that are asked at once, each of many edges. An edge answers fewer.
+const QUESTIONS_AT_ONCE: usize = 16;
 
 /// See the module.
 pub struct Fleet {
@@ -80,6 +84,7 @@ pub struct Fleet {
     /// Held while another history is begun.
     losses: tokio::sync::Mutex<()>,
     wait_permits: Arc<Semaphore>,
+    questions: Semaphore,
     /// Moves when an edge may have got a release's blobs.
     prepared: watch::Sender<u64>,
     drain: CancellationToken,
@@ -125,6 +130,7 @@ impl Fleet {
             lease_writes: tokio::sync::Mutex::default(),
             losses: tokio::sync::Mutex::default(),
             wait_permits: Arc::new(Semaphore::new(settings.max_waiters)),
+            questions: Semaphore::new(QUESTIONS_AT_ONCE),
             prepared: watch::Sender::new(0),
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -269,22 +275,72 @@ impl Fleet {
     }
 
     /// Asks every edge that follows the site what the patterns would match.
-    pub async fn preview(&self, site: &SiteName, patterns: Vec<TagPattern>) -> Vec<Preview> {
+    ///
+    /// # Errors
+    /// Too many questions are open already.
+    pub async fn preview(
+        &self,
+        site: &SiteName,
+        patterns: Vec<TagPattern>,
+    ) -> Result<Vec<Preview>, TooManyQuestions> {
+        let heard = self.ask(site, None, Ask::Preview(patterns.into())).await?;
+        let previews = heard.into_iter().map(|heard| Preview {
+            edge: heard.edge,
+            instance: heard.instance,
+            matched: match heard.said {
+                Some(Said::Preview(matched)) => Some(matched),
+                _ => None,
+            },
+        });
+        Ok(previews.collect())
+    }
+
+    /// Asks every edge that follows the site, or only one of them, what it would do with
+    /// a request. Those without an open stream are not asked.
+    ///
+    /// # Errors
+    /// Too many questions are open already.
+    pub async fn explain(
+        &self,
+        site: &SiteName,
+        only: Option<&EdgeId>,
+        query: v1::ExplainQuery,
+    ) -> Result<Vec<Explanation>, TooManyQuestions> {
+        let heard = self.ask(site, only, Ask::Explain(Arc::new(query))).await?;
+        let explanations = heard.into_iter().map(|heard| Explanation {
+            edge: heard.edge,
+            instance: heard.instance,
+            answer: match heard.said {
+                Some(Said::Explain(answer)) => Some(*answer),
+                _ => None,
+            },
+        });
+        Ok(explanations.collect())
+    }
+
+    async fn ask(
+        &self,
+        site: &SiteName,
+        only: Option<&EdgeId>,
+        ask: Ask,
+    ) -> Result<Vec<Heard>, TooManyQuestions> {
+        let too_many = |_| TooManyQuestions(QUESTIONS_AT_ONCE);
+        let _one = self.questions.try_acquire().map_err(too_many)?;
         let deadline = tokio::time::Instant::now() + self.settings.query_timeout;
-        streams::preview(&self.streams, site, patterns.into(), deadline).await
+        Ok(streams::ask(&self.streams, site, only, ask, deadline).await)
     }
 
     /// Takes an edge's answer to a question.
     ///
     /// # Errors
-    /// Nobody waits for it.
+    /// Nobody waits for it, or for such an answer.
     pub fn answer(
         &self,
         instance: &InstanceId,
         question: u64,
-        matched: Matched,
+        said: Said,
     ) -> Result<(), NoSuchQuestion> {
-        streams::answer(&self.streams, instance, question, matched)
+        streams::answer(&self.streams, instance, question, said)
     }
 
     /// The newest durable revision.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use thiserror::Error;
 use tidegate_domain::{EdgeId, InstanceId, SiteName, TagPattern};
+use tidegate_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -36,12 +37,50 @@ pub struct Preview {
     pub matched: Option<Matched>,
 }
 
+/// What one edge says of a URL.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// The edge.
+    pub edge: EdgeId,
+    /// Its run.
+    pub instance: InstanceId,
+    /// What it would do and why, if it answered in time.
+    pub answer: Option<v1::ExplainAnswer>,
+}
+
+/// What an edge is asked.
+#[derive(Debug, Clone)]
+pub(crate) enum Ask {
+    /// What the patterns would match.
+    Preview(Arc<[TagPattern]>),
+    /// What it would do with a request.
+    Explain(Arc<v1::ExplainQuery>),
+}
+
+/// What an edge answers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// To what patterns would match.
+    Preview(Matched),
+    /// To what it would do with a request.
+    Explain(Box<v1::ExplainAnswer>),
+}
+
+impl Ask {
+    fn is_answered_by(&self, said: &Said) -> bool {
+        matches!(
+            (self, said),
+            (Self::Preview(_), Said::Preview(_)) | (Self::Explain(_), Said::Explain(_))
+        )
+    }
+}
+
 /// A question on its way to an edge.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     pub(crate) id: u64,
     pub(crate) site: SiteName,
-    pub(crate) patterns: Arc<[TagPattern]>,
+    pub(crate) ask: Ask,
 }
 
 /// An answer nobody waits for.
@@ -49,11 +88,24 @@ pub(crate) struct Question {
 #[error("no such question is open to this instance: it was answered, or its time is up")]
 pub struct NoSuchQuestion;
 
+/// Too many questions are open already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("edges are being asked {0} questions, which is all at once; try again")]
+pub struct TooManyQuestions(pub usize);
+
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     next: u64,
     open: BTreeMap<InstanceId, Stream>,
-    questions: HashMap<u64, (InstanceId, oneshot::Sender<Matched>)>,
+    questions: HashMap<u64, Open>,
+}
+
+/// A question that waits for its answer.
+#[derive(Debug)]
+struct Open {
+    instance: InstanceId,
+    ask: Ask,
+    answer: oneshot::Sender<Said>,
 }
 
 #[derive(Debug)]
@@ -70,7 +122,14 @@ struct Stream {
 struct Asked {
     edge: EdgeId,
     instance: InstanceId,
-    open: Option<(u64, oneshot::Receiver<Matched>)>,
+    open: Option<(u64, oneshot::Receiver<Said>)>,
+}
+
+/// What an edge that was asked said, if it answered in time.
+pub(crate) struct Heard {
+    pub(crate) edge: EdgeId,
+    pub(crate) instance: InstanceId,
+    pub(crate) said: Option<Said>,
 }
 
 /// What the task of a stream needs of its entry.
@@ -125,23 +184,29 @@ impl Streams {
         is_this
     }
 
-    fn ask(&mut self, site: &SiteName, patterns: &Arc<[TagPattern]>) -> Vec<Asked> {
+    fn ask(&mut self, site: &SiteName, only: Option<&EdgeId>, ask: &Ask) -> Vec<Asked> {
         let mut asked = Vec::new();
         for (instance, stream) in &self.open {
-            if !stream.sites.contains(site.as_str()) {
+            let is_meant = only.is_none_or(|only| stream.edge == *only);
+            if !is_meant || !stream.sites.contains(site.as_str()) {
                 continue;
             }
             self.next += 1;
             let question = Question {
                 id: self.next,
                 site: site.clone(),
-                patterns: patterns.clone(),
+                ask: ask.clone(),
             };
             let (answer, answered) = oneshot::channel();
             let sent = self.questions.len() < MAX_OPEN_QUESTIONS
                 && stream.questions.try_send(question).is_ok();
             if sent {
-                self.questions.insert(self.next, (instance.clone(), answer));
+                let open = Open {
+                    instance: instance.clone(),
+                    ask: ask.clone(),
+                    answer,
+                };
+                self.questions.insert(self.next, open);
             }
             let open = sent.then_some((self.next, answered));
             asked.push(Asked {
@@ -150,19 +215,21 @@ impl Streams {
                 open,
             });
         }
+        asked.sort_by(|a, b| (&a.edge, &a.instance).cmp(&(&b.edge, &b.instance)));
         asked
     }
 }
 
-/// Asks every edge that follows the site what the patterns would match, and waits
-/// for the answers until `deadline`.
-pub(crate) async fn preview(
+/// Asks every edge that follows the site, or only one of them, and waits for the
+/// answers until `deadline`. By edge and instance.
+pub(crate) async fn ask(
     streams: &Mutex<Streams>,
     site: &SiteName,
-    patterns: Arc<[TagPattern]>,
+    only: Option<&EdgeId>,
+    ask: Ask,
     deadline: tokio::time::Instant,
-) -> Vec<Preview> {
-    let asked = streams.lock().ask(site, &patterns);
+) -> Vec<Heard> {
+    let asked = streams.lock().ask(site, only, &ask);
     let ids = asked
         .iter()
         .filter_map(|a| a.open.as_ref().map(|(id, _)| *id));
@@ -170,27 +237,27 @@ pub(crate) async fn preview(
         streams,
         ids: ids.collect(),
     };
-    let mut previews = Vec::with_capacity(asked.len());
+    let mut heard = Vec::with_capacity(asked.len());
     for Asked {
         edge,
         instance,
         open,
     } in asked
     {
-        let matched = match open {
+        let said = match open {
             Some((_, answered)) => tokio::time::timeout_at(deadline, answered)
                 .await
                 .ok()
                 .and_then(Result::ok),
             None => None,
         };
-        previews.push(Preview {
+        heard.push(Heard {
             edge,
             instance,
-            matched,
+            said,
         });
     }
-    previews
+    heard
 }
 
 /// Takes the answer of an edge.
@@ -198,16 +265,16 @@ pub(crate) fn answer(
     streams: &Mutex<Streams>,
     instance: &InstanceId,
     question: u64,
-    matched: Matched,
+    said: Said,
 ) -> Result<(), NoSuchQuestion> {
     let mut streams = streams.lock();
-    // Only who was asked may answer.
-    match streams.questions.get(&question) {
-        Some((asked, _)) if asked == instance => {}
-        _ => return Err(NoSuchQuestion),
+    let open = streams.questions.get(&question).ok_or(NoSuchQuestion)?;
+    // Only who was asked may answer, and only what was asked.
+    if open.instance != *instance || !open.ask.is_answered_by(&said) {
+        return Err(NoSuchQuestion);
     }
-    let (_, sender) = streams.questions.remove(&question).ok_or(NoSuchQuestion)?;
-    sender.send(matched).map_err(|_| NoSuchQuestion)
+    let open = streams.questions.remove(&question).ok_or(NoSuchQuestion)?;
+    open.answer.send(said).map_err(|_| NoSuchQuestion)
 }
 
 /// Questions nobody waits for any more are taken back.
@@ -243,13 +310,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_preview_waits_for_those_who_follow_the_site_and_no_longer_than_its_deadline() {
+    async fn a_question_waits_for_those_who_follow_the_site_and_no_longer_than_its_deadline() {
         let streams = Mutex::new(Streams::default());
         let other = SiteSet::of([SiteName::parse("other").unwrap()]);
         let _elsewhere = open(&streams, "elsewhere", other);
         let mut quick = open(&streams, "quick", SiteSet::All);
         let _silent = open(&streams, "silent", SiteSet::All);
-        let patterns = [TagPattern::everything()].into();
+        let preview = Ask::Preview([TagPattern::everything()].into());
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(1);
         let matched = Matched {
             tags: 1,
@@ -257,19 +324,31 @@ mod tests {
         };
         let edge = async {
             let question = quick.questions.recv().await.unwrap();
-            assert_eq!(
-                answer(&streams, &id("silent"), question.id, matched),
-                Err(NoSuchQuestion)
-            );
-            answer(&streams, &id("quick"), question.id, matched).unwrap();
+            let explained = Said::Explain(Box::default());
+            let (counted, next) = (Said::Preview(matched), question.id + 1_000);
+            for (who, what, said) in [
+                ("silent", question.id, &counted),
+                ("quick", next, &counted),
+                ("quick", question.id, &explained),
+            ] {
+                let refused = answer(&streams, &id(who), what, said.clone());
+                assert_eq!(refused, Err(NoSuchQuestion));
+            }
+            answer(&streams, &id("quick"), question.id, counted.clone()).unwrap();
+            let again = answer(&streams, &id("quick"), question.id, counted);
+            assert_eq!(again, Err(NoSuchQuestion));
         };
         let site = site();
-        let (previews, ()) = tokio::join!(preview(&streams, &site, patterns, deadline), edge);
-        let found: Vec<_> = previews
-            .iter()
-            .map(|p| (p.instance.as_str(), p.matched))
+        let (heard, ()) = tokio::join!(ask(&streams, &site, None, preview, deadline), edge);
+        let found: Vec<_> = heard
+            .into_iter()
+            .map(|heard| (heard.instance.to_string(), heard.said))
             .collect();
-        assert_eq!(found, [("quick", Some(matched)), ("silent", None)]);
+        let counted = Some(Said::Preview(matched));
+        assert_eq!(
+            found,
+            [("quick".to_owned(), counted), ("silent".to_owned(), None)]
+        );
         assert!(streams.lock().questions.is_empty());
     }
 

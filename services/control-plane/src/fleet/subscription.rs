@@ -16,7 +16,7 @@ use super::Fleet;
 use super::metrics::StreamStart;
 use super::position::{Misplaced, locate};
 use super::sites::SiteSet;
-use super::streams::{Opened, Question};
+use super::streams::{Ask, Opened, Question};
 use super::table::AdmitError;
 use crate::log::ReadError;
 
@@ -365,12 +365,15 @@ fn lifetime(longest: Duration) -> Duration {
 }
 
 fn query(question: &Question) -> Frame {
-    let patterns = question.patterns.iter();
+    let kind = match &question.ask {
+        Ask::Preview(patterns) => v1::query::Kind::Preview(v1::PreviewQuery {
+            site: question.site.to_string(),
+            patterns: patterns.iter().map(|p| p.as_str().to_owned()).collect(),
+        }),
+        Ask::Explain(query) => v1::query::Kind::Explain(v1::ExplainQuery::clone(query)),
+    };
     Frame::Query(v1::Query {
         query_id: question.id,
-        kind: Some(v1::query::Kind::Preview(v1::PreviewQuery {
-            site: question.site.to_string(),
-            patterns: patterns.map(|p| p.as_str().to_owned()).collect(),
-        })),
+        kind: Some(kind),
     })
 }

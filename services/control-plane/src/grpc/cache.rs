@@ -74,6 +74,7 @@ impl CacheService for Cache {
         };
         let (entries, previews) =
             tokio::join!(entries, self.0.fleet.preview(&site, patterns.clone()));
+        let previews = previews.map_err(Fault::from)?;
         let edges = previews.into_iter().map(|preview| {
             let matched = preview.matched.unwrap_or_default();
             v1::PreviewOutcome {

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
+use prost::Message as _;
 use tidegate_domain::{Digest, FieldError, SiteName};
 use tidegate_proto::v1::edge_service_server::EdgeService;
 use tidegate_proto::{duration_to_wire, parse_url, v1};
@@ -14,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::context::Context;
 use super::fault::Fault;
 use super::{blob, entry, fields, replay, unimplemented};
-use crate::fleet::{Heartbeat, Matched, SiteSet, Stats, Subscriber, read_told};
+use crate::fleet::{Heartbeat, Matched, Said, SiteSet, Stats, Subscriber, read_told};
 use crate::state::Freshness;
 
 /// Sites that one edge may name.
@@ -22,6 +23,8 @@ const MAX_SITES: usize = 10_000;
 /// Prepared releases that one heartbeat may name.
 const MAX_PREPARED: usize = 10_000;
 const MAX_ADDRESS_BYTES: usize = 256;
+/// What an edge may say of one URL.
+const MAX_EXPLAIN_BYTES: usize = 64 << 10;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -126,17 +129,28 @@ impl EdgeService for Edges {
     ) -> Result<Response<v1::AnswerResponse>, Status> {
         let request = request.into_inner();
         let instance = fields::instance_id(&request.instance_id).map_err(Fault::from)?;
-        let Some(v1::answer_request::Kind::Preview(answer)) = request.kind else {
-            let error = FieldError::new("kind", "", "preview");
-            return Err(Fault::from(error).into());
-        };
-        let matched = Matched {
-            tags: answer.tags,
-            responses: answer.responses,
+        let said = match request.kind {
+            Some(v1::answer_request::Kind::Preview(answer)) => Said::Preview(Matched {
+                tags: answer.tags,
+                responses: answer.responses,
+            }),
+            Some(v1::answer_request::Kind::Explain(answer)) => {
+                let bytes = answer.encoded_len();
+                if bytes > MAX_EXPLAIN_BYTES {
+                    let found = format!("{bytes} bytes");
+                    let error = FieldError::new("explain", found, "at most 64 KiB");
+                    return Err(Fault::from(error).into());
+                }
+                Said::Explain(Box::new(answer))
+            }
+            None => {
+                let error = FieldError::new("kind", "", "preview or explain");
+                return Err(Fault::from(error).into());
+            }
         };
         self.0
             .fleet
-            .answer(&instance, request.query_id, matched)
+            .answer(&instance, request.query_id, said)
             .map_err(Fault::from)?;
         Ok(Response::new(v1::AnswerResponse {}))
     }

@@ -10,7 +10,8 @@ use tonic::Status;
 use crate::blobs::BlobError;
 use crate::command::Refusal;
 use crate::fleet::{
-    AdmitError, HeartbeatError, Misplaced, NoSuchQuestion, StoreError, TooManyWaiters,
+    AdmitError, HeartbeatError, Misplaced, NoSuchQuestion, StoreError, TooManyQuestions,
+    TooManyWaiters,
 };
 use crate::log::{ProposeError, ReadError};
 use crate::releases::ReleaseError;
@@ -221,6 +222,12 @@ impl From<HeartbeatError> for Fault {
 impl From<Misplaced> for Fault {
     fn from(error: Misplaced) -> Self {
         Self::new(Code::FailedPrecondition, format!("cursor: {error}"))
+    }
+}
+
+impl From<TooManyQuestions> for Fault {
+    fn from(error: TooManyQuestions) -> Self {
+        Self::new(Code::ResourceExhausted, error.to_string())
     }
 }
 

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::context::Context;
 use super::fault::Fault;
-use super::replay;
+use super::{explain, replay};
 use crate::fleet::EdgeView;
 use crate::state::PageRequest;
 
@@ -62,9 +62,10 @@ impl FleetService for FleetView {
 
     async fn explain_url(
         &self,
-        _: Request<v1::ExplainUrlRequest>,
+        request: Request<v1::ExplainUrlRequest>,
     ) -> Result<Response<v1::ExplainUrlResponse>, Status> {
-        Err(super::unimplemented("ExplainUrl"))
+        let answer = explain::explain(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 }
 

@@ -8,6 +8,7 @@ mod call;
 mod context;
 mod edge;
 mod entry;
+mod explain;
 mod fault;
 mod fields;
 mod fleet;

@@ -14,6 +14,9 @@ use crate::state::ReaderError;
 /// The longest a call may ask to wait.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(600);
 
+/// Outcomes in one answer: thousands would not fit into the 4 MiB that callers take.
+const MAX_OUTCOMES: usize = 1_000;
+
 /// How a call waits. Made before it changes anything.
 pub(crate) struct Wait {
     permit: Option<WaitPermit>,
@@ -78,9 +81,19 @@ impl Wait {
             } else {
                 v1::CompletionStatus::Partial
             },
-            edges: completion.edges.iter().map(outcome).collect(),
+            edges: outcomes(completion.edges),
         }
     }
+}
+
+/// At most [`MAX_OUTCOMES`]; if there are more, those come first that hold it up.
+fn outcomes(mut edges: Vec<EdgeStanding>) -> Vec<v1::EdgeOutcome> {
+    if edges.len() > MAX_OUTCOMES {
+        // Stable, so that the order within each kind stays.
+        edges.sort_by_key(|edge| edge.standing != Standing::Pending);
+        edges.truncate(MAX_OUTCOMES);
+    }
+    edges.iter().map(outcome).collect()
 }
 
 fn outcome(edge: &EdgeStanding) -> v1::EdgeOutcome {
@@ -130,5 +143,56 @@ fn kind(standing: Standing) -> v1::EdgeOutcomeKind {
         Standing::Applied => v1::EdgeOutcomeKind::Applied,
         Standing::Fenced => v1::EdgeOutcomeKind::Fenced,
         Standing::Pending => v1::EdgeOutcomeKind::Pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use tidegate_domain::{EdgeId, InstanceId};
+
+    use super::*;
+
+    fn standing(n: usize, standing: Standing) -> EdgeStanding {
+        // The longest names there are.
+        let name = |kind: char| format!("{kind}{n:0>62}");
+        EdgeStanding {
+            edge: EdgeId::parse(&name('e')).unwrap(),
+            instance: InstanceId::parse(&name('i')).unwrap(),
+            standing,
+        }
+    }
+
+    #[test]
+    fn of_a_large_fleet_those_are_told_first_that_hold_a_call_up() {
+        let edges = (0..10_000).map(|n| match n {
+            9_990.. => standing(n, Standing::Pending),
+            _ => standing(n, Standing::Applied),
+        });
+        let told = outcomes(edges.collect());
+        assert_eq!(told.len(), 1_000);
+        let pending = told
+            .iter()
+            .take_while(|e| e.outcome() == v1::EdgeOutcomeKind::Pending);
+        assert_eq!(pending.count(), 10);
+        assert!(told[10].edge_id.ends_with("000"), "then in their order");
+        let answer = v1::InvalidateResponse {
+            edges: told,
+            ..v1::InvalidateResponse::default()
+        };
+        assert!(answer.encoded_len() < 1 << 20);
+    }
+
+    #[test]
+    fn of_a_small_fleet_all_are_told_in_their_order() {
+        let edges = vec![
+            standing(1, Standing::Applied),
+            standing(2, Standing::Pending),
+        ];
+        let told: Vec<_> = outcomes(edges).iter().map(|e| e.outcome()).collect();
+        assert_eq!(
+            told,
+            [v1::EdgeOutcomeKind::Applied, v1::EdgeOutcomeKind::Pending]
+        );
     }
 }

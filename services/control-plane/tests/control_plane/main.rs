@@ -3,6 +3,7 @@
 
 mod audit;
 mod entries;
+mod explain;
 mod invalidation;
 mod leases;
 mod process;

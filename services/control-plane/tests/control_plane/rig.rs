@@ -249,6 +249,12 @@ impl Frames {
         }
     }
 
+    /// Everything up to the end of the snapshot, with the hello.
+    pub(crate) async fn snapshot_after_hello(&mut self) {
+        self.hello().await;
+        self.snapshot().await;
+    }
+
     /// Everything up to the end of the snapshot.
     pub(crate) async fn snapshot(&mut self) -> (Vec<v1::SiteSnapshot>, v1::SnapshotEnd) {
         let mut sites = Vec::new();
