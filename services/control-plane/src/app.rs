@@ -23,7 +23,7 @@ use crate::grpc::Context;
 use crate::log::{EmbeddedLog, OpenError, OpenOptions, OwnLog, SharedLog};
 use crate::measured::Measured;
 use crate::releases::Releases;
-use crate::schedules::Schedules;
+use crate::schedules::{Schedules, collect_expired};
 use crate::state::Reader;
 use crate::{admin, grpc};
 
@@ -272,6 +272,7 @@ impl<L: Listener> App<L> {
             measured,
             blobs,
             fleet,
+            clock,
             health,
             registry,
             alive,
@@ -284,6 +285,7 @@ impl<L: Listener> App<L> {
         let mut background = tokio::task::JoinSet::new();
         background.spawn(fleet.clone().run());
         background.spawn(context.schedules.clone().run());
+        background.spawn(collect_expired(measured.clone(), log.reader(), clock));
         background.spawn(async move { measured.follow().await });
         background.spawn(probe(log.clone(), health.clone()));
         background.spawn(collect(log.reader(), blobs, config.clone()));

@@ -136,6 +136,22 @@ pub enum Command {
         /// As of when the data was read.
         read_as_of: Cursor,
     },
+    /// Stores a response that an edge shares with the others.
+    StoreEntry {
+        /// Name.
+        site: SiteName,
+        /// Revision of the site's configuration by which it was read.
+        site_revision: Revision,
+        /// The response.
+        entry: Box<PushedEntry>,
+        /// The position in which its fetch began.
+        filled_at: Cursor,
+    },
+    /// Removes a bounded number of entries whose time is long over.
+    CollectExpired {
+        /// Name.
+        site: SiteName,
+    },
     /// Deletes every variant of an entry and invalidates its URL.
     DeleteEntry {
         /// Name.
@@ -197,6 +213,8 @@ impl Command {
             | Self::PreloadHint { site, .. }
             | Self::PublishEvent { site, .. }
             | Self::PutEntry { site, .. }
+            | Self::StoreEntry { site, .. }
+            | Self::CollectExpired { site }
             | Self::DeleteEntry { site, .. }
             | Self::PutSchedule { site, .. }
             | Self::DeleteSchedule { site, .. }
@@ -205,7 +223,7 @@ impl Command {
     }
 }
 
-/// A response that a backend pushed, checked.
+/// A response that a backend pushed or an edge shares, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushedEntry {
     /// Normalised.
@@ -294,6 +312,9 @@ pub enum Refusal {
     InvalidatedSince(Revision),
     /// The history since `read_as_of` is gone, or is another one.
     HistoryGone,
+    /// What an edge shares is not needed: a copy is there that is newer, or that a
+    /// backend pushed and that is fresh.
+    HeldBetter(Revision),
     /// A quota of the site is used up; says which and how much there is.
     OverQuota(String),
     /// No such schedule on the site.

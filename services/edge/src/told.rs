@@ -17,6 +17,7 @@ pub(crate) fn told(event: &Event, cursor: Cursor) -> Option<SiteEvent> {
         spread: Duration::ZERO,
     };
     let kind = match &event.change {
+        Change::Invalidated { patterns, .. } if patterns.is_empty() => return None,
         Change::Invalidated {
             patterns,
             mode,
@@ -54,4 +55,41 @@ pub(crate) fn told(event: &Event, cursor: Cursor) -> Option<SiteEvent> {
         kind,
         traceparent: trace.map(|t| t.traceparent()).unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use tidegate_domain::{Epoch, Mode, Revision, SiteFilter, Term};
+
+    use super::*;
+
+    #[test]
+    fn browsers_hear_nothing_of_an_invalidation_of_nothing() {
+        let cursor = Cursor {
+            epoch: Epoch(1),
+            term: Term(1),
+            revision: Revision(7),
+            filter: SiteFilter::ALL,
+        };
+        let told_of = |patterns: Vec<TagPattern>| {
+            let event = Event {
+                revision: Revision(7),
+                term: Term(1),
+                site: None,
+                time: SystemTime::UNIX_EPOCH,
+                trace: None,
+                change: Change::Invalidated {
+                    patterns,
+                    mode: Mode::Hard,
+                    spread: Duration::ZERO,
+                    by_entry: true,
+                },
+            };
+            told(&event, cursor).is_some()
+        };
+        assert!(!told_of(Vec::new()));
+        assert!(told_of(vec![TagPattern::everything()]));
+    }
 }

@@ -113,7 +113,7 @@ async fn oversized_calls_are_refused_and_the_connection_goes_on() {
         read_as_of: cursor.clone(),
     };
     let mut cache = rig.calls().cache();
-    let status = cache.put_entry(entry((4 << 20) + 1)).await.unwrap_err();
+    let status = cache.put_entry(entry(4_000_001)).await.unwrap_err();
     assert_eq!(blamed(&status).0, "entry.body");
     let status = cache.put_entry(entry(9 << 20)).await.unwrap_err();
     let expected = [Code::OutOfRange, Code::ResourceExhausted];

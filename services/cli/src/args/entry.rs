@@ -40,7 +40,7 @@ pub struct EntryPutArgs {
     /// Path with an optional query
     #[arg(value_name = "URL", value_parser = value::path)]
     pub url: String,
-    /// File that holds the body, at most 4 MiB; `-` for standard input
+    /// File that holds the body, at most 4 MB; `-` for standard input
     #[arg(value_name = "FILE", value_parser = file_or_dash)]
     pub body: FileOrDash,
     /// Status

@@ -13,7 +13,7 @@ use crate::report::entry::{Entries, Entry};
 use crate::report::{Position, count};
 
 /// The largest body, in bytes.
-const MAX_BODY_BYTES: usize = 4 << 20;
+const MAX_BODY_BYTES: usize = 4_000_000;
 
 pub(super) async fn run(session: &mut Session<'_>, command: EntryCommand) -> Result<Exit, Failure> {
     match command {

@@ -16,8 +16,7 @@ use super::fault::Fault;
 use super::page::fitting;
 use super::wait::{Wait, add_effects};
 use super::{entry, fields, schedule};
-use crate::blobs::BlobError;
-use crate::command::{Command, Detail, EntryBody};
+use crate::command::{Command, Detail};
 use crate::state::{Freshness, PageRequest};
 
 pub(crate) const MAX_SPREAD: Duration = Duration::from_secs(3_600);
@@ -354,16 +353,7 @@ impl Cache {
         let wire = request.entry.clone();
         let wire = wire.ok_or_else(|| FieldError::new("entry", "", "an entry"))?;
         let mut entry = entry::read(&view.config, wire)?;
-        if let EntryBody::Inline(body) = &entry.body
-            && body.len() > entry::MAX_INLINE_BYTES
-        {
-            let (blobs, body, size) = (self.0.blobs.clone(), body.clone(), body.len() as u64);
-            let stored = self.0.read(move || blobs.put_bytes(&body));
-            let digest = stored
-                .await?
-                .map_err(|error: BlobError| Fault::from(error))?;
-            entry.body = EntryBody::Blob { digest, size };
-        }
+        self.0.keep_body(&mut entry).await?;
         Ok(Command::PutEntry {
             site,
             site_revision: view.revision(),

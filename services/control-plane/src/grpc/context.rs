@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::call::IDEMPOTENCY_SCOPE;
 use super::fault::Fault;
+use super::share::Pace;
 use crate::alive::Alive;
 use crate::blobs::BlobStore;
 use crate::blocking::Blocking;
@@ -41,6 +42,7 @@ pub(crate) struct Context {
     pub(crate) heavy_reads: Arc<Semaphore>,
     pub(crate) uploads: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
+    pub(crate) shares: Pace,
     _alive: Alive,
 }
 
@@ -96,6 +98,7 @@ impl Context {
             heavy_reads: Arc::new(Semaphore::new(HEAVY_READS)),
             uploads: Arc::new(Semaphore::new(limits.uploads)),
             watchers: Arc::new(Semaphore::new(limits.watchers)),
+            shares: Pace::default(),
             log,
             reader,
             blobs,
@@ -141,7 +144,8 @@ impl Context {
         Ok(done?)
     }
 
-    async fn propose_once(
+    /// Puts a command in the order, or says why the state refuses it.
+    pub(crate) async fn propose_once(
         &self,
         command: Command,
         caller: String,

@@ -12,9 +12,10 @@ use tidegate_proto::{duration_to_wire, parse_url, v1};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::call::caller;
 use super::context::Context;
 use super::fault::Fault;
-use super::{blob, entry, fields, replay, unimplemented};
+use super::{blob, entry, fields, replay, share};
 use crate::fleet::{Heartbeat, Matched, Said, SiteSet, Stats, Subscriber, read_told};
 use crate::state::Freshness;
 
@@ -118,9 +119,11 @@ impl EdgeService for Edges {
 
     async fn store_entry(
         &self,
-        _: Request<v1::StoreEntryRequest>,
+        request: Request<v1::StoreEntryRequest>,
     ) -> Result<Response<v1::StoreEntryResponse>, Status> {
-        Err(unimplemented("StoreEntry"))
+        let caller = caller(&request);
+        let answer = share::store(&self.0, caller, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn answer(

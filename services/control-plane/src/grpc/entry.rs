@@ -11,7 +11,9 @@ use tidegate_proto::{duration_from_wire, parse_url, v1};
 use super::fields;
 use crate::command::{EntryBody, PushedEntry};
 
-pub(crate) const MAX_BODY_BYTES: usize = 4 << 20;
+/// With its fields such an entry stays below 4 MiB, the largest message that gRPC
+/// clients take unless they are told otherwise.
+pub(crate) const MAX_BODY_BYTES: usize = 4_000_000;
 /// Bodies above this are blobs.
 pub(crate) const MAX_INLINE_BYTES: usize = 4 << 10;
 const MAX_FIELDS: usize = 100;
@@ -66,7 +68,7 @@ fn read_inner(site: &CheckedSite, entry: v1::Entry) -> Result<PushedEntry, Field
     }
     if entry.body.len() > MAX_BODY_BYTES {
         let found = format!("{} bytes", entry.body.len());
-        return Err(FieldError::new("body", found, "at most 4 MiB"));
+        return Err(FieldError::new("body", found, "at most 4,000,000 bytes"));
     }
     fields::at_most_elements("tags", entry.tags.len(), MAX_TAGS)?;
     let tags = entry.tags.iter().enumerate();

@@ -154,8 +154,10 @@ impl From<Refusal> for Fault {
                     "schedule: the site has {most} schedules, which is all it may have; delete one"
                 ),
             ),
-            // Only the control plane itself fires schedules.
-            Refusal::NotDue => return Self::internal("a call fired a schedule"),
+            // Of what the control plane itself proposes, and of what edges share.
+            Refusal::NotDue | Refusal::HeldBetter(_) => {
+                return Self::internal(format!("a call was refused as {refusal:?}"));
+            }
         };
         Self::new(code, message)
     }

@@ -1,16 +1,30 @@
-//! Finding a pushed entry with its body, for backends and for edges.
+//! Entries with their bodies, for backends and for edges.
 
 use bytes::Bytes;
 use tidegate_domain::{PathAndQuery, SiteName};
 use tidegate_proto::v1;
 
 use super::context::Context;
-use super::entry::MAX_BODY_BYTES;
+use super::entry::{MAX_BODY_BYTES, MAX_INLINE_BYTES};
 use super::fault::Fault;
-use crate::command::EntryBody;
+use crate::command::{EntryBody, PushedEntry};
 use crate::state::FoundEntry;
 
 impl Context {
+    /// Puts a large body into the blob store, before the command that names it.
+    pub(crate) async fn keep_body(&self, entry: &mut PushedEntry) -> Result<(), Fault> {
+        let EntryBody::Inline(body) = &entry.body else {
+            return Ok(());
+        };
+        if body.len() <= MAX_INLINE_BYTES {
+            return Ok(());
+        }
+        let (blobs, body, size) = (self.blobs.clone(), body.clone(), body.len() as u64);
+        let digest = self.read(move || blobs.put_bytes(&body)).await??;
+        entry.body = EntryBody::Blob { digest, size };
+        Ok(())
+    }
+
     /// The entry of a URL that fits the request fields, whole.
     pub(crate) async fn entry(
         &self,

@@ -17,6 +17,7 @@ mod page;
 mod replay;
 mod schedule;
 mod server;
+mod share;
 mod site;
 mod upload;
 mod wait;

@@ -23,7 +23,7 @@ use crate::command::{Command, Refusal};
 use crate::state::testing::{activate, applied, check_schedules, patterns};
 use crate::state::testing::{
     as_of, check_entries, content, entry, invalidate, keyed, proposal, publish, push, put_site,
-    read_by, site, start_time,
+    read_by, share, site, start_time,
 };
 use crate::state::{
     Direction, KeyRange, MemoryStore, Overlay, PageRequest, Pair, SledOptions, SledStore, Store,
@@ -113,18 +113,22 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (name.clone(), release, 0_u64..30, prop::collection::vec(pattern, 0..2))
             .prop_map(|(n, r, from, p)| activate(n, r, from, &p)),
         1 => (name.clone(), 0_u32..2).prop_map(|(n, keep)| Command::PruneReleases { site: site(n), keep }),
-        8 => (name.clone(), path.clone(), prop::collection::vec(tag, 0..3), any::<bool>(), size, 0_u64..6)
-            .prop_map(|(n, p, tags, varied, size, read)| {
+        8 => (name.clone(), path.clone(), prop::collection::vec(tag, 0..3), any::<(bool, bool)>(), size, 0_u64..6)
+            .prop_map(|(n, p, tags, (varied, shared), size, read)| {
                 let vary: &[_] = if varied { &[("accept", "x")] } else { &[] };
                 let mut pushed = entry(&p, &tags, vary);
                 pushed.body = crate::command::EntryBody::Inline(vec![b'x'; size].into());
-                push(n, pushed, as_of(read))
+                match shared {
+                    true => share(n, pushed, as_of(read)),
+                    false => push(n, pushed, as_of(read)),
+                }
             }),
         3 => (name.clone(), schedule.clone(), 1_i64..4).prop_map(|(n, s, minutes)| put_schedule(n, s, minutes)),
         1 => (name.clone(), schedule.clone()).prop_map(|(n, s)| Command::DeleteSchedule {
             site: site(n),
             name: ScheduleName::parse(s).unwrap(),
         }),
+        1 => name.clone().prop_map(|n| Command::CollectExpired { site: site(n) }),
         // Which of them, and when, is seen where it is resolved.
         4 => (name.clone(), 0_u64..3).prop_map(|(n, which)| Command::FireSchedule {
             site: site(n),
@@ -178,6 +182,17 @@ fn resolve(commands: Vec<Command>) -> Vec<Command> {
                 site_revision,
                 entry,
                 read_as_of: as_of(log.head().0.saturating_sub(read_as_of.revision.0)),
+            },
+            Command::StoreEntry {
+                site,
+                site_revision,
+                entry,
+                filled_at,
+            } => Command::StoreEntry {
+                site,
+                site_revision,
+                entry,
+                filled_at: as_of(log.head().0.saturating_sub(filled_at.revision.0)),
             },
             Command::ActivateRelease {
                 site,

@@ -1,4 +1,5 @@
-//! What happens by the clock: invalidations that come due.
+//! What happens by the clock: invalidations that come due, and entries whose time is
+//! over.
 //!
 //! This room knows the calendar and proposes; whether a time is carried out is for
 //! the state to decide. So nothing here has to be remembered over a restart: what was
@@ -7,6 +8,7 @@
 //! No time is read but the injected clock's.
 
 mod cadence;
+mod expiry;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,6 +21,7 @@ use tidegate_proto::parse_patterns;
 use tokio::sync::Notify;
 
 pub use cadence::Cadence;
+pub use expiry::collect_expired;
 
 use crate::command::{Command, Outcome, Proposal};
 use crate::log::{ProposeError, SharedLog};

@@ -9,7 +9,7 @@ use v1::event::Kind;
 
 use super::overlay::Overlay;
 use super::store::StoreError;
-use super::{entry, invalidation, keys, release, schedule, site};
+use super::{entry, invalidation, keys, release, schedule, shared_entry, site};
 use crate::command::{Command, Detail, Outcome, Proposal, Refusal};
 
 /// What a site may keep of pushed entries.
@@ -270,6 +270,13 @@ fn perform(cx: &mut Context<'_, '_>, command: &Command) -> Result<Effect, StoreE
             entry,
             read_as_of,
         } => entry::put(cx, site, *site_revision, entry, read_as_of),
+        Command::StoreEntry {
+            site,
+            site_revision,
+            entry,
+            filled_at,
+        } => shared_entry::store(cx, site, *site_revision, entry, filled_at),
+        Command::CollectExpired { site } => entry::collect(cx, site),
         Command::DeleteEntry {
             site,
             site_revision,

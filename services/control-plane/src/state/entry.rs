@@ -2,30 +2,29 @@
 
 use std::time::Duration;
 
-use tidegate_domain::{
-    Cursor, DigestHasher, Mode, PathAndQuery, Revision, SiteName, TagPattern, url_tag,
-};
+use tidegate_domain::{Cursor, DigestHasher, Mode, PathAndQuery, Revision, SiteName, url_tag};
 use tidegate_proto::storage::v1 as storage;
 use tidegate_proto::{duration_to_wire, time_to_wire, v1};
 
 use super::apply::{Context, Effect, invalidated};
+use super::entry_index::Swept;
 use super::keys::{self, EntryId};
 use super::site::refuse_unless_at;
-use super::store::{Direction, KeyRange, StoreError};
-use super::{audit, entry_index, tables};
+use super::store::StoreError;
+use super::{audit, entry_index, fence, tables};
 use crate::command::{Detail, EntryBody, PushedEntry, Refusal};
 
 /// Variants of one URL.
 const MAX_VARIANTS: usize = 64;
-/// Patterns that one push is checked against; more have to be read again.
-const MAX_CHECKED_PATTERNS: usize = 10_000;
 /// Expired entries that one push removes.
 const SWEPT_BY_A_PUSH: usize = 16;
 /// Expired entries that make room for a push that would be over quota.
 const SWEPT_FOR_ROOM: usize = 1_000;
+/// Expired entries that one command in the background removes.
+const COLLECTED_AT_ONCE: usize = 1_000;
 /// How long an expired entry still stands in the way of an older push, unless the
 /// site needs its room.
-const EXPIRED_FOR: Duration = Duration::from_secs(3_600);
+pub(crate) const EXPIRED_FOR: Duration = Duration::from_secs(3_600);
 
 pub(crate) fn put(
     cx: &mut Context<'_, '_>,
@@ -43,43 +42,10 @@ pub(crate) fn put(
     }
     let mut totals = entry_index::totals(cx.overlay, site)?;
     let first = !totals.ever;
-    totals.ever = true;
-    if let Some(before) = cx.time.checked_sub(EXPIRED_FOR) {
-        entry_index::sweep_expired(cx.overlay, site, before, SWEPT_BY_A_PUSH, &mut totals)?;
+    let record = entry.record(cx, false);
+    if let Some(refusal) = insert(cx, site, entry, &id, &record, &mut totals)? {
+        return Ok(Effect::Refused(refusal));
     }
-    let mut others = 0;
-    for (known, record) in entry_index::variants(cx.overlay, site, &entry.url)? {
-        if known == id || record.revision < totals.floor {
-            entry_index::remove(cx.overlay, site, &known, &record, &mut totals);
-        } else {
-            others += 1;
-        }
-    }
-    if others >= MAX_VARIANTS {
-        return Ok(Effect::Refused(Refusal::OverQuota(format!(
-            "{MAX_VARIANTS} variants of one URL"
-        ))));
-    }
-    entry_index::insert(cx.overlay, site, &id, &entry.record(cx), &mut totals);
-    let quota = cx.rules.entry_quota;
-    if totals.entries > quota.entries || totals.bytes > quota.bytes {
-        let limit = SWEPT_FOR_ROOM;
-        let newest = entry_index::sweep_expired(cx.overlay, site, cx.time, limit, &mut totals)?;
-        totals.made_room = totals.made_room.max(newest.0);
-    }
-    if totals.entries > quota.entries {
-        return Ok(Effect::Refused(Refusal::OverQuota(format!(
-            "{} entries of one site",
-            quota.entries
-        ))));
-    }
-    if totals.bytes > quota.bytes {
-        return Ok(Effect::Refused(Refusal::OverQuota(format!(
-            "{} bytes of entries of one site",
-            quota.bytes
-        ))));
-    }
-    cx.overlay.put_message(keys::site_entries(site), &totals);
     let patterns = vec![url_tag(&entry.url).to_string()];
     let cause = v1::InvalidationCause::Entry;
     audit::write(cx, keys::AUDIT_PUSH, site, "", &patterns, Mode::Hard, cause);
@@ -88,6 +54,102 @@ pub(crate) fn put(
         detail: Detail::None,
         site_changed: first,
     })
+}
+
+/// Puts an entry in its place, if there is room.
+pub(crate) fn insert(
+    cx: &mut Context<'_, '_>,
+    site: &SiteName,
+    entry: &PushedEntry,
+    id: &EntryId,
+    record: &storage::EntryRecord,
+    totals: &mut storage::SiteEntriesRecord,
+) -> Result<Option<Refusal>, StoreError> {
+    totals.ever = true;
+    if let Some(before) = cx.time.checked_sub(EXPIRED_FOR) {
+        entry_index::sweep_expired(cx.overlay, site, before, SWEPT_BY_A_PUSH, totals)?;
+    }
+    let mut others = 0;
+    for (known, found) in entry_index::variants(cx.overlay, site, &entry.url)? {
+        // A push invalidates the URL, and with it what edges share of it.
+        let goes = found.shared && !record.shared;
+        if known == *id || goes || found.revision < totals.floor {
+            entry_index::remove(cx.overlay, site, &known, &found, totals);
+        } else {
+            others += 1;
+        }
+    }
+    if others >= MAX_VARIANTS {
+        return Ok(Some(Refusal::OverQuota(format!(
+            "{MAX_VARIANTS} variants of one URL"
+        ))));
+    }
+    entry_index::insert(cx.overlay, site, id, record, totals);
+    if over_quota(cx, record.shared, totals).is_some() {
+        let limit = SWEPT_FOR_ROOM;
+        let swept = entry_index::sweep_expired(cx.overlay, site, cx.time, limit, totals)?;
+        totals.made_room = totals.made_room.max(swept.newest_push);
+    }
+    let refusal = over_quota(cx, record.shared, totals);
+    cx.overlay.put_message(keys::site_entries(site), totals);
+    Ok(refusal)
+}
+
+/// Why there is no room. What edges share takes none from what backends push.
+fn over_quota(
+    cx: &Context<'_, '_>,
+    shared: bool,
+    totals: &storage::SiteEntriesRecord,
+) -> Option<Refusal> {
+    let (mut entries, mut bytes) = (totals.entries, totals.bytes);
+    if !shared {
+        entries = entries.saturating_sub(totals.shared_entries);
+        bytes = bytes.saturating_sub(totals.shared_bytes);
+    }
+    let quota = cx.rules.entry_quota;
+    if entries > quota.entries {
+        let limit = format!("{} entries of one site", quota.entries);
+        return Some(Refusal::OverQuota(limit));
+    }
+    (bytes > quota.bytes)
+        .then(|| Refusal::OverQuota(format!("{} bytes of entries of one site", quota.bytes)))
+}
+
+/// Lets go of entries whose time is so long over that they stand in no push's way.
+pub(crate) fn collect(cx: &mut Context<'_, '_>, site: &SiteName) -> Result<Effect, StoreError> {
+    let Some(known) = tables::site(cx.overlay, site)? else {
+        return Ok(Effect::Refused(Refusal::NoSuchSite));
+    };
+    let mut totals = entry_index::totals(cx.overlay, site)?;
+    let swept = match cx.time.checked_sub(EXPIRED_FOR) {
+        Some(before) => {
+            let limit = COLLECTED_AT_ONCE;
+            entry_index::sweep_expired(cx.overlay, site, before, limit, &mut totals)?
+        }
+        None => Swept::default(),
+    };
+    if swept.removed == 0 {
+        return Ok(Effect::Unchanged(Revision(known.revision)));
+    }
+    cx.overlay.put_message(keys::site_entries(site), &totals);
+    Ok(Effect::of(v1::event::Kind::Noted(v1::Noted {})))
+}
+
+/// Why a push may be outdated by now.
+fn outdated(
+    cx: &Context<'_, '_>,
+    site: &SiteName,
+    entry: &PushedEntry,
+    id: &EntryId,
+    read_as_of: &Cursor,
+) -> Result<Option<Refusal>, StoreError> {
+    if let Some(refusal) = fence::outdated(cx, site, entry, read_as_of, &fence::PUSH)? {
+        return Ok(Some(refusal));
+    }
+    // Of two pushes of one variant, the second must know of the first.
+    let known = entry_index::get(cx.overlay, site, id)?;
+    let known = known.filter(|it| !it.shared && it.revision > read_as_of.revision.0);
+    Ok(known.map(|it| Refusal::InvalidatedSince(Revision(it.revision))))
 }
 
 pub(crate) fn delete(
@@ -120,79 +182,9 @@ pub(crate) fn delete(
     })
 }
 
-/// Why data that was read as of `read_as_of` may be outdated by now.
-fn outdated(
-    cx: &Context<'_, '_>,
-    site: &SiteName,
-    entry: &PushedEntry,
-    id: &EntryId,
-    read_as_of: &Cursor,
-) -> Result<Option<Refusal>, StoreError> {
-    let since = read_as_of.revision;
-    let of_this_history = read_as_of.epoch == cx.epoch
-        && since < cx.revision
-        && since >= tables::floor(cx.overlay, keys::AUDIT_FLOOR)?
-        && tables::term_at(cx.overlay, since)? == Some(read_as_of.term);
-    if !of_this_history {
-        return Ok(Some(Refusal::HistoryGone));
-    }
-    let totals = entry_index::totals(cx.overlay, site)?;
-    // Either may stand for what would have been in the way of this very push.
-    let floor = totals.floor.max(totals.made_room);
-    if floor > since.0 {
-        return Ok(Some(Refusal::InvalidatedSince(Revision(floor))));
-    }
-    // Of two pushes of one variant, the second must know of the first.
-    if let Some(known) = entry_index::get(cx.overlay, site, id)?
-        && known.revision > since.0
-    {
-        return Ok(Some(Refusal::InvalidatedSince(Revision(known.revision))));
-    }
-    matched_since(cx, site, entry, since)
-}
-
-fn matched_since(
-    cx: &Context<'_, '_>,
-    site: &SiteName,
-    entry: &PushedEntry,
-    since: Revision,
-) -> Result<Option<Refusal>, StoreError> {
-    let url = url_tag(&entry.url);
-    let mut checked = 0;
-    let mut refusal = None;
-    let range = KeyRange::prefix(keys::audits(keys::AUDIT, site.as_str())).above(&keys::audit(
-        keys::AUDIT,
-        site,
-        since,
-    ));
-    tables::each(cx.overlay, range, Direction::Forward, |(key, value)| {
-        let record: storage::AuditRecord = tables::decode(key, value)?;
-        checked += record.patterns.len();
-        if checked > MAX_CHECKED_PATTERNS {
-            refusal = Some(Refusal::HistoryGone);
-            return Ok(false);
-        }
-        let patterns: Vec<_> = record
-            .patterns
-            .iter()
-            .map(|p| TagPattern::parse(p).map_err(|e| StoreError::damaged(key, &e)))
-            .collect::<Result<_, _>>()?;
-        let tags = || entry.tags.iter().chain([&url]);
-        let hit = patterns
-            .iter()
-            .any(|p| tags().any(|t| p.matches(t.as_str())))
-            || entry_index::hit_everything(cx.overlay, site, &patterns)?;
-        if hit {
-            refusal = Some(Refusal::InvalidatedSince(tables::number_of(key)?));
-        }
-        Ok(!hit)
-    })?;
-    Ok(refusal)
-}
-
 impl PushedEntry {
     /// A hash of the request fields it was made for.
-    fn variant(&self) -> tidegate_domain::Digest {
+    pub(crate) fn variant(&self) -> tidegate_domain::Digest {
         let mut hasher = DigestHasher::new();
         for (name, value) in &self.vary {
             // With lengths, lists cannot be confused.
@@ -204,7 +196,7 @@ impl PushedEntry {
         hasher.finish()
     }
 
-    fn record(&self, cx: &Context<'_, '_>) -> storage::EntryRecord {
+    pub(crate) fn record(&self, cx: &Context<'_, '_>, shared: bool) -> storage::EntryRecord {
         let (body, body_digest, size) = match &self.body {
             EntryBody::Inline(body) => (body.clone(), String::new(), body.len() as u64),
             EntryBody::Blob { digest, size } => (bytes::Bytes::new(), digest.to_string(), *size),
@@ -238,6 +230,7 @@ impl PushedEntry {
             stored_at: Some(time_to_wire(cx.time)),
             soft_revision: 0,
             charge: size + field_bytes as u64,
+            shared,
         }
     }
 }

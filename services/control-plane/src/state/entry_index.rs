@@ -82,6 +82,10 @@ pub(crate) fn insert(
     overlay.put(keys::entry(site, id), record.encode_to_vec());
     totals.entries += 1;
     totals.bytes += record.charge;
+    if record.shared {
+        totals.shared_entries += 1;
+        totals.shared_bytes += record.charge;
+    }
 }
 
 /// Removes an entry, dead or alive.
@@ -101,6 +105,10 @@ pub(crate) fn remove(
     if record.revision >= totals.floor {
         totals.entries = totals.entries.saturating_sub(1);
         totals.bytes = totals.bytes.saturating_sub(record.charge);
+        if record.shared {
+            totals.shared_entries = totals.shared_entries.saturating_sub(1);
+            totals.shared_bytes = totals.shared_bytes.saturating_sub(record.charge);
+        }
     }
 }
 
@@ -151,8 +159,8 @@ pub(crate) fn raise_floor(
         Mode::Soft => totals.soft_floor = cx.revision.0,
         Mode::Hard => {
             totals.floor = cx.revision.0;
-            totals.entries = 0;
-            totals.bytes = 0;
+            (totals.entries, totals.bytes) = (0, 0);
+            (totals.shared_entries, totals.shared_bytes) = (0, 0);
             cx.overlay.put(keys::dead_entries(site), Vec::new());
         }
     }
@@ -289,31 +297,59 @@ pub(crate) fn tags(record: &storage::EntryRecord) -> Vec<String> {
     tags
 }
 
-/// Removes at most `limit` entries that expired before `before`. Returns the newest
-/// revision of them, or zero.
+/// What was removed because its time was over.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    /// How many keys that find entries.
+    pub(crate) removed: usize,
+    /// The newest revision of those that were pushed, or zero.
+    pub(crate) newest_push: u64,
+}
+
+/// Removes at most `limit` entries that expired before `before`.
 pub(crate) fn sweep_expired(
     overlay: &mut Overlay<'_>,
     site: &SiteName,
     before: SystemTime,
     limit: usize,
     totals: &mut storage::SiteEntriesRecord,
-) -> Result<Revision, StoreError> {
-    let prefix = keys::entry_expiries(site);
-    let end = [&prefix[..], &keys::unix_seconds(before).to_be_bytes()].concat();
-    let range = KeyRange::prefix(prefix.clone()).below(&end);
-    let mut newest = 0;
+) -> Result<Swept, StoreError> {
+    let skip = keys::entry_expiries(site).len() + 8;
+    let range = expired(site, before);
+    let mut swept = Swept::default();
     for (key, _) in overlay.scan(&range, limit, Direction::Forward)? {
-        let id = EntryId::from_key(&key, prefix.len() + 8)
+        let id = EntryId::from_key(&key, skip)
             .ok_or_else(|| StoreError::damaged(&key, "the key is too short"))?;
+        swept.removed += 1;
         match get(overlay, site, &id)? {
             Some(record) => {
-                newest = newest.max(record.revision);
+                // A share stands in no push's way.
+                if !record.shared {
+                    swept.newest_push = swept.newest_push.max(record.revision);
+                }
                 remove(overlay, site, &id, &record, totals);
             }
             None => overlay.remove(key.to_vec()),
         }
     }
-    Ok(Revision(newest))
+    Ok(swept)
+}
+
+/// The keys of entries that expired before `before`.
+fn expired(site: &SiteName, before: SystemTime) -> KeyRange {
+    let prefix = keys::entry_expiries(site);
+    let end = [&prefix[..], &keys::unix_seconds(before).to_be_bytes()].concat();
+    KeyRange::prefix(prefix).below(&end)
+}
+
+/// Whether an entry expired before `before`.
+pub(crate) fn has_expired(
+    view: &dyn View,
+    site: &SiteName,
+    before: SystemTime,
+) -> Result<bool, StoreError> {
+    let range = expired(site, before);
+    Ok(!view.scan(&range, 1, Direction::Forward)?.is_empty())
 }
 
 /// Removes at most `limit` entries below the floor, and the note that there are

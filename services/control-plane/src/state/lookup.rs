@@ -1,4 +1,4 @@
-//! Finds the pushed entry that answers a request.
+//! Finds the entry that answers a request.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,7 @@ pub enum Freshness {
     Expired,
 }
 
-/// A pushed entry.
+/// An entry.
 #[derive(Debug, Clone)]
 pub struct FoundEntry {
     /// The response; without the body if that is a blob.
@@ -41,22 +41,44 @@ pub struct FoundEntry {
     pub age: Duration,
 }
 
-/// The entry made for such a request: of those whose request fields agree, the one
-/// that names most of them, then the newest. `request` has names in lower case.
+/// The entry made for such a request: the pushed one, or while there is none that is
+/// fresh, the one that an edge shares. `request` has names in lower case.
 pub(crate) fn find(
     view: &dyn View,
     site: &SiteName,
     url: &PathAndQuery,
     request: &[(String, Bytes)],
+    now: SystemTime,
 ) -> Result<Option<storage::EntryRecord>, StoreError> {
-    let floor = entry_index::totals(view, site)?.floor;
+    let totals = entry_index::totals(view, site)?;
     let variants = entry_index::variants(view, site, url)?;
     let live = variants.into_iter().map(|(_, record)| record);
-    Ok(live
-        .filter(|record| record.revision >= floor)
+    let live = live.filter(|record| record.revision >= totals.floor);
+    let (shared, pushed) = live.partition::<Vec<_>, _>(|record| record.shared);
+    let pushed = best(pushed, request);
+    let is_fresh = |record: &storage::EntryRecord| {
+        freshness(record, totals.soft_floor, now).0 == Freshness::Fresh
+    };
+    if pushed.as_ref().is_some_and(is_fresh) {
+        return Ok(pushed);
+    }
+    let shared = best(shared, request);
+    Ok(shared
+        .filter(|it| pushed.is_none() || is_fresh(it))
+        .or(pushed))
+}
+
+/// Of the entries whose request fields agree, the one that names most of them, then
+/// the newest.
+fn best(
+    records: Vec<storage::EntryRecord>,
+    request: &[(String, Bytes)],
+) -> Option<storage::EntryRecord> {
+    let records = records.into_iter();
+    records
         .filter_map(|record| agreeing(&record, request).map(|fields| (fields, record)))
         .max_by_key(|(fields, record)| (*fields, record.revision))
-        .map(|(_, record)| record))
+        .map(|(_, record)| record)
 }
 
 /// How many request fields the entry names, if all of them agree.

@@ -15,6 +15,7 @@ mod catalog;
 mod chunks;
 mod entry;
 mod entry_index;
+mod fence;
 mod folder;
 mod invalidation;
 pub(crate) mod keys;
@@ -25,6 +26,7 @@ mod page;
 mod reader;
 mod release;
 mod schedule;
+mod shared_entry;
 mod site;
 mod sled_store;
 mod store;
@@ -43,6 +45,8 @@ pub use schedule::{MAX_SCHEDULES, Scheduled};
 pub use sled_store::{FatalHandler, SledOptions, SledStore, StoreOpenError};
 pub use store::{Direction, KeyRange, Pair, Store, StoreError, View, WriteSet};
 
+#[cfg(test)]
+mod fence_tests;
 #[cfg(test)]
 mod schedule_tests;
 #[cfg(test)]

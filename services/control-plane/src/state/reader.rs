@@ -16,7 +16,7 @@ use super::lookup::{self, FoundEntry, Freshness};
 use super::page::{Page, PageRequest, token_of_bytes};
 use super::schedule::{self, Scheduled};
 use super::store::{Direction, KeyRange, Store, StoreError};
-use super::{entry_index, keys, release, tables};
+use super::{entry, entry_index, keys, release, tables};
 
 /// Answers questions about the state, as of a revision that is durable or just
 /// about to be. Cheap to clone. What concerns releases, entries and the audit trail
@@ -194,9 +194,32 @@ impl Reader {
             return Ok(None);
         }
         let soft_floor = entry_index::totals(&*self.store, site)?.soft_floor;
-        let found = lookup::find(&*self.store, site, url, request)?;
+        let found = lookup::find(&*self.store, site, url, request, now)?;
         let found = found.map(|record| FoundEntry::new(record, soft_floor, revision, now));
         Ok(found.transpose()?)
+    }
+
+    /// The sites that hold entries whose time is so long over that they may go.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn sites_with_expired(&self, now: SystemTime) -> Result<Vec<SiteName>, ReaderError> {
+        let mut found = Vec::new();
+        let Some(before) = now.checked_sub(entry::EXPIRED_FOR) else {
+            return Ok(found);
+        };
+        for site in self
+            .catalog
+            .current()
+            .1
+            .values()
+            .filter(|it| it.has_entries)
+        {
+            if entry_index::has_expired(&*self.store, &site.name, before)? {
+                found.push(site.name.clone());
+            }
+        }
+        Ok(found)
     }
 
     /// Invalidations, newest first; what each edge did is not known here.

@@ -72,6 +72,7 @@ pub(crate) fn read_by(mut command: Command, revision: Option<Revision>) -> Comma
     if let Command::Invalidate { site_revision, .. }
     | Command::PreloadHint { site_revision, .. }
     | Command::PutEntry { site_revision, .. }
+    | Command::StoreEntry { site_revision, .. }
     | Command::DeleteEntry { site_revision, .. }
     | Command::FireSchedule { site_revision, .. } = &mut command
     {
@@ -130,6 +131,15 @@ pub(crate) fn push(name: &str, entry: PushedEntry, read_as_of: Cursor) -> Comman
         site_revision: SITE_REVISION,
         entry: Box::new(entry),
         read_as_of,
+    }
+}
+
+pub(crate) fn share(name: &str, entry: PushedEntry, filled_at: Cursor) -> Command {
+    Command::StoreEntry {
+        site: site(name),
+        site_revision: SITE_REVISION,
+        entry: Box::new(entry),
+        filled_at,
     }
 }
 
@@ -304,6 +314,7 @@ pub(crate) fn check_entries(view: &dyn View, name: &SiteName) {
     };
     let mut expected = std::collections::BTreeSet::new();
     let (mut live, mut bytes) = (0, 0);
+    let mut shared = (0, 0);
     for (key, value) in pairs(keys::entries(name)) {
         let id = keys::EntryId::from_key(&key, keys::entries(name).len()).unwrap();
         let record: storage::EntryRecord = tables::decode(&key, &value).unwrap();
@@ -315,10 +326,14 @@ pub(crate) fn check_entries(view: &dyn View, name: &SiteName) {
         if record.revision >= totals.floor {
             live += 1;
             bytes += record.charge;
+            if record.shared {
+                shared = (shared.0 + 1, shared.1 + record.charge);
+            }
             check_not_invalidated(view, name, &record, totals.soft_floor);
         }
     }
     assert_eq!((totals.entries, totals.bytes), (live, bytes));
+    assert_eq!((totals.shared_entries, totals.shared_bytes), shared);
     let indexes = [
         keys::entry_tags(name),
         keys::entry_ages(name),
@@ -364,8 +379,14 @@ fn check_not_invalidated(
     use tidegate_proto::storage::v1 as storage;
 
     let tags = entry_index::tags(record);
-    let trail = KeyRange::prefix(keys::audits(keys::AUDIT, name.as_str()));
-    for (key, value) in view.scan(&trail, usize::MAX, Direction::Forward).unwrap() {
+    // What edges share is hit by pushes too.
+    let tables = [keys::AUDIT, keys::AUDIT_PUSH];
+    let tables = tables.iter().take(1 + usize::from(record.shared));
+    let trail = tables.flat_map(|table| {
+        let range = KeyRange::prefix(keys::audits(table, name.as_str()));
+        view.scan(&range, usize::MAX, Direction::Forward).unwrap()
+    });
+    for (key, value) in trail {
         let revision = keys::trailing_number(&key).unwrap();
         let audit: storage::AuditRecord = tables::decode(&key, &value).unwrap();
         let hit = audit.patterns.iter().any(|pattern| {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_domain::{Mode, Revision};
-use tidegate_proto::storage::v1 as storage;
 use tidegate_proto::v1;
 use v1::event::Kind;
 
@@ -526,31 +525,6 @@ fn a_push_is_refused_if_what_it_read_may_be_outdated() {
     let floored = refusal(bench.apply(push("dev", pushed(), as_of(7))));
     assert_eq!(floored, Refusal::InvalidatedSince(Revision(8)));
     assert_eq!(applied(&bench.apply(push("dev", pushed(), as_of(8)))), 9);
-}
-
-#[test]
-fn a_push_of_another_history_is_refused() {
-    let mut bench = Bench::with_site();
-    let read = as_of(bench.head());
-    let mut other_epoch = read;
-    other_epoch.epoch.0 += 1;
-    let mut other_term = read;
-    other_term.term.0 += 1;
-    for cursor in [other_epoch, other_term, as_of(3), as_of(99)] {
-        let refused = refusal(bench.apply(push("dev", entry("/a", &[], &[]), cursor)));
-        assert_eq!(refused, Refusal::HistoryGone, "{cursor:?}");
-    }
-    for floor in [keys::FLOOR, keys::AUDIT_FLOOR] {
-        let mut bench = Bench::with_site();
-        bench.apply(invalidate("dev", &["x"], Mode::Hard));
-        bench.put_raw(floor, &storage::FloorRecord { revision: 3 });
-        let refused = refusal(bench.apply(push("dev", entry("/a", &[], &[]), read)));
-        assert_eq!(refused, Refusal::HistoryGone);
-        assert_eq!(
-            applied(&bench.apply(push("dev", entry("/a", &[], &[]), as_of(3)))),
-            4
-        );
-    }
 }
 
 #[test]

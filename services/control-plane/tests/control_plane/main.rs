@@ -10,5 +10,6 @@ mod process;
 mod releases;
 mod rig;
 mod schedules;
+mod shares;
 mod sites;
 mod subscription;

@@ -1,0 +1,213 @@
+//! Responses that edges share with each other: the second tier.
+//!
+//! A share takes a place in the order, because what an invalidation removes and what
+//! it does not must be the same for everyone who reads the log. So there are bounds
+//! besides the quota: a share that is not news is refused by the state, and only so
+//! many a second are proposed. What is not stored is fetched from the origin again;
+//! nothing else comes of it.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidegate_clock::{BootInstant, Clock};
+use tidegate_domain::site::CheckedSite;
+use tidegate_domain::{FieldError, normalize_host};
+use tidegate_proto::v1;
+
+use super::context::Context;
+use super::fault::Fault;
+use super::{entry, fields};
+use crate::command::{Command, PushedEntry, Refusal};
+
+/// Shares that are proposed in one second, of all sites and edges. At this rate the
+/// log's million records last for hours.
+const MAX_A_SECOND: u32 = 50;
+const SECOND: Duration = Duration::from_secs(1);
+/// Fields that say who may keep a response (RFC 9111, RFC 9213). A share is kept only
+/// if none of them objects, whichever of them it is that counts for an edge.
+const CACHE_FIELDS: [&str; 3] = ["cache-control", "cdn-cache-control", "surrogate-control"];
+
+/// Counts the shares of the present second.
+#[derive(Debug, Default)]
+pub(crate) struct Pace(Mutex<(BootInstant, u32)>);
+
+impl Pace {
+    /// Whether one more may be proposed now.
+    fn admits(&self, clock: &dyn Clock) -> bool {
+        let now = clock.boot();
+        let mut counted = self.0.lock();
+        if counted.1 == 0 || now.saturating_since(counted.0) >= SECOND {
+            *counted = (now, 0);
+        }
+        let admitted = counted.1 < MAX_A_SECOND;
+        counted.1 += u32::from(admitted);
+        admitted
+    }
+}
+
+/// Stores what an edge shares, or says that it is not stored.
+///
+/// # Errors
+/// A field breaks a rule, there is no such site, or the log takes nothing.
+pub(crate) async fn store(
+    context: &Context,
+    caller: String,
+    request: v1::StoreEntryRequest,
+) -> Result<v1::StoreEntryResponse, Fault> {
+    let answer = |stored| Ok(v1::StoreEntryResponse { stored });
+    let site = fields::site_name(&request.site)?;
+    let filled_at = fields::cursor("fill_cursor", &request.fill_cursor)?;
+    let view = context.site(&site)?;
+    let wire = request.entry;
+    let wire = wire.ok_or_else(|| FieldError::new("entry", "", "an entry"))?;
+    let mut entry = entry::read(&view.config, wire)?;
+    check(&view.config, &entry).map_err(|e| e.within("entry"))?;
+    if !context.shares.admits(&*context.clock) {
+        return answer(false);
+    }
+    context.keep_body(&mut entry).await?;
+    let command = Command::StoreEntry {
+        site,
+        site_revision: view.revision(),
+        entry: Box::new(entry),
+        filled_at,
+    };
+    match context.propose_once(command, caller).await? {
+        Ok(_) => answer(true),
+        Err(
+            // The configuration of a moment ago is not worth a second reading.
+            Refusal::SiteChanged
+            | Refusal::InvalidatedSince(_)
+            | Refusal::HistoryGone
+            | Refusal::HeldBetter(_)
+            | Refusal::OverQuota(_),
+        ) => answer(false),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// What only holds for shares: everyone may have it, it is whole, and it says of which
+/// host it is.
+fn check(site: &CheckedSite, entry: &PushedEntry) -> Result<(), FieldError> {
+    if matches!(entry.status, 206 | 304) {
+        let allowed = "a status of a whole response: neither 206 nor 304";
+        return Err(FieldError::new("status", entry.status, allowed));
+    }
+    for (index, (name, value)) in entry.headers.iter().enumerate() {
+        let field = |part| format!("headers[{index}].{part}");
+        if name == "vary" {
+            let allowed = "no Vary: the fields that were used belong into vary";
+            return Err(FieldError::new(field("name"), name, allowed));
+        }
+        if CACHE_FIELDS.contains(&name.as_str()) && forbids_sharing(value) {
+            let found = String::from_utf8_lossy(value);
+            let allowed = "directives without no-store and private";
+            return Err(FieldError::new(field("value"), found, allowed));
+        }
+    }
+    let host = entry.vary.iter().find(|(name, _)| name == "host");
+    let host = host.and_then(|(_, value)| std::str::from_utf8(value).ok());
+    let is_host = |host: &str| {
+        let normal = normalize_host(host);
+        normal.is_ok_and(|it| it == host && site.hosts().iter().any(|known| known.matches(host)))
+    };
+    if host.is_some_and(is_host) {
+        return Ok(());
+    }
+    let allowed = "host with the host of the request, in lower case and without port, one of the \
+                   site's";
+    Err(FieldError::new("vary", host.unwrap_or_default(), allowed))
+}
+
+/// Whether a list of directives holds one that keeps a response from others. What is
+/// inside a quoted string is taken for a directive too.
+fn forbids_sharing(value: &[u8]) -> bool {
+    let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+    value.split([',', ';', '"']).any(|directive| {
+        let name = directive.split('=').next().unwrap_or_default().trim();
+        matches!(name, "no-store" | "private")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidegate_clock::ManualClock;
+
+    use super::*;
+    use crate::state::testing;
+
+    fn site() -> CheckedSite {
+        testing::config(&["a.example", "*.b.example"])
+    }
+
+    fn shared(host: &str) -> PushedEntry {
+        testing::entry("/a", &[], &[("host", host)])
+    }
+
+    fn with_field(name: &str, value: &'static str) -> PushedEntry {
+        let mut entry = shared("a.example");
+        let value = Bytes::from_static(value.as_bytes());
+        entry.headers.push((name.to_owned(), value));
+        entry
+    }
+
+    #[test]
+    fn what_is_private_partial_or_of_no_host_is_refused() {
+        let mut partial = shared("a.example");
+        partial.status = 206;
+        let mut not_modified = shared("a.example");
+        not_modified.status = 304;
+        for (field, entry) in [
+            ("status", partial),
+            ("status", not_modified),
+            ("vary", testing::entry("/a", &[], &[])),
+            ("vary", shared("other.example")),
+            ("vary", shared("A.example")),
+            ("vary", shared("a.example:80")),
+            ("headers[1].name", with_field("vary", "accept")),
+            ("headers[1].value", with_field("cache-control", "private")),
+            (
+                "headers[1].value",
+                with_field("cache-control", "max-age=60, No-Store"),
+            ),
+            (
+                "headers[1].value",
+                with_field("cache-control", "private=\"set-cookie\""),
+            ),
+            (
+                "headers[1].value",
+                with_field("surrogate-control", "no-store"),
+            ),
+            (
+                "headers[1].value",
+                with_field("cdn-cache-control", "public,private"),
+            ),
+        ] {
+            assert_eq!(
+                check(&site(), &entry).unwrap_err().field,
+                field,
+                "{entry:?}"
+            );
+        }
+        for good in [
+            shared("a.example"),
+            shared("x.b.example"),
+            with_field("cache-control", "public, max-age=60, no-cache"),
+            with_field("x-private", "private"),
+        ] {
+            assert_eq!(check(&site(), &good), Ok(()));
+        }
+    }
+
+    #[test]
+    fn only_so_many_are_proposed_in_a_second() {
+        let (pace, clock) = (Pace::default(), ManualClock::default());
+        let admitted = |n: u32| (0..n).filter(|_| pace.admits(&clock)).count();
+        assert_eq!(admitted(30), 30);
+        clock.advance(Duration::from_millis(999));
+        assert_eq!(admitted(100), 20);
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(admitted(100), 50);
+    }
+}

@@ -1,0 +1,145 @@
+//! Responses that edges share.
+
+use bytes::Bytes;
+use tidegate_proto::v1;
+use tonic::{Code, Status};
+
+use crate::rig::{Rig, refused_field};
+
+fn field(name: &str, value: &'static str) -> v1::HeaderField {
+    v1::HeaderField {
+        name: name.into(),
+        value: Bytes::from_static(value.as_bytes()),
+    }
+}
+
+fn share(url: &str, fill_cursor: &str) -> v1::StoreEntryRequest {
+    v1::StoreEntryRequest {
+        site: "s".into(),
+        entry: Some(v1::Entry {
+            url: url.into(),
+            status: 200,
+            headers: vec![field("Cache-Control", "max-age=60")],
+            body: Bytes::from_static(b"shared"),
+            tags: vec!["item:1".into()],
+            ttl: Some(prost_types::Duration {
+                seconds: 60,
+                nanos: 0,
+            }),
+            vary: vec![field("Host", "s.example")],
+        }),
+        fill_cursor: fill_cursor.into(),
+    }
+}
+
+async fn store(rig: &Rig, request: v1::StoreEntryRequest) -> Result<bool, Status> {
+    let answer = rig.edges().store_entry(request).await?;
+    Ok(answer.into_inner().stored)
+}
+
+async fn look(rig: &Rig, url: &str, host: &'static str) -> v1::LookupEntryResponse {
+    let request = v1::LookupEntryRequest {
+        site: "s".into(),
+        url: url.into(),
+        request_headers: vec![field("host", host)],
+    };
+    rig.edges()
+        .lookup_entry(request)
+        .await
+        .unwrap()
+        .into_inner()
+}
+
+#[tokio::test]
+async fn what_one_edge_shares_another_finds_until_it_is_invalidated() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let mut edge = rig.edge("one");
+    let mut frames = edge.subscribe("").await;
+    frames.hello().await;
+    let (sites, _) = frames.snapshot().await;
+    assert!(!sites[0].has_entries);
+    let began = rig.head().await;
+    for size in [10, 4_097, 4_000_000] {
+        let mut request = share(&format!("/{size}"), &began.cursor);
+        request.entry.as_mut().unwrap().body = vec![b'x'; size].into();
+        assert!(store(&rig, request).await.unwrap());
+        let found = look(&rig, &format!("/{size}"), "s.example").await;
+        assert_eq!(found.entry.unwrap().body.len(), size);
+        assert!(found.validated_as_of > began.revision);
+        assert!(found.fresh_for.unwrap().seconds >= 50);
+    }
+    let told = frames.batch().await;
+    assert_eq!(told.events.len(), 1, "{told:?}");
+    let told: v1::Event = prost::Message::decode(told.events[0].clone()).unwrap();
+    let Some(v1::event::Kind::Invalidated(told)) = told.kind else {
+        panic!("{told:?}");
+    };
+    assert!(told.patterns.is_empty(), "{told:?}");
+    assert_eq!(told.cause(), v1::InvalidationCause::Entry);
+    let other_host = look(&rig, "/10", "t.example").await;
+    assert_eq!(other_host.entry, None, "it is of one host");
+    rig.invalidate("s", &["item:*"]).await;
+    assert_eq!(look(&rig, "/10", "s.example").await.entry, None);
+    let again = store(&rig, share("/10", &began.cursor)).await;
+    assert!(!again.unwrap(), "its fetch began before the invalidation");
+    let now = rig.head().await.cursor;
+    assert!(store(&rig, share("/10", &now)).await.unwrap());
+    let rig = rig.restart().await;
+    assert!(look(&rig, "/10", "s.example").await.entry.is_some());
+    let mut snapshot = rig.edge("two").subscribe("").await;
+    snapshot.hello().await;
+    assert!(snapshot.snapshot().await.0[0].has_entries);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_share_that_breaks_a_rule_is_refused_with_its_field() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let now = rig.head().await.cursor;
+    let with = |change: fn(&mut v1::Entry)| {
+        let mut request = share("/a", &now);
+        change(request.entry.as_mut().unwrap());
+        request
+    };
+    let cases = [
+        (
+            "entry.headers[0].value",
+            with(|it| it.headers = vec![field("cache-control", "private")]),
+        ),
+        (
+            "entry.headers[0].value",
+            with(|it| it.headers = vec![field("cache-control", "no-store")]),
+        ),
+        (
+            "entry.headers[0].name",
+            with(|it| it.headers = vec![field("set-cookie", "a=b")]),
+        ),
+        ("entry.tags[0]", with(|it| it.tags = vec!["a b".into()])),
+        ("entry.tags", with(|it| it.tags = vec!["a".into(); 65])),
+        ("entry.status", with(|it| it.status = 206)),
+        ("entry.vary", with(|it| it.vary.clear())),
+        ("entry.ttl", with(|it| it.ttl = None)),
+        ("entry.url", with(|it| it.url = "a".into())),
+        ("entry.body", with(|it| it.body = vec![0; 4_000_001].into())),
+        ("fill_cursor", share("/a", "nonsense")),
+        ("fill_cursor", share("/a", "")),
+    ];
+    for (name, request) in cases {
+        assert_eq!(refused_field(store(&rig, request).await), name);
+    }
+    let none = v1::StoreEntryRequest {
+        entry: None,
+        ..share("/a", &now)
+    };
+    assert_eq!(refused_field(store(&rig, none).await), "entry");
+    let nowhere = v1::StoreEntryRequest {
+        site: "nowhere".into(),
+        ..share("/a", &now)
+    };
+    let nowhere = store(&rig, nowhere).await.unwrap_err();
+    assert_eq!(nowhere.code(), Code::NotFound);
+    assert_eq!(look(&rig, "/a", "s.example").await.entry, None);
+    rig.stop().await;
+}
