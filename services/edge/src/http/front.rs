@@ -16,16 +16,18 @@ use tidegate_telemetry::{Component, TraceContext};
 use tracing::Instrument as _;
 
 use super::access::AccessLine;
-use super::min_revision::{Asked, asked};
+use super::min_revision::{Asked, MinRevision};
 use super::state::OriginState;
 use crate::events::{Call, Cors, serve_client};
 use crate::metrics::EdgeMetrics;
 use crate::pages::{PageRequest, StateSource};
-use crate::proxy::{NothingHere, Visit};
+use crate::proxy::{NothingHere, OlderThanPosition, Visit};
 use crate::sites::{Rules, Site, Sites};
 use crate::standing::Standing;
 
-/// Says which position an answer is of.
+/// Says up to which position an answer holds: it shows the effect of every invalidation up
+/// to there. An answer that may be older, because a soft invalidation allows it, says
+/// nothing.
 const REVISION: HeaderName = HeaderName::from_static("tidegate-revision");
 
 /// What the front may be told to do otherwise.
@@ -40,7 +42,7 @@ pub struct Front {
     sites: Arc<Sites>,
     standing: Arc<Standing>,
     metrics: Arc<EdgeMetrics>,
-    options: FrontOptions,
+    min_revision: MinRevision,
 }
 
 /// A request that no site is asked about.
@@ -69,7 +71,7 @@ impl Front {
             sites,
             standing,
             metrics,
-            options,
+            min_revision: MinRevision::new(options.min_revision_wait),
         })
     }
 
@@ -99,7 +101,7 @@ impl Front {
         }
     }
 
-    async fn answer(&self, request: Request, peer: IpAddr) -> Response {
+    pub(super) async fn answer(&self, request: Request, peer: IpAddr) -> Response {
         let (site, host) = match self.site(&request) {
             Ok(found) => found,
             Err(refused) => return refused.into(),
@@ -124,8 +126,11 @@ impl Front {
             return preflight(&rules.cors, request.headers());
         }
         let cross_origin = rules.cors.judge(request.headers());
-        let wait = self.options.min_revision_wait;
-        let asked = match asked(request.headers(), &self.standing, wait).await {
+        let asked = match self
+            .min_revision
+            .asked(request.headers(), &self.standing)
+            .await
+        {
             Ok(asked) => asked,
             Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
         };
@@ -144,9 +149,12 @@ impl Front {
         };
         let is_behind = asked == Asked::Behind;
         let mut response = self.route(&site, &rules, request, visit, is_behind).await;
-        if let Some(token) = token {
-            response.headers_mut().insert(REVISION, token);
-        }
+        let is_older = response.extensions().get::<OlderThanPosition>().is_some();
+        match token.filter(|_| !is_older) {
+            Some(token) => response.headers_mut().insert(REVISION, token),
+            // What an origin says of itself is not said of this edge.
+            None => response.headers_mut().remove(REVISION),
+        };
         cross_origin.mark(response.headers_mut());
         response
     }

@@ -6,6 +6,8 @@ mod front;
 mod min_revision;
 mod server;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use explain::explain;
 pub use front::{Front, FrontOptions};

@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use http::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
-    HeaderName, HeaderValue, LAST_MODIFIED, LINK, LOCATION, RETRY_AFTER, VARY,
+    HeaderName, HeaderValue, LAST_MODIFIED, LINK, LOCATION, RETRY_AFTER, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, Method, Response, StatusCode};
 use tidegate_domain::site::CheckedSite;
@@ -170,8 +170,9 @@ impl SitePages {
             Ok(page) => page,
             Err(error) => return unavailable(&error),
         };
-        let body = match state::compose(page, resource.parts.clone(), pending).await {
-            Composed::Page(body) => body,
+        let composed = state::compose(page, resource.parts.clone(), pending).await;
+        let (body, cookies) = match composed {
+            Composed::Page(body, cookies) => (body, cookies),
             Composed::Instead(response) => return response,
         };
         let body = if request.method == Method::HEAD {
@@ -183,6 +184,9 @@ impl SitePages {
         *response.headers_mut() = page_headers(release, resource, request);
         // What is in the hole is not known yet, so nothing may be kept or validated.
         response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+        for cookie in cookies {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
         response
     }
 

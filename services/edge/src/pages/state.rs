@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response, StatusCode};
+use futures_util::{FutureExt as _, StreamExt as _};
+use http::header::{CONTENT_TYPE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use thiserror::Error;
 use tidegate_domain::PathAndQuery;
@@ -44,8 +44,9 @@ type Answer = Result<Response<Body>, StateError>;
 
 /// What came of the head start.
 pub(super) enum Composed {
-    /// A page; its head is for the caller to make.
-    Page(Body),
+    /// A page; its head is for the caller to make, with the cookies that came with the
+    /// state, if it came before the page began.
+    Page(Body, Vec<HeaderValue>),
     /// The state answer, passed on unchanged: it failed or redirects, or nobody has
     /// it (502).
     Instead(Response<Body>),
@@ -58,8 +59,10 @@ pub(super) async fn compose(
     mut pending: BoxFuture<'static, Answer>,
 ) -> Composed {
     let early = tokio::time::timeout(HEAD_START, &mut pending).await;
+    let mut cookies = Vec::new();
     let pending = match early {
         Ok(Ok(answer)) if answer.status() == StatusCode::OK => {
+            cookies.extend(answer.headers().get_all(SET_COOKIE).iter().cloned());
             Box::pin(std::future::ready(Ok(answer))) as BoxFuture<'static, Answer>
         }
         Ok(Ok(answer)) => return Composed::Instead(answer),
@@ -67,7 +70,7 @@ pub(super) async fn compose(
             tracing::warn!(%error, "a page has no state");
             return Composed::Instead(bad_gateway());
         }
-        Err(_) => pending,
+        Err(_) => say_if_cookies_are_late(pending),
     };
     // Each slice is a chunk of its own; the hole waits for the state only when its
     // turn has come. An error ends the stream, which aborts the transport: a page
@@ -86,7 +89,21 @@ pub(super) async fn compose(
             }
         }
     });
-    Composed::Page(Body::from_stream(chunks))
+    Composed::Page(Body::from_stream(chunks), cookies)
+}
+
+/// The head of the page is out when this answer comes, and a cookie cannot leave with
+/// the body.
+fn say_if_cookies_are_late(pending: BoxFuture<'static, Answer>) -> BoxFuture<'static, Answer> {
+    let watched = pending.inspect(|answer| {
+        let has_cookie = |answer: &Response<Body>| answer.headers().contains_key(SET_COOKIE);
+        if answer.as_ref().is_ok_and(has_cookie) {
+            tracing::debug!(
+                "the cookie of a state answer was dropped: it came later than {HEAD_START:?} after it was asked for, when its page had begun"
+            );
+        }
+    });
+    watched.boxed()
 }
 
 /// The page with nothing in its hole, for precaching and for those who run no
@@ -145,7 +162,7 @@ fn bad_gateway() -> Response<Body> {
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     response.headers_mut().insert(
         CONTENT_TYPE,
-        http::HeaderValue::from_static("text/plain; charset=utf-8"),
+        HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     response
 }

@@ -372,6 +372,24 @@ async fn an_early_failure_or_redirect_is_passed_on_unchanged() {
 }
 
 #[tokio::test]
+async fn cookies_that_come_with_an_early_state_leave_with_the_page() {
+    let fixture = fixture().await;
+    let mut state = Response::new(Body::from("{}"));
+    for cookie in ["a=1", "b=2; HttpOnly"] {
+        state
+            .headers_mut()
+            .append("set-cookie", cookie.parse().unwrap());
+    }
+    let origin = Origin::answering(state);
+    let page = fixture.ask(Method::GET, "/live/", &[], Some(&origin)).await;
+    let page = page.unwrap();
+    let cookies: Vec<_> = page.headers().get_all("set-cookie").iter().collect();
+    assert_eq!(cookies, ["a=1", "b=2; HttpOnly"]);
+    assert_eq!(field(&page, CACHE_CONTROL), "no-store");
+    assert!(text(page).await.ends_with("after</p>"));
+}
+
+#[tokio::test]
 async fn state_alone_is_json_that_nobody_keeps() {
     let fixture = fixture().await;
     for field_name in [

@@ -1,0 +1,467 @@
+//! The front as clients see it: what an answer says of itself, and which room answers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use tidegate_clock::{Clock as _, ManualClock};
+use tidegate_domain::site::SiteConfig;
+use tidegate_domain::{
+    Cursor, Digest, Epoch, Mode, PathAndQuery, Revision, SiteFilter, SiteName, TagPattern, Term,
+};
+use tidegate_net::Dialer;
+use tidegate_site::{Manifest, Resource, SinceTable};
+use tokio::net::TcpListener;
+
+use super::front::{Front, FrontOptions};
+use crate::events::{Limits, Replay, Replayed};
+use crate::faults::Faults;
+use crate::link::{ActiveRelease, SnapshotSite};
+use crate::metrics::EdgeMetrics;
+use crate::pages::{BlobError, BlobSource, BlobStream, Blobs};
+use crate::proxy::{EntrySource, PushedEntry, RevalidationLimits, Shared, SharedConfig};
+use crate::sites::{Parts, Sites};
+use crate::standing::Standing;
+
+/// The control plane's part: blobs, one entry for `/pushed`, no replay.
+#[derive(Default)]
+struct ControlPlane {
+    blobs: HashMap<Digest, Bytes>,
+}
+
+impl ControlPlane {
+    fn add(&mut self, bytes: impl Into<Bytes>) -> (Digest, u64) {
+        let bytes = bytes.into();
+        let digest = Digest::of(&bytes);
+        let size = bytes.len() as u64;
+        self.blobs.insert(digest, bytes);
+        (digest, size)
+    }
+
+    /// A release of one page at `/`, and another for what is not found.
+    fn release(&mut self) -> ActiveRelease {
+        let mut page = |text: &'static str| {
+            let (digest, size) = self.add(text);
+            Resource {
+                file: "file".into(),
+                content_type: "text/html".into(),
+                digest,
+                size,
+                encodings: BTreeMap::new(),
+                link: Vec::new(),
+                parts: Vec::new(),
+            }
+        };
+        let pages = BTreeMap::from([
+            ("/".to_owned(), page("a page")),
+            ("/404.html".to_owned(), page("nothing of that name")),
+        ]);
+        let manifest = Manifest::new(pages, BTreeMap::new()).unwrap();
+        let since = SinceTable::next(None, &manifest, 1_700_000_000);
+        ActiveRelease {
+            release: self.add(manifest.to_json()).0,
+            since: self.add(since.to_json()).0,
+        }
+    }
+}
+
+impl BlobSource for ControlPlane {
+    fn read(&self, digest: Digest) -> BoxFuture<'static, Result<BlobStream, BlobError>> {
+        let found = self.blobs.get(&digest).cloned();
+        async move {
+            let bytes = found.ok_or_else(|| BlobError::Source("not found".into()))?;
+            Ok(futures_util::stream::iter([Ok(bytes)]).boxed())
+        }
+        .boxed()
+    }
+}
+
+impl EntrySource for ControlPlane {
+    fn lookup(
+        &self,
+        _: &SiteName,
+        url: &PathAndQuery,
+        _: &HeaderMap,
+    ) -> BoxFuture<'static, Option<PushedEntry>> {
+        let entry = (url.as_str() == "/pushed").then(|| PushedEntry {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: "pushed".into(),
+            tags: Vec::new(),
+            fresh_for: Duration::from_secs(60),
+            age: Duration::ZERO,
+            validated_as_of: Revision(1),
+        });
+        std::future::ready(entry).boxed()
+    }
+}
+
+impl Replay for ControlPlane {
+    fn read<'a>(&'a self, _: &'a SiteName, _: Cursor, _: Revision) -> BoxFuture<'a, Replayed> {
+        std::future::ready(Replayed::NotFound).boxed()
+    }
+}
+
+/// Answers with the version there is, as what may be used while it is stale.
+async fn versioned_origin(version: Arc<AtomicU64>) -> SocketAddr {
+    let answer = move |request: Request| {
+        let now = version.load(Ordering::SeqCst);
+        async move {
+            // The answer is made, and takes its time.
+            for _ in 0..now % 7 {
+                tokio::task::yield_now().await;
+            }
+            let caching = match request.uri().path() {
+                "/private" => "no-store",
+                _ => "max-age=600, stale-while-revalidate=600, stale-if-error=600",
+            };
+            let etag = format!("\"{now}\"");
+            let is_known = request
+                .headers()
+                .get("if-none-match")
+                .is_some_and(|known| *known == *etag);
+            Response::builder()
+                .status(if is_known { 304 } else { 200 })
+                .header("cache-control", caching)
+                .header("cache-tag", "item:1")
+                .header("etag", etag)
+                .header("tidegate-revision", "of the origin")
+                .body(Body::from(if is_known {
+                    String::new()
+                } else {
+                    now.to_string()
+                }))
+                .unwrap()
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    address
+}
+
+struct Edge {
+    front: Arc<Front>,
+    sites: Arc<Sites>,
+    standing: Arc<Standing>,
+    clock: Arc<ManualClock>,
+    version: Arc<AtomicU64>,
+    _folder: tempfile::TempDir,
+}
+
+fn at(epoch: u64, revision: u64) -> Cursor {
+    Cursor {
+        epoch: Epoch(epoch),
+        term: Term(1),
+        revision: Revision(revision),
+        filter: SiteFilter::ALL,
+    }
+}
+
+impl Edge {
+    /// A site in front of an origin.
+    async fn with_origin() -> Self {
+        let version = Arc::new(AtomicU64::new(1));
+        let address = versioned_origin(version.clone()).await;
+        let config = serde_json::json!({
+            "hosts": ["*"],
+            "origin": { "upstreams": [{ "url": format!("http://{address}") }] },
+        });
+        Self::start(config, ControlPlane::default(), None, version)
+    }
+
+    /// A site that has a release and entries, and no origin.
+    fn with_release() -> Self {
+        let mut control = ControlPlane::default();
+        let active = control.release();
+        let config = serde_json::json!({ "hosts": ["*"] });
+        Self::start(config, control, Some(active), Arc::default())
+    }
+
+    fn start(
+        config: serde_json::Value,
+        control: ControlPlane,
+        active: Option<ActiveRelease>,
+        version: Arc<AtomicU64>,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let control = Arc::new(control);
+        let clock = Arc::new(ManualClock::default());
+        clock.advance(Duration::from_secs(1_000));
+        let standing = Arc::new(Standing::new(clock.clone()));
+        let shared = SharedConfig {
+            capacity_bytes: 64 << 20,
+            dialer: Dialer::Tcp,
+            revalidations: RevalidationLimits::default(),
+            faults: Faults::default(),
+        };
+        let blobs = Blobs::open(folder.path(), 1 << 20, control.clone()).unwrap();
+        let sites = Arc::new(Sites::new(Parts {
+            shared: Shared::new(shared, standing.clone()),
+            blobs: Arc::new(blobs),
+            standing: standing.clone(),
+            entries: control.clone(),
+            replay: control,
+            limits: Limits::default(),
+            news: Arc::default(),
+        }));
+        let config: SiteConfig = serde_json::from_value(config).unwrap();
+        let site = SnapshotSite {
+            name: SiteName::parse("dev").unwrap(),
+            config: Arc::new(config.check().unwrap()),
+            has_entries: active.is_some(),
+            active,
+            prepared: Vec::new(),
+        };
+        sites.adopt(vec![site], at(1, 1));
+        standing.begin(at(1, 1));
+        let metrics =
+            Arc::new(EdgeMetrics::register(&tidegate_telemetry::Registry::new()).unwrap());
+        let options = FrontOptions {
+            min_revision_wait: Duration::ZERO,
+        };
+        let edge = Self {
+            front: Front::new(sites.clone(), standing.clone(), metrics, options),
+            sites,
+            standing,
+            clock,
+            version,
+            _folder: folder,
+        };
+        edge.grant();
+        edge
+    }
+
+    fn grant(&self) {
+        let ends = self.clock.boot() + Duration::from_secs(86_400);
+        self.standing
+            .grant(self.standing.now().era, ends, Revision::ZERO);
+    }
+
+    /// The version of the same number is there, and what was before is invalidated at
+    /// the revision of the same number.
+    fn write(&self, number: u64, pattern: &str, mode: Mode) {
+        self.version.store(number, Ordering::SeqCst);
+        let pattern = TagPattern::parse(pattern).unwrap();
+        let site = self.sites.by_name("dev").unwrap();
+        site.proxy
+            .apply_invalidation(Revision(number), &[pattern], mode);
+        self.standing.advance(at(1, number));
+    }
+
+    async fn ask(&self, method: Method, target: &str, fields: &[(&str, &str)]) -> Got {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = method;
+        *request.uri_mut() = target.parse().unwrap();
+        let named = [("host", "www.example.com")];
+        for (name, value) in named.iter().chain(fields) {
+            let name: http::HeaderName = name.parse().unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        let peer = Ipv4Addr::LOCALHOST.into();
+        let answer = self.front.answer(request, peer);
+        let answer = tokio::time::timeout(Duration::from_secs(20), answer).await;
+        let (parts, body) = answer.expect("it is answered").into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Got {
+            status: parts.status.as_u16(),
+            fields: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
+    async fn get(&self, target: &str) -> Got {
+        self.ask(Method::GET, target, &[]).await
+    }
+}
+
+#[derive(Debug)]
+struct Got {
+    status: u16,
+    fields: HeaderMap,
+    body: String,
+}
+
+impl Got {
+    fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+
+    fn is_hit(&self) -> bool {
+        self.field("cache-status").contains("; hit")
+    }
+
+    /// Up to where it says that it holds.
+    fn revision(&self) -> Option<u64> {
+        let text = self.fields.get("tidegate-revision")?.to_str().unwrap();
+        let cursor: Cursor = text.parse().expect("what an origin says is not passed on");
+        Some(cursor.revision.0)
+    }
+}
+
+#[tokio::test]
+async fn every_answer_of_a_site_says_up_to_where_it_holds() {
+    let edge = Edge::with_origin().await;
+    edge.write(2, "*", Mode::Hard);
+    let miss = edge.get("/a").await;
+    let etag = miss.field("etag").to_owned();
+    let head = edge.ask(Method::HEAD, "/a", &[]).await;
+    let known = edge
+        .ask(Method::GET, "/a", &[("if-none-match", &etag)])
+        .await;
+    let passed = edge.ask(Method::POST, "/a", &[]).await;
+    let private = edge.get("/private").await;
+    let only = [("cache-control", "only-if-cached")];
+    let missing = edge.ask(Method::GET, "/other", &only).await;
+    for (got, status) in [
+        (miss, 200),
+        (head, 200),
+        (known, 304),
+        (passed, 200),
+        (private, 200),
+        (missing, 504),
+    ] {
+        assert_eq!((got.status, got.revision()), (status, Some(2)), "{got:?}");
+    }
+    let edge = Edge::with_release();
+    let page = edge.get("/").await;
+    assert_eq!((page.body.as_str(), page.revision()), ("a page", Some(1)));
+}
+
+#[tokio::test]
+async fn a_copy_that_a_soft_invalidation_has_hit_says_nothing_of_where_it_holds() {
+    let edge = Edge::with_origin().await;
+    assert_eq!(edge.get("/a").await.revision(), Some(1));
+    edge.write(2, "item:1", Mode::Soft);
+    let stale = edge.get("/a").await;
+    assert_eq!((stale.body.as_str(), stale.revision()), ("1", None));
+    loop {
+        let got = edge.get("/a").await;
+        if got.body == "2" {
+            assert_eq!(got.revision(), Some(2));
+            break;
+        }
+        assert_eq!(got.revision(), None);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_cut_off_edge_claims_no_more_than_it_has_applied() {
+    let edge = Edge::with_origin().await;
+    edge.get("/a").await;
+    edge.standing.revoke();
+    edge.version.store(2, Ordering::SeqCst);
+    let got = edge.get("/a").await;
+    assert_eq!((got.body.as_str(), got.revision()), ("2", Some(1)));
+}
+
+/// Readers and a writer on real threads: the version of an answer is never older than
+/// the revision that the answer names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn no_answer_is_older_than_it_says() {
+    const WRITES: u64 = 200;
+    let edge = Arc::new(Edge::with_origin().await);
+    let asked = Arc::new(AtomicU64::new(0));
+    let readers: Vec<_> = (0..4)
+        .map(|reader| {
+            let (edge, asked) = (edge.clone(), asked.clone());
+            tokio::spawn(async move {
+                let (mut silent, mut said) = (0_u64, 0_u64);
+                let target = ["/a", "/b"][reader % 2];
+                while edge.version.load(Ordering::SeqCst) < WRITES {
+                    let got = edge.get(target).await;
+                    let version: u64 = got.body.parse().unwrap();
+                    match got.revision() {
+                        Some(revision) => {
+                            assert!(version >= revision, "{version} at {revision}: {got:?}");
+                            said += 1;
+                        }
+                        None => silent += 1,
+                    }
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                }
+                (silent, said)
+            })
+        })
+        .collect();
+    for number in 2..=WRITES {
+        let mode = if number % 3 == 0 {
+            Mode::Hard
+        } else {
+            Mode::Soft
+        };
+        let pattern = ["item:1", "*", "item:*"][(number % 3) as usize];
+        edge.write(number, pattern, mode);
+        let enough = asked.load(Ordering::SeqCst) + number % 9;
+        let is_read = || readers.iter().all(|reader| !reader.is_finished());
+        while asked.load(Ordering::SeqCst) < enough && is_read() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let (mut silent, mut said) = (0, 0);
+    for reader in readers {
+        let (of_silent, of_said) = reader.await.unwrap();
+        silent += of_silent;
+        said += of_said;
+    }
+    assert!(silent > 0 && said > WRITES / 4, "{silent} {said}");
+}
+
+#[tokio::test]
+async fn a_token_is_served_from_the_cache_only_if_this_edge_can_place_it() {
+    let edge = Edge::with_origin().await;
+    edge.get("/a").await;
+    for (cursor, is_hit) in [(at(1, 1), true), (at(1, 2), false), (at(7, 1), false)] {
+        let token = cursor.to_string();
+        let fields = [("tidegate-min-revision", token.as_str())];
+        let got = edge.ask(Method::GET, "/a", &fields).await;
+        assert_eq!((got.status, got.is_hit()), (200, is_hit), "{token}");
+    }
+    let twice = [
+        ("tidegate-min-revision", "x"),
+        ("tidegate-min-revision", "y"),
+    ];
+    for fields in [&twice[..1], &twice] {
+        let got = edge.ask(Method::GET, "/a", fields).await;
+        assert_eq!(got.status, 400);
+        assert!(got.body.contains("tidegate-min-revision"), "{}", got.body);
+    }
+    let behind = at(1, 9).to_string();
+    let edge = Edge::with_release();
+    let fields = [("tidegate-min-revision", behind.as_str())];
+    let page = edge.ask(Method::GET, "/", &fields).await;
+    assert_eq!((page.status, page.field("retry-after")), (503, "1"));
+}
+
+#[tokio::test]
+async fn without_an_origin_an_entry_answers_what_the_release_does_not_hold() {
+    let edge = Edge::with_release();
+    let got = edge.get("/pushed").await;
+    assert_eq!((got.status, got.body.as_str()), (200, "pushed"));
+    assert!(edge.get("/pushed").await.is_hit());
+    let head = edge.ask(Method::HEAD, "/pushed", &[]).await;
+    assert_eq!((head.status, head.field("content-length")), (200, "6"));
+    let missing = edge.get("/missing").await;
+    assert_eq!(
+        (missing.status, missing.body.as_str()),
+        (404, "nothing of that name")
+    );
+    assert_eq!(edge.get("/").await.body, "a page");
+    // A token of another history asks the control plane, which is all there is to ask.
+    let other = at(7, 1).to_string();
+    let fields = [("tidegate-min-revision", other.as_str())];
+    let got = edge.ask(Method::GET, "/pushed", &fields).await;
+    assert_eq!((got.body.as_str(), got.is_hit()), ("pushed", false));
+}
