@@ -115,6 +115,17 @@ struct Script {
     header_gates: HashMap<String, Gate>,
     body_gates: HashMap<String, Gate>,
     asked: std::collections::VecDeque<Asked>,
+    in_flight: usize,
+    most_in_flight: usize,
+}
+
+/// A request that has come and has no response yet.
+struct InFlight(Arc<Mutex<Script>>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.lock().in_flight -= 1;
+    }
 }
 
 impl Origin {
@@ -203,6 +214,14 @@ impl Origin {
             .collect()
     }
 
+    /// The most requests that were without a response at one time, since this was asked
+    /// for last.
+    pub fn most_in_flight(&self) -> usize {
+        let mut script = self.script.lock();
+        let now = script.in_flight;
+        std::mem::replace(&mut script.most_in_flight, now)
+    }
+
     /// Stops listening: connections are refused, those that are open are cut.
     pub async fn go_down(&mut self) {
         if let Some(server) = self.server.take() {
@@ -266,8 +285,11 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> R
         .path_and_query()
         .map_or("/", |url| url.as_str())
         .to_owned();
+    let _in_flight = InFlight(script.clone());
     let (answer, header_gate, body_gate) = {
         let mut script = script.lock();
+        script.in_flight += 1;
+        script.most_in_flight = script.most_in_flight.max(script.in_flight);
         if script.asked.len() == REMEMBERED {
             script.asked.pop_front();
         }

@@ -14,6 +14,7 @@ mod fleet;
 mod health;
 mod manual;
 mod releases;
+mod reset;
 mod resume;
 mod schedules;
 mod state_pages;

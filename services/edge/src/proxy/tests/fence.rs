@@ -479,3 +479,122 @@ async fn another_configuration_ends_what_was_stored_under_the_old_one() {
     let got = world.fetched(get("/a?x=1", &[]), &[FRESH], "v2").await;
     assert_eq!(got.body(), "v2");
 }
+
+#[tokio::test]
+async fn a_pushed_entry_that_a_reset_has_overtaken_is_of_no_use_afterwards() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let mut world = World::new().await;
+    world.site.set_entry_source(pushed(world.revision, &gate));
+    world.site.set_has_entries(true);
+    let early = world.get("/a").await;
+    world.reset();
+    // The entry is of the history that is gone.
+    gate.add_permits(1);
+    assert_eq!(done(early).await.body(), "pushed");
+    gate.add_permits(1);
+    let got = done(world.get("/a").await).await;
+    assert!(!got.is_hit(), "it is looked for anew");
+    assert_eq!(got.body(), "pushed");
+    assert!(world.cached("/a").await.is_hit());
+}
+
+#[tokio::test]
+async fn what_so_much_was_invalidated_after_that_nobody_remembers_is_given_to_nobody_else() {
+    let mut world = World::new().await;
+    let first = world.get("/a").await;
+    let asked = world.origin.next().await;
+    let others: Vec<_> = (0..66)
+        .map(|n| {
+            let tags = (0..1_000).map(|m| TagPattern::parse(&format!("other:{n}:{m}")).unwrap());
+            tags.collect::<Vec<_>>()
+        })
+        .collect();
+    for patterns in &others {
+        let next = Revision(world.revision + 1);
+        world.site.apply_invalidation(next, patterns, Mode::Hard);
+        world.advance();
+    }
+    let second = world.get("/a").await;
+    asked.answer(200, &[FRESH, TAGGED], "old");
+    let got = done(first).await;
+    assert_eq!(
+        (got.body(), got.cache_status()),
+        (
+            "old",
+            "tidegate; fwd=uri-miss; detail=invalidations-forgotten"
+        )
+    );
+    world
+        .origin
+        .next()
+        .await
+        .answer(200, &[FRESH, TAGGED], "new");
+    assert_eq!(done(second).await.body(), "new");
+    assert_eq!(world.cached("/a").await.body(), "new");
+}
+
+#[tokio::test]
+async fn a_soft_and_a_hard_invalidation_count_as_hard_in_whichever_order() {
+    let swr = ("cache-control", "max-age=600, stale-while-revalidate=600");
+    for modes in [[Mode::Soft, Mode::Hard], [Mode::Hard, Mode::Soft]] {
+        // Of a copy that is here, and of a fetch that is under way.
+        for is_under_way in [false, true] {
+            let mut world = World::new().await;
+            let first = world.get("/a").await;
+            let asked = world.origin.next().await;
+            if is_under_way {
+                modes
+                    .into_iter()
+                    .for_each(|mode| world.invalidate("item:1", mode));
+            }
+            asked.answer(200, &[swr, TAGGED], "old");
+            done(first).await;
+            if !is_under_way {
+                modes
+                    .into_iter()
+                    .for_each(|mode| world.invalidate("item:*", mode));
+            }
+            let got = world.fetched(get("/a", &[]), &[swr], "new").await;
+            assert_eq!(got.body(), "new", "{modes:?} {is_under_way}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_try_is_as_old_as_the_first() {
+    let mut world = World::new().await;
+    world
+        .fetched(get("/warm-up", &[]), &[FRESH], "warm-up")
+        .await;
+    let first = world.get("/a").await;
+    let asked = world.origin.next().await;
+    world.invalidate("item:1", Mode::Hard);
+    // The connection had been used before, so it is tried again on another.
+    drop(asked);
+    let again = world.origin.next().await;
+    let late = world.get("/a").await;
+    again.answer(200, &[FRESH, TAGGED], "of the second try");
+    assert_eq!(done(first).await.body(), "of the second try");
+    let asked = world.origin.next().await;
+    asked.answer(200, &[FRESH, TAGGED], "new");
+    assert_eq!(done(late).await.body(), "new");
+    assert_eq!(world.cached("/a").await.body(), "new");
+}
+
+#[tokio::test]
+async fn a_304_of_another_version_does_not_make_its_fetch_begin_anew() {
+    let mut world = World::new().await;
+    world
+        .fetched(get("/a", &[]), &[FRESH, TAGGED, ETAG], "v1")
+        .await;
+    world.clock.advance(Duration::from_secs(601));
+    let first = world.get("/a").await;
+    let asked = world.origin.next().await;
+    asked.answer(304, &[FRESH, ("etag", "\"v2\"")], "");
+    let whole = world.origin.next().await;
+    world.invalidate("item:1", Mode::Hard);
+    whole.answer(200, &[FRESH, TAGGED, ("etag", "\"v2\"")], "v2");
+    assert_eq!(done(first).await.body(), "v2");
+    let got = world.fetched(get("/a", &[]), &[FRESH], "v3").await;
+    assert_eq!(got.body(), "v3");
+}

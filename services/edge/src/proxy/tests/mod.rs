@@ -7,6 +7,7 @@ mod collapse;
 mod entries;
 mod failure;
 mod fence;
+mod fenced;
 mod fields;
 mod passing;
 mod race;

@@ -313,3 +313,30 @@ async fn a_head_asks_about_a_copy_in_common_with_others() {
     }
     assert!(world.origin.is_idle());
 }
+
+#[tokio::test]
+async fn a_fetch_that_waits_asks_as_strictly_as_any_who_waits_for_it() {
+    let weak = [
+        ("cache-control", "max-age=10"),
+        ("last-modified", "Wed, 15 Nov 2023 22:00:00 GMT"),
+        ("date", "Wed, 15 Nov 2023 22:00:30 GMT"),
+    ];
+    let mut world = World::with(|config| places(config, 1)).await;
+    for url in ["/a", "/b"] {
+        world.fetched(get(url, &[]), &weak, "old").await;
+    }
+    world.clock.advance(Duration::from_secs(11));
+    let first = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-modified-since"), Some(weak[1].1));
+    let easy = world.get("/b").await;
+    let strict = world.begin_with(get("/b", &[]), Demand::Revalidate).await;
+    asked.answer(304, &weak, "");
+    done(first).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-modified-since"), None);
+    asked.answer(200, &[FRESH], "new");
+    for task in [easy, strict] {
+        assert_eq!(done(task).await.body(), "new");
+    }
+}
