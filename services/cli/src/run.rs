@@ -112,6 +112,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::Watch(_) => "tidegate watch",
         Command::Edges => "tidegate edges",
         Command::Audit(_) => "tidegate audit",
+        Command::Explain(_) => "tidegate explain",
         Command::Entries(_) | Command::Entry(_) => "tidegate entry",
         Command::Schedule(_) => "tidegate schedule",
         Command::Site(SiteCommand::Publish(_)) => "tidegate site publish",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use tidegate_domain::{EventType, TagPattern};
+use tidegate_domain::{EdgeId, EventType, TagPattern};
 
 use super::value;
 
@@ -102,7 +102,26 @@ pub struct WatchArgs {
 /// Arguments of `audit`.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
+    /// Show this one in full: every pattern, and for each edge when it had applied it, how
+    /// many cached responses it hit, and since when it had no lease if it had none
+    #[arg(value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..))]
+    pub revision: Option<u64>,
     /// At most this many, newest first
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "revision", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// A path with an optional query, on the site of --site; or an absolute URL, which finds
+    /// its site by its host
+    #[arg(value_name = "URL", value_parser = value::url)]
+    pub url: String,
+    /// Ask only this edge. Default: every edge with an open stream
+    #[arg(long, value_name = "NAME", value_parser = value::edge_id)]
+    pub edge: Option<EdgeId>,
+    /// A field of the request, "NAME: VALUE", for what varies by it; at most 16
+    #[arg(long, value_name = "FIELD", value_parser = value::header)]
+    pub header: Vec<(String, String)>,
 }

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_domain::SiteName;
 
-pub use cache::{AuditArgs, InvalidateArgs, PreloadArgs, PublishEventArgs, WatchArgs};
+pub use cache::{AuditArgs, ExplainArgs, InvalidateArgs, PreloadArgs, PublishEventArgs, WatchArgs};
 pub use dev::DevArgs;
 pub use entry::{EntryCommand, EntryListArgs, EntryPutArgs};
 pub use schedule::{ScheduleCommand, SchedulePutArgs};
@@ -27,7 +27,7 @@ Exit codes:
   0  done
   1  failed
   2  the command line is wrong
-  3  incomplete: --wait ended before every edge had answered
+  3  incomplete: not every edge had answered in time
 
 Results go to standard output, everything else to standard error. With --output json a
 result is one JSON document (one a line for `watch`), and so is an error.";
@@ -108,6 +108,8 @@ pub enum Command {
     Edges,
     /// List past invalidations: who, when, why, what, and what each edge did
     Audit(AuditArgs),
+    /// Say what each edge would do with a URL if it were asked for it now, and why
+    Explain(ExplainArgs),
     /// List pushed entries (the same as `entry list`)
     Entries(EntryListArgs),
     /// Push, read and delete entries: responses that edges serve as if the origin had answered

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Uri;
 use tidegate_domain::site::UpstreamUrl;
 use tidegate_domain::{
-    Cursor, EventType, FieldError, PathAndQuery, ScheduleName, SiteName, Tag, TagPattern,
+    Cursor, EdgeId, EventType, FieldError, PathAndQuery, ScheduleName, SiteName, Tag, TagPattern,
     normalize_host,
 };
 
@@ -51,6 +51,10 @@ pub(super) fn control_url(text: &str) -> Result<ControlUrl, String> {
 pub(super) fn origin_url(text: &str) -> Result<String, String> {
     let url = UpstreamUrl::parse(text).map_err(|e| format!("allowed: {}", e.allowed))?;
     Ok(url.to_string())
+}
+
+pub(super) fn edge_id(text: &str) -> Result<EdgeId, String> {
+    EdgeId::parse(text).map_err(allowed)
 }
 
 pub(super) fn site_name(text: &str) -> Result<SiteName, String> {

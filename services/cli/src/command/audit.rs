@@ -2,31 +2,59 @@
 
 use tidegate_proto::v1;
 
-use super::{Session, pages};
+use super::{Session, list};
 use crate::args::AuditArgs;
-use crate::client::{DEADLINE, with_deadline};
 use crate::failure::{Exit, Failure};
-use crate::report::invalidation::Audit;
+use crate::report::audit::{Audit, Detail, Record};
+
+/// How far back one revision is looked for.
+const SEARCHED: u32 = 100_000;
 
 pub(super) async fn run(session: &mut Session<'_>, args: AuditArgs) -> Result<Exit, Failure> {
+    let Some(revision) = args.revision else {
+        let records = records(session, args.limit, 0).await?;
+        session.output.result(&Audit::from(records))?;
+        return Ok(Exit::Done);
+    };
+    let records = records(session, SEARCHED, revision).await?;
+    let found = records.into_iter().find(|it| it.revision == revision);
+    let Some(found) = found else {
+        let message = format!(
+            "the audit trail of site {} holds no invalidation at revision {revision}",
+            session.site
+        );
+        return Err(Failure::new("NOT_FOUND", message)
+            .advise("Records go after their time; `tidegate audit` lists those there are."));
+    };
+    session.output.result(&Detail::from(Record::from(found)))?;
+    Ok(Exit::Done)
+}
+
+/// Newest first, and none older than the page that holds `oldest`.
+async fn records(
+    session: &Session<'_>,
+    limit: u32,
+    oldest: u64,
+) -> Result<Vec<v1::InvalidationRecord>, Failure> {
     let (client, site) = (&session.client, &session.site);
-    let records = pages(args.limit, |page_size, page_token| {
-        let request = v1::ListInvalidationsRequest {
+    list(
+        client,
+        limit,
+        |page_size, page_token| v1::ListInvalidationsRequest {
             site: site.to_string(),
             page_size,
             page_token,
-        };
-        async move {
-            let answer = client
-                .safe(DEADLINE, || async {
-                    let request = with_deadline(DEADLINE, request.clone());
-                    client.cache().list_invalidations(request).await
-                })
-                .await?;
-            Ok((answer.invalidations, answer.next_page_token))
-        }
-    })
-    .await?;
-    session.output.result(&Audit::from(records))?;
-    Ok(Exit::Done)
+        },
+        |request| async move { client.cache().list_invalidations(request).await },
+        |answer| {
+            let last = answer.invalidations.last().map(|it| it.revision);
+            let goes_on = last.is_none_or(|last| last > oldest);
+            let next = answer.next_page_token;
+            (
+                answer.invalidations,
+                if goes_on { next } else { String::new() },
+            )
+        },
+    )
+    .await
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tidegate_proto::{duration_to_wire, v1};
 
-use super::{Session, pages};
+use super::{Session, header_fields};
 use crate::args::{EntryCommand, EntryListArgs, EntryPutArgs, FileOrDash};
 use crate::client::{DEADLINE, with_deadline};
 use crate::failure::{Exit, Failure};
@@ -35,11 +35,11 @@ async fn put(session: &mut Session<'_>, args: EntryPutArgs) -> Result<Exit, Fail
     let entry = v1::Entry {
         url: args.url.clone(),
         status: args.status.into(),
-        headers: fields(args.header),
+        headers: header_fields(args.header),
         body: body.into(),
         tags: args.tags.iter().map(ToString::to_string).collect(),
         ttl: Some(duration_to_wire(args.ttl)),
-        vary: fields(args.vary),
+        vary: header_fields(args.vary),
     };
     let request = v1::PutEntryRequest {
         site: session.site.to_string(),
@@ -57,14 +57,6 @@ async fn put(session: &mut Session<'_>, args: EntryPutArgs) -> Result<Exit, Fail
     Ok(Exit::Done)
 }
 
-fn fields(pairs: Vec<(String, String)>) -> Vec<v1::HeaderField> {
-    let fields = pairs.into_iter().map(|(name, value)| v1::HeaderField {
-        name,
-        value: value.into(),
-    });
-    fields.collect()
-}
-
 async fn get(
     session: &mut Session<'_>,
     url: String,
@@ -74,7 +66,7 @@ async fn get(
     let request = v1::GetEntryRequest {
         site: session.site.to_string(),
         url,
-        vary: fields(vary),
+        vary: header_fields(vary),
     };
     let client = &session.client;
     let answer = client
@@ -102,23 +94,18 @@ async fn write_file(path: PathBuf, bytes: &[u8]) -> Result<(), Failure> {
 
 pub(super) async fn list(session: &mut Session<'_>, args: EntryListArgs) -> Result<Exit, Failure> {
     let (client, site, prefix) = (&session.client, &session.site, &args.prefix);
-    let entries = pages(args.limit, |page_size, page_token| {
-        let request = v1::ListEntriesRequest {
+    let entries = super::list(
+        client,
+        args.limit,
+        |page_size, page_token| v1::ListEntriesRequest {
             site: site.to_string(),
             url_prefix: prefix.clone(),
             page_size,
             page_token,
-        };
-        async move {
-            let answer = client
-                .safe(DEADLINE, || async {
-                    let request = with_deadline(DEADLINE, request.clone());
-                    client.cache().list_entries(request).await
-                })
-                .await?;
-            Ok((answer.entries, answer.next_page_token))
-        }
-    })
+        },
+        |request| async move { client.cache().list_entries(request).await },
+        |answer| (answer.entries, answer.next_page_token),
+    )
     .await?;
     session.output.result(&Entries::from(entries))?;
     Ok(Exit::Done)

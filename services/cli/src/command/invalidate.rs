@@ -68,6 +68,10 @@ async fn preview(session: &mut Session<'_>, args: InvalidateArgs) -> Result<Exit
             client.cache().preview_invalidation(request).await
         })
         .await?;
-    session.output.result(&Preview::from(answer))?;
-    Ok(Exit::Done)
+    let report = Preview::from(answer);
+    session.output.result(&report)?;
+    Ok(match report.is_complete() {
+        true => Exit::Done,
+        false => Exit::Incomplete,
+    })
 }

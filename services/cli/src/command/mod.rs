@@ -3,6 +3,7 @@
 mod audit;
 mod edges;
 mod entry;
+mod explain;
 mod invalidate;
 mod preload;
 mod publish_event;
@@ -13,10 +14,11 @@ mod watch;
 use std::future::Future;
 
 use tidegate_domain::SiteName;
+use tidegate_proto::v1;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Cli, Command};
-use crate::client::Client;
+use crate::client::{Client, DEADLINE, with_deadline};
 use crate::dev;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -69,6 +71,7 @@ async fn answer(session: &mut Session<'_>, command: Command) -> Result<Exit, Fai
         Command::Watch(args) => watch::run(session, args).await,
         Command::Edges => edges::run(session).await,
         Command::Audit(args) => audit::run(session, args).await,
+        Command::Explain(args) => explain::run(session, args).await,
         Command::Entries(args) => entry::list(session, args).await,
         Command::Entry(command) => entry::run(session, command).await,
         Command::Schedule(command) => schedule::run(session, command).await,
@@ -83,6 +86,30 @@ fn completions(session: &mut Session<'_>, shell: clap_complete::Shell) -> Result
     clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);
     session.output.raw(&script)?;
     Ok(Exit::Done)
+}
+
+/// Calls a list page by page until `limit` items are there or no page is left.
+/// `request` takes the size of a page and its token, `read` an answer apart.
+async fn list<Q, A, T, F>(
+    client: &Client,
+    limit: u32,
+    request: impl Fn(u32, String) -> Q,
+    call: impl Fn(tonic::Request<Q>) -> F,
+    read: impl Fn(A) -> (Vec<T>, String),
+) -> Result<Vec<T>, Failure>
+where
+    Q: Clone,
+    F: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
+{
+    let (request, call, read) = (&request, &call, &read);
+    pages(limit, |page_size, page_token| async move {
+        let request = request(page_size, page_token);
+        let answer = client
+            .safe(DEADLINE, || call(with_deadline(DEADLINE, request.clone())))
+            .await?;
+        Ok(read(answer))
+    })
+    .await
 }
 
 /// Fetches pages until `limit` items are there or no page is left.
@@ -105,6 +132,15 @@ where
         }
         token = next;
     }
+}
+
+/// Fields of a request or a response as the protocol has them.
+fn header_fields(pairs: Vec<(String, String)>) -> Vec<v1::HeaderField> {
+    let fields = pairs.into_iter().map(|(name, value)| v1::HeaderField {
+        name,
+        value: value.into(),
+    });
+    fields.collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use tidegate_domain::Mode;
 use tidegate_proto::{duration_to_wire, mode_to_wire, v1};
 use v1::schedule::When;
 
-use super::{Session, pages};
+use super::Session;
 use crate::args::{ScheduleCommand, SchedulePutArgs};
 use crate::client::{DEADLINE, with_deadline};
 use crate::failure::{Exit, Failure};
@@ -57,22 +57,17 @@ async fn put(session: &mut Session<'_>, args: SchedulePutArgs) -> Result<Exit, F
 
 async fn list(session: &mut Session<'_>, limit: u32) -> Result<Exit, Failure> {
     let (client, site) = (&session.client, &session.site);
-    let schedules = pages(limit, |page_size, page_token| {
-        let request = v1::ListSchedulesRequest {
+    let schedules = super::list(
+        client,
+        limit,
+        |page_size, page_token| v1::ListSchedulesRequest {
             site: site.to_string(),
             page_size,
             page_token,
-        };
-        async move {
-            let answer = client
-                .safe(DEADLINE, || async {
-                    let request = with_deadline(DEADLINE, request.clone());
-                    client.cache().list_schedules(request).await
-                })
-                .await?;
-            Ok((answer.schedules, answer.next_page_token))
-        }
-    })
+        },
+        |request| async move { client.cache().list_schedules(request).await },
+        |answer| (answer.schedules, answer.next_page_token),
+    )
     .await?;
     session.output.result(&Schedules::from(schedules))?;
     Ok(Exit::Done)

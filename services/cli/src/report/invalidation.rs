@@ -6,7 +6,7 @@ use comfy_table::Cell;
 use serde::Serialize;
 use tidegate_proto::v1;
 
-use super::{cause, count, mode, or_dash, time};
+use super::count;
 use crate::output::{Report, Style, Tone, finish, plain, table, toned};
 
 /// How far a change has come.
@@ -58,7 +58,7 @@ pub(crate) fn outcomes(wire: Vec<v1::EdgeOutcome>) -> Vec<EdgeOutcome> {
         .collect()
 }
 
-fn outcome(wire: i32) -> &'static str {
+pub(crate) fn outcome(wire: i32) -> &'static str {
     match v1::EdgeOutcomeKind::try_from(wire) {
         Ok(v1::EdgeOutcomeKind::Applied) => "APPLIED",
         Ok(v1::EdgeOutcomeKind::Fenced) => "FENCED",
@@ -148,6 +148,13 @@ impl From<v1::PreviewInvalidationResponse> for Preview {
     }
 }
 
+impl Preview {
+    /// Whether every edge that was asked has answered.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.edges.iter().all(|edge| edge.answered)
+    }
+}
+
 impl Report for Preview {
     fn text(&self, style: Style) -> String {
         let mut text = String::from("nothing was changed; this would match:\n");
@@ -176,81 +183,6 @@ impl Report for Preview {
         }
         text
     }
-}
-
-/// Past invalidations, newest first.
-#[derive(Debug, Serialize)]
-pub(crate) struct Audit {
-    invalidations: Vec<Record>,
-}
-
-#[derive(Debug, Serialize)]
-struct Record {
-    revision: u64,
-    time: Option<String>,
-    caller: String,
-    reason: String,
-    patterns: Vec<String>,
-    mode: &'static str,
-    cause: &'static str,
-    edges: Vec<EdgeOutcome>,
-}
-
-fn effect(wire: v1::EdgeEffect) -> EdgeOutcome {
-    EdgeOutcome {
-        edge_id: wire.edge_id,
-        instance_id: wire.instance_id,
-        outcome: outcome(wire.outcome),
-    }
-}
-
-impl From<Vec<v1::InvalidationRecord>> for Audit {
-    fn from(wire: Vec<v1::InvalidationRecord>) -> Self {
-        let records = wire.into_iter().map(|it| Record {
-            revision: it.revision,
-            time: time(it.time.as_ref()),
-            caller: it.caller,
-            reason: it.reason,
-            patterns: it.patterns,
-            mode: mode(it.mode),
-            cause: cause(it.cause),
-            edges: it.edges.into_iter().map(effect).collect(),
-        });
-        Self {
-            invalidations: records.collect(),
-        }
-    }
-}
-
-impl Report for Audit {
-    fn text(&self, style: Style) -> String {
-        if self.invalidations.is_empty() {
-            return "no invalidations\n".to_owned();
-        }
-        let header = [
-            "REVISION", "TIME", "CALLER", "CAUSE", "MODE", "EDGES", "PATTERNS", "REASON",
-        ];
-        let mut rows = table(style, &header);
-        for record in &self.invalidations {
-            rows.add_row([
-                Cell::new(record.revision),
-                Cell::new(or_dash(record.time.clone())),
-                Cell::new(plain(&record.caller)),
-                Cell::new(record.cause),
-                Cell::new(record.mode),
-                Cell::new(applied_of(&record.edges)),
-                Cell::new(some_of(&record.patterns)),
-                Cell::new(plain(&record.reason)),
-            ]);
-        }
-        finish(&rows)
-    }
-}
-
-/// `2/3` edges have applied it.
-fn applied_of(edges: &[EdgeOutcome]) -> String {
-    let applied = edges.iter().filter(|it| it.outcome == "APPLIED").count();
-    format!("{applied}/{}", edges.len())
 }
 
 /// The first few of many.

@@ -1,8 +1,10 @@
 //! What commands answer: the messages of the protocol as JSON with its field names,
 //! and as tables for people. Reading and writing only; nothing is asked here.
 
+pub(crate) mod audit;
 pub(crate) mod entry;
 pub(crate) mod event;
+pub(crate) mod explain;
 pub(crate) mod fleet;
 pub(crate) mod invalidation;
 pub(crate) mod release;

@@ -39,6 +39,14 @@ pub(crate) struct Script {
     pub(crate) head: String,
     /// Schedules by name.
     pub(crate) schedules: BTreeMap<String, v1::Schedule>,
+    /// The answer of PreviewInvalidation.
+    pub(crate) preview: v1::PreviewInvalidationResponse,
+    /// What ListInvalidations lists, newest first, and how many pages were asked for.
+    pub(crate) audit: Vec<v1::InvalidationRecord>,
+    pub(crate) pages: usize,
+    /// Requests of ExplainUrl, and the answer to each.
+    pub(crate) questions: Vec<v1::ExplainUrlRequest>,
+    pub(crate) explanation: v1::ExplainUrlResponse,
     /// Cursors that WatchEvents was called with.
     pub(crate) cursors: Vec<String>,
 }
@@ -181,8 +189,6 @@ service! {
 
 service! {
     CacheService {
-        preview_invalidation: PreviewInvalidationRequest => PreviewInvalidationResponse,
-        list_invalidations: ListInvalidationsRequest => ListInvalidationsResponse,
         preload_hint: PreloadHintRequest => PreloadHintResponse,
         publish_event: PublishEventRequest => PublishEventResponse,
         put_entry: PutEntryRequest => PutEntryResponse,
@@ -225,6 +231,28 @@ service! {
         }
     }
 
+    async fn preview_invalidation(
+        &self,
+        _: Request<v1::PreviewInvalidationRequest>,
+    ) -> Result<Response<v1::PreviewInvalidationResponse>, Status> {
+        Ok(Response::new(self.script().preview.clone()))
+    }
+
+    async fn list_invalidations(
+        &self,
+        request: Request<v1::ListInvalidationsRequest>,
+    ) -> Result<Response<v1::ListInvalidationsResponse>, Status> {
+        // Two a page, so that there are pages.
+        let mut script = self.script();
+        script.pages += 1;
+        let from: usize = request.into_inner().page_token.parse().unwrap_or(0);
+        let to = script.audit.len().min(from + 2);
+        Ok(Response::new(v1::ListInvalidationsResponse {
+            invalidations: script.audit[from..to].to_vec(),
+            next_page_token: if to < script.audit.len() { to.to_string() } else { String::new() },
+        }))
+    }
+
     async fn get_head(
         &self,
         _: Request<v1::GetHeadRequest>,
@@ -251,7 +279,15 @@ type Watching = Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status
 service! {
     FleetService {
         list_edges: ListEdgesRequest => ListEdgesResponse,
-        explain_url: ExplainUrlRequest => ExplainUrlResponse,
+    }
+
+    async fn explain_url(
+        &self,
+        request: Request<v1::ExplainUrlRequest>,
+    ) -> Result<Response<v1::ExplainUrlResponse>, Status> {
+        let mut script = self.script();
+        script.questions.push(request.into_inner());
+        Ok(Response::new(script.explanation.clone()))
     }
 
     type WatchEventsStream = Watching;

@@ -201,6 +201,125 @@ async fn an_invalidation_that_is_incomplete_is_a_result_with_exit_code_3() {
     assert_eq!(written.json()["status"], "PARTIAL");
 }
 
+fn explained(answers: &[Option<v1::ExplainAnswer>]) -> v1::ExplainUrlResponse {
+    let edges = answers.iter().map(|answer| v1::EdgeExplanation {
+        edge_id: "e1".into(),
+        instance_id: "i1".into(),
+        answer: answer.clone(),
+    });
+    v1::ExplainUrlResponse {
+        site: "shop".into(),
+        url: "/a".into(),
+        edges: edges.collect(),
+        head: 9,
+        ..v1::ExplainUrlResponse::default()
+    }
+}
+
+#[tokio::test]
+async fn a_url_is_explained_by_its_site_or_by_its_host() {
+    let fake = Fake::default();
+    let answer = v1::ExplainAnswer {
+        verdict: v1::ExplainVerdict::Hit.into(),
+        reason: "fresh for 42 s".into(),
+        ..v1::ExplainAnswer::default()
+    };
+    fake.script().explanation = explained(&[Some(answer)]);
+    let by_path = [
+        "explain",
+        "/a?b=1",
+        "--site",
+        "shop",
+        "--edge",
+        "e1",
+        "--header",
+        "Accept-Language: de",
+    ];
+    let (ended, written) = tidegate(&fake, &by_path).await;
+    assert_eq!(ended.unwrap(), Exit::Done);
+    let json = written.json();
+    assert_eq!(json["edges"][0]["answer"]["verdict"], "HIT");
+    assert_eq!(json["edges"][0]["answer"]["reason"], "fresh for 42 s");
+    let (ended, _) = tidegate(&fake, &["explain", "https://a.example/a"]).await;
+    assert_eq!(ended.unwrap(), Exit::Done);
+    let script = fake.script();
+    let [path, absolute] = &script.questions[..] else {
+        panic!("{:?}", script.questions);
+    };
+    assert_eq!((&*path.site, &*path.url), ("shop", "/a?b=1"));
+    assert_eq!(path.edge_id, "e1");
+    let field = &path.request_headers[0];
+    assert_eq!(
+        (&*field.name, &field.value[..]),
+        ("accept-language", &b"de"[..])
+    );
+    assert_eq!(
+        (&*absolute.site, &*absolute.url),
+        ("", "https://a.example/a")
+    );
+}
+
+#[tokio::test]
+async fn an_edge_that_does_not_answer_makes_a_result_incomplete() {
+    let fake = Fake::default();
+    fake.script().explanation = explained(&[None]);
+    let (ended, written) = tidegate(&fake, &["explain", "/a"]).await;
+    assert_eq!(ended.unwrap(), Exit::Incomplete);
+    assert_eq!(
+        written.json()["edges"][0]["answer"],
+        serde_json::Value::Null
+    );
+    fake.script().preview.edges = vec![v1::PreviewOutcome::default()];
+    let (ended, written) = tidegate(&fake, &["invalidate", "a", "--dry-run"]).await;
+    assert_eq!(ended.unwrap(), Exit::Incomplete);
+    assert_eq!(written.json()["edges"][0]["answered"], false);
+    fake.script().preview.edges[0].answered = true;
+    let (ended, _) = tidegate(&fake, &["invalidate", "a", "--dry-run"]).await;
+    assert_eq!(ended.unwrap(), Exit::Done);
+    assert!(
+        fake.script().invalidations.is_empty(),
+        "nothing was changed"
+    );
+}
+
+#[tokio::test]
+async fn the_audit_trail_is_listed_and_one_invalidation_is_looked_up() {
+    let fake = Fake::default();
+    let record = |revision| v1::InvalidationRecord {
+        revision,
+        edges: vec![v1::EdgeEffect {
+            evicted: Some(3),
+            ..v1::EdgeEffect::default()
+        }],
+        ..v1::InvalidationRecord::default()
+    };
+    fake.script().audit = [20, 18, 16, 14, 12, 10].map(record).to_vec();
+    let (ended, written) = tidegate(&fake, &["audit", "--limit", "3"]).await;
+    ended.unwrap();
+    let revisions: Vec<_> = written.json()["invalidations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["revision"].as_u64().unwrap())
+        .collect();
+    assert_eq!(revisions, [20, 18, 16]);
+
+    fake.script().pages = 0;
+    let (ended, written) = tidegate(&fake, &["audit", "16"]).await;
+    ended.unwrap();
+    assert_eq!(written.json()["revision"], 16);
+    assert_eq!(written.json()["edges"][0]["evicted"], 3);
+    assert_eq!(fake.script().pages, 2, "older pages are not asked for");
+
+    let (ended, written) = tidegate(&fake, &["audit", "15"]).await;
+    let failure = ended.unwrap_err();
+    assert_eq!(
+        (failure.code(), failure.exit()),
+        ("NOT_FOUND", Exit::Failed)
+    );
+    assert_eq!(written.text(), "");
+}
+
 #[tokio::test]
 async fn what_the_server_refuses_is_not_tried_again_and_names_the_field() {
     let fake = Fake::default();

@@ -3,7 +3,7 @@
 use tidegate_domain::{FieldError, SiteName};
 use tidegate_proto::{site_to_wire, v1};
 
-use super::super::{Session, pages};
+use super::super::Session;
 use super::config;
 use crate::args::ApplyArgs;
 use crate::client::{DEADLINE, with_deadline};
@@ -50,21 +50,16 @@ pub(super) async fn show(session: &mut Session<'_>) -> Result<Exit, Failure> {
 
 pub(super) async fn list(session: &mut Session<'_>, limit: u32) -> Result<Exit, Failure> {
     let client = &session.client;
-    let sites = pages(limit, |page_size, page_token| {
-        let request = v1::ListSitesRequest {
+    let sites = super::super::list(
+        client,
+        limit,
+        |page_size, page_token| v1::ListSitesRequest {
             page_size,
             page_token,
-        };
-        async move {
-            let answer = client
-                .safe(DEADLINE, || async {
-                    let request = with_deadline(DEADLINE, request.clone());
-                    client.sites().list_sites(request).await
-                })
-                .await?;
-            Ok((answer.sites, answer.next_page_token))
-        }
-    })
+        },
+        |request| async move { client.sites().list_sites(request).await },
+        |answer| (answer.sites, answer.next_page_token),
+    )
     .await?;
     let sites: Result<Vec<Site>, Failure> = sites.into_iter().map(|it| read(Some(it))).collect();
     session.output.result(&Sites { sites: sites? })?;

@@ -3,8 +3,8 @@
 use tidegate_domain::Digest;
 use tidegate_proto::v1;
 
+use super::super::Session;
 use super::super::invalidate::exit_of;
-use super::super::{Session, pages};
 use crate::args::{ActivateArgs, SiteWait};
 use crate::client::{DEADLINE, with_deadline};
 use crate::failure::{Exit, Failure};
@@ -25,22 +25,17 @@ pub(super) async fn list(session: &mut Session<'_>, limit: u32) -> Result<Exit, 
 /// Releases, newest first.
 async fn newest(session: &Session<'_>, limit: u32) -> Result<Vec<v1::Release>, Failure> {
     let (client, site) = (&session.client, &session.site);
-    pages(limit, |page_size, page_token| {
-        let request = v1::ListReleasesRequest {
+    super::super::list(
+        client,
+        limit,
+        |page_size, page_token| v1::ListReleasesRequest {
             site: site.to_string(),
             page_size,
             page_token,
-        };
-        async move {
-            let answer = client
-                .safe(DEADLINE, || async {
-                    let request = with_deadline(DEADLINE, request.clone());
-                    client.sites().list_releases(request).await
-                })
-                .await?;
-            Ok((answer.releases, answer.next_page_token))
-        }
-    })
+        },
+        |request| async move { client.sites().list_releases(request).await },
+        |answer| (answer.releases, answer.next_page_token),
+    )
     .await
 }
 
