@@ -25,6 +25,7 @@ labels! {
         AheadOfHead = "reset_ahead_of_head",
         OtherFilter = "reset_other_filter",
         TooFarBehind = "reset_too_far_behind",
+        Busy = "busy",
     }
 }
 

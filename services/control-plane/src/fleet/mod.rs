@@ -85,6 +85,8 @@ pub struct Fleet {
     losses: tokio::sync::Mutex<()>,
     wait_permits: Arc<Semaphore>,
     questions: Semaphore,
+    /// For streams that catch up.
+    replay_slots: Arc<Semaphore>,
     /// Moves when an edge may have got a release's blobs.
     prepared: watch::Sender<u64>,
     drain: CancellationToken,
@@ -131,6 +133,7 @@ impl Fleet {
             losses: tokio::sync::Mutex::default(),
             wait_permits: Arc::new(Semaphore::new(settings.max_waiters)),
             questions: Semaphore::new(QUESTIONS_AT_ONCE),
+            replay_slots: Arc::new(Semaphore::new(settings.replay_slots)),
             prepared: watch::Sender::new(0),
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -32,6 +32,13 @@ pub struct FleetSettings {
     pub stream_lifetime: Duration,
     /// Edges told to go away come back spread over this time.
     pub reconnect_spread: Duration,
+    /// Streams that catch up at once: those that begin with a snapshot or far behind.
+    pub replay_slots: usize,
+    /// How long a stream waits for its turn to catch up before its edge is asked to
+    /// come back.
+    pub replay_patience: Duration,
+    /// Edges that had no turn come back spread over this time.
+    pub busy_spread: Duration,
     /// An edge further behind than this many revisions begins anew.
     pub max_behind: u64,
     /// How long it is kept what a run of an edge did, after it has ended.
@@ -55,6 +62,9 @@ impl Default for FleetSettings {
             send_stall: Duration::from_secs(10),
             stream_lifetime: Duration::from_secs(3_600),
             reconnect_spread: Duration::from_secs(2),
+            replay_slots: 64,
+            replay_patience: Duration::from_secs(2),
+            busy_spread: Duration::from_secs(5),
             max_behind: 100_000,
             keep_runs_for: Duration::from_secs(30 * 24 * 3_600),
             query_timeout: Duration::from_secs(2),

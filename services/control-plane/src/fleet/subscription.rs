@@ -1,6 +1,7 @@
 //! One stream to an edge: pulls what is durable from the log, in the edge's own
 //! time. There is no queue for an edge and no hand-over from replay to live.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tidegate_domain::{Cursor, EdgeId, InstanceId, Revision};
 use tidegate_net::spread;
 use tidegate_proto::v1::subscribe_response::Frame;
 use tidegate_proto::{duration_to_wire, v1};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 
 use super::Fleet;
@@ -28,10 +29,12 @@ const STEP_ENTRIES: usize = 16;
 /// Entries that one batch goes through.
 const CHUNK_ENTRIES: usize = 512;
 /// A batch is closed once its events have this many bytes.
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 256 << 10;
 /// Reads of no more entries than this are answered from memory, as a rule, and so
 /// are done in place.
 const SMALL_READ: u64 = 64;
+/// A reader that takes nothing for so long makes room for others that catch up.
+const SLOT_STALL: Duration = Duration::from_millis(250);
 /// Time to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -79,6 +82,8 @@ enum End {
     Silent,
     /// The edge is asked to come back.
     GoAway,
+    /// Too many others catch up; the edge is asked to come back.
+    Busy,
     /// It cannot go on; the edge comes back and begins with a reset.
     Broken(String),
 }
@@ -117,6 +122,7 @@ impl Fleet {
             sender,
             head: self.log.watch_head(),
             sites: subscriber.sites.clone(),
+            slot: None,
         };
         self.tasks.spawn(stream.run(subscriber, opened));
         Ok(receiver)
@@ -169,6 +175,8 @@ struct Stream {
     sender: mpsc::Sender<Frame>,
     head: watch::Receiver<Revision>,
     sites: SiteSet,
+    /// The right to catch up, held until it has.
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Stream {
@@ -177,7 +185,8 @@ impl Stream {
         let end = self.follow(&subscriber, opened).await;
         match &end {
             End::Silent => {}
-            End::GoAway => self.say_goodbye().await,
+            End::GoAway => self.say_goodbye(self.fleet.settings.reconnect_spread).await,
+            End::Busy => self.say_goodbye(self.fleet.settings.busy_spread).await,
             End::Broken(reason) => {
                 tracing::warn!(edge = %subscriber.edge, instance = %subscriber.instance, reason, "a stream to an edge ended");
             }
@@ -216,6 +225,9 @@ impl Stream {
             }
         }
         let start = self.fleet.start_of(subscriber);
+        if self.is_far_behind(start) {
+            self.slot = Some(self.wait_for_slot().await?);
+        }
         self.fleet.metrics.streams.get(start.into()).inc();
         let mut position = match start {
             Start::Resume(revision) => {
@@ -233,9 +245,30 @@ impl Stream {
             while position < head {
                 position = self.send_batch(position, head).await?;
             }
+            self.slot = None;
             tokio::select! {
                 changed = self.head.changed() => changed.map_err(|_| End::GoAway)?,
                 Some(question) = opened.questions.recv() => self.send(query(&question)).await?,
+            }
+        }
+    }
+
+    /// Whether the edge has so much to catch up with that only so many may at once.
+    fn is_far_behind(&self, start: Start) -> bool {
+        match start {
+            Start::Resume(from) => self.fleet.log.head().0.saturating_sub(from.0) > SMALL_READ,
+            Start::Reset(_) => true,
+        }
+    }
+
+    async fn wait_for_slot(&self) -> Result<OwnedSemaphorePermit, End> {
+        let patience = self.fleet.settings.replay_patience;
+        let slot = self.fleet.replay_slots.clone().acquire_owned();
+        match tokio::time::timeout(patience, slot).await {
+            Ok(slot) => slot.map_err(|_| End::GoAway),
+            Err(_) => {
+                self.fleet.metrics.streams.get(StreamStart::Busy).inc();
+                Err(End::Busy)
             }
         }
     }
@@ -277,7 +310,7 @@ impl Stream {
 
     /// Sends what follows `after`, up to `head` at most, and returns how far it came.
     /// A batch without an event is progress all the same.
-    async fn send_batch(&self, after: Revision, head: Revision) -> Result<Revision, End> {
+    async fn send_batch(&mut self, after: Revision, head: Revision) -> Result<Revision, End> {
         let (up_to, events) = self.read(after, head).await?;
         self.send(Frame::Batch(v1::Batch {
             from_exclusive: after.0,
@@ -339,18 +372,38 @@ impl Stream {
             .ok_or_else(|| End::Broken(format!("the log no longer holds revision {revision}")))
     }
 
-    async fn send(&self, frame: Frame) -> Result<(), End> {
+    async fn send(&mut self, frame: Frame) -> Result<(), End> {
         let stall = self.fleet.settings.send_stall;
-        match tokio::time::timeout(stall, self.sender.send(frame)).await {
-            Ok(sent) => sent.map_err(|_| End::Silent),
-            Err(_) => Err(End::Broken(format!(
-                "its reader took nothing for {stall:?}"
-            ))),
+        let sender = self.sender.clone();
+        let mut room = pin!(tokio::time::timeout(stall, sender.reserve()));
+        let held = self.slot.is_some();
+        let reserved = tokio::select! {
+            reserved = &mut room => reserved,
+            () = tokio::time::sleep(SLOT_STALL), if held => {
+                self.slot = None;
+                room.await
+            }
+        };
+        match reserved {
+            Ok(Ok(room)) => room.send(frame),
+            Ok(Err(_)) => return Err(End::Silent),
+            Err(_) => {
+                return Err(End::Broken(format!(
+                    "its reader took nothing for {stall:?}"
+                )));
+            }
         }
+        if held && self.slot.is_none() {
+            // Whoever has come so far is not sent away; no one holds a slot for long, and
+            // the stream has an end.
+            let slot = self.fleet.replay_slots.clone().acquire_owned().await;
+            self.slot = Some(slot.map_err(|_| End::GoAway)?);
+        }
+        Ok(())
     }
 
-    async fn say_goodbye(&self) {
-        let reconnect_after = spread(self.fleet.settings.reconnect_spread);
+    async fn say_goodbye(&self, over: Duration) {
+        let reconnect_after = spread(over);
         let frame = Frame::GoAway(v1::GoAway {
             reconnect_after: Some(duration_to_wire(reconnect_after)),
         });
@@ -360,7 +413,7 @@ impl Stream {
 }
 
 /// 80 to 100 % of the longest.
-fn lifetime(longest: Duration) -> Duration {
+pub(crate) fn lifetime(longest: Duration) -> Duration {
     longest.mul_f64(0.8) + spread(longest.mul_f64(0.2))
 }
 
