@@ -59,8 +59,9 @@ pub struct Guards {
     /// Only an edge that has applied what was durable one heartbeat ago gets its lease
     /// renewed (`fleet/table.rs`, `renewal`).
     pub renew_only_current: bool,
-    /// A history that was restored counts with leases of instances that the backup does
-    /// not know (the lease wait that a new epoch restarts).
+    /// A history that was restored, or goes on after a loss was noticed, counts with
+    /// leases of instances that the disk does not know (`fleet/table.rs`,
+    /// `unknown_until`).
     pub wait_for_unknown: bool,
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Disk {
     pub(super) floor: u8,
     /// Who may hold a lease.
     pub(super) leases: [bool; PROCESSES],
+    /// Instances that are not among them may hold one.
+    pub(super) unknown: bool,
 }
 
 /// Why a cursor is no place in a history.
@@ -56,6 +58,7 @@ impl Disk {
             records: Vec::new(),
             floor: 0,
             leases: [false; PROCESSES],
+            unknown: false,
         }
     }
 
@@ -120,6 +123,14 @@ impl Disk {
             return Err(Misplaced::OtherHistory);
         }
         Ok(cursor.revision)
+    }
+
+    /// `shows_loss` of `control-plane/src/fleet/position.rs`: whether an edge has applied
+    /// what this log does not have, and so must have lost. `own` is the term of the run
+    /// that asks: of that nothing is lost.
+    pub(super) fn shows_loss(&self, cursor: Cursor, head: u8, own: u8, guards: &Guards) -> bool {
+        let is_elsewhere = self.locate(cursor, head, guards) == Err(Misplaced::OtherHistory);
+        is_elsewhere && cursor.epoch == self.epoch && cursor.term != own
     }
 }
 

@@ -5,6 +5,7 @@
 //! | here | in the programs |
 //! |---|---|
 //! | `log`: `Disk`, `Record`, `Cursor`, `locate` | `control-plane/src/log`, `fleet/position.rs` |
+//! | `step`: `look_for_loss`; `plane`: `begin_history` | `fleet/loss.rs`, `fleet/table.rs` `lose`, `begin_history` |
 //! | `plane`: `begin` | `log/sequencer.rs` `open`, `fleet/table.rs` `Table::new` |
 //! | `plane`: `heartbeat` | `fleet/heartbeat.rs`, `fleet/table.rs` `acknowledge`, `renewal`, `grant` |
 //! | `plane`: `durable_then` | `fleet/heads.rs` |
@@ -61,6 +62,8 @@ pub const HEARD: &str = "P5 whoever trusts its copies was heard within a lease";
 /// P5: a stalled stream fences itself.
 pub const STALENESS: &str = "P5 who is behind by a heartbeat and a lease trusts nothing";
 
+const FOLLOWS: &str = "an edge trusts its copies in the history that followed a lost one";
+
 /// Model 1: control plane, edges, leases, histories.
 #[derive(Debug, Clone)]
 pub struct FleetModel {
@@ -115,6 +118,14 @@ impl Model for FleetModel {
                 s.processes.iter().any(|p| p.fenced && p.trusts())
             }),
         ];
+        if self.bounds.restore || self.bounds.roll_back {
+            all.push(Property::sometimes(FOLLOWS, |_, state: &State| {
+                state
+                    .processes
+                    .iter()
+                    .any(process::Process::follows_another)
+            }));
+        }
         if self.bounds.staleness {
             all.push(Property::always(STALENESS, |_, s: &State| {
                 s.is_staleness_bounded()

@@ -12,6 +12,10 @@ pub(super) struct Plane {
     /// Whether the volume is its own.
     pub(super) attached: bool,
     pub(super) term: u8,
+    /// What was durable when its term began counts as old.
+    pub(super) began_at: u8,
+    /// A part of its history turned out to be lost, and there is no other one yet.
+    pub(super) is_lost: bool,
     /// How far it sees the log.
     pub(super) head: u8,
     pub(super) min_applied: u8,
@@ -56,6 +60,8 @@ impl Plane {
             up: false,
             attached: false,
             term: 0,
+            began_at: 0,
+            is_lost: false,
             head: 0,
             min_applied: 0,
             written: 0,
@@ -65,7 +71,7 @@ impl Plane {
     }
 
     /// Begins a term on a data folder: `Sequencer::open` and `Table::new`.
-    pub(super) fn begin(disk: &mut Disk, term: u8, is_restored: bool, guards: &Guards) -> Self {
+    pub(super) fn begin(disk: &mut Disk, term: u8, guards: &Guards) -> Self {
         let head = disk.append(term, None);
         let mut instances = [Instance::default(); PROCESSES];
         for (instance, recorded) in instances.iter_mut().zip(disk.leases) {
@@ -74,16 +80,35 @@ impl Plane {
                 instance.lease = inherited(guards);
             }
         }
-        let waits = is_restored && guards.wait_for_unknown;
+        let waits = disk.unknown && guards.wait_for_unknown;
         Self {
             up: true,
             attached: true,
             term,
+            began_at: head,
+            is_lost: false,
             head,
             min_applied: head,
             written: 0,
             unknown: if waits { inherited(guards) } else { 0 },
             instances,
+        }
+    }
+
+    /// `Table::begin_history`: goes on with another history, of which nobody has applied
+    /// anything.
+    pub(super) fn begin_history(&mut self, disk: &mut Disk, term: u8, guards: &Guards) {
+        disk.unknown = true;
+        self.head = disk.append(term, None);
+        self.term = term;
+        self.is_lost = false;
+        self.written = 0;
+        self.min_applied = self.min_applied.max(self.head);
+        if guards.wait_for_unknown {
+            self.unknown = inherited(guards);
+        }
+        for instance in &mut self.instances {
+            instance.applied = 0;
         }
     }
 
@@ -107,6 +132,9 @@ impl Plane {
             }
             Err(Misplaced::BelowFloor) => {}
             Err(Misplaced::OtherHistory) => return None,
+        }
+        if self.is_lost {
+            return None;
         }
         if guards.renew_only_current && self.instances[who].applied < self.durable_then(disk) {
             return None;
@@ -133,12 +161,10 @@ impl Plane {
     fn durable_then(&self, disk: &Disk) -> u8 {
         let old = |revision: &u8| {
             let record = disk.record(*revision);
-            record.is_some_and(|r| r.age >= HEARTBEAT || r.term != self.term)
+            record.is_some_and(|r| r.age >= HEARTBEAT)
         };
-        let first = (1..=self.head)
-            .find(|revision| disk.record(*revision).is_some_and(|r| r.term == self.term));
         let newest_old = (1..=self.head).rev().find(old).unwrap_or(0);
-        newest_old.max(first.unwrap_or(0))
+        newest_old.max(self.began_at)
     }
 
     /// `Table::progress`: whether nobody is served what came before `revision`.
@@ -146,7 +172,7 @@ impl Plane {
         let is_settled = |instance: &Instance| {
             instance.applied >= revision || instance.lease == 0 || !guards.wait_for_leases
         };
-        self.unknown == 0 && self.instances.iter().all(is_settled)
+        !self.is_lost && self.unknown == 0 && self.instances.iter().all(is_settled)
     }
 
     /// A tick of the clock.

@@ -106,6 +106,11 @@ impl Process {
         self.lease > 0
     }
 
+    /// Whether it does so in another history than the first one.
+    pub(super) fn follows_another(&self) -> bool {
+        self.trusts() && self.position.is_some_and(|at| at.epoch > 0)
+    }
+
     /// `Standing::raise_era`: all that is held needs revalidation, the lease ends.
     pub(super) fn raise_era(&mut self, invalidated: Set) {
         self.covered |= invalidated;

@@ -10,9 +10,6 @@ use super::process::Process;
 pub struct State {
     pub(super) disk: Disk,
     pub(super) backup: Option<Disk>,
-    /// What the disk holds was restored, and the control plane is told so when it
-    /// starts.
-    pub(super) is_restored: bool,
     pub(super) planes: [Plane; 2],
     pub(super) processes: [Process; PROCESSES],
     /// Invalidations so far.
@@ -29,11 +26,10 @@ impl State {
     /// Nothing has happened but that a control plane began.
     pub(super) fn first(guards: &super::Guards) -> Self {
         let mut disk = Disk::new();
-        let plane = Plane::begin(&mut disk, 1, false, guards);
+        let plane = Plane::begin(&mut disk, 1, guards);
         Self {
             disk,
             backup: None,
-            is_restored: false,
             planes: [plane, Plane::none()],
             processes: std::array::from_fn(|_| Process::before()),
             issued: 0,
@@ -62,6 +58,10 @@ impl State {
         }
         for plane in self.planes.iter_mut().filter(|plane| plane.up) {
             plane.tick();
+            if plane.attached && plane.unknown == 0 {
+                // `Fleet::forget_bounds`.
+                self.disk.unknown = false;
+            }
         }
         for process in &mut self.processes {
             process.tick();

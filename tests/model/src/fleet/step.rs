@@ -188,7 +188,11 @@ impl FleetModel {
                 }
             }
             Action::Subscribe(at, plane) => {
-                next.processes[at].stream = Some(self.subscribed(state, at, plane));
+                if let Some(cursor) = state.processes[at].position {
+                    self.look_for_loss(&mut next, plane, cursor);
+                }
+                let stream = self.subscribed(&next, at, plane);
+                next.processes[at].stream = Some(stream);
             }
             Action::Send(at) => {
                 let frame = next.processes[at]
@@ -237,7 +241,7 @@ impl FleetModel {
                     next.disk = backup;
                     next.epochs += 1;
                     next.disk.epoch = next.epochs;
-                    next.is_restored = true;
+                    next.disk.unknown = true;
                 }
             }
             Action::RollBack => {
@@ -262,8 +266,7 @@ impl FleetModel {
     fn begin(&self, next: &mut State, plane: usize) {
         next.terms += 1;
         let term = next.terms;
-        next.planes[plane] = Plane::begin(&mut next.disk, term, next.is_restored, &self.guards);
-        next.is_restored = false;
+        next.planes[plane] = Plane::begin(&mut next.disk, term, &self.guards);
     }
 
     fn keep_late(&self, process: &mut Process) {
@@ -279,9 +282,33 @@ impl FleetModel {
         plane: usize,
         cursor: super::log::Cursor,
     ) -> Option<u8> {
+        self.look_for_loss(next, plane, cursor);
         let by_edge = self.bounds.same_edge && !self.guards.acks_by_instance;
         let who = if by_edge { 0 } else { at };
         next.planes[plane].heartbeat(&mut next.disk, who, cursor, &self.guards)
+    }
+
+    /// `Fleet::look_for_loss`: nothing is granted or complete any more, until another
+    /// history has begun, which needs the volume.
+    fn look_for_loss(&self, next: &mut State, at: usize, cursor: super::log::Cursor) {
+        let State {
+            disk,
+            planes,
+            epochs,
+            terms,
+            ..
+        } = next;
+        let plane = &mut planes[at];
+        if !disk.shows_loss(cursor, plane.head, plane.term, &self.guards) {
+            return;
+        }
+        plane.is_lost = true;
+        if plane.attached {
+            *epochs += 1;
+            *terms += 1;
+            disk.epoch = *epochs;
+            plane.begin_history(disk, *terms, &self.guards);
+        }
     }
 
     /// `Fleet::start_of`: how a stream begins.
