@@ -32,6 +32,11 @@ fn holds_with_fetches_that_others_join() {
 }
 
 #[test]
+fn holds_with_fetches_that_wait_for_their_turn() {
+    holds(Bounds::queued(), ALL);
+}
+
+#[test]
 fn holds_with_soft_invalidations() {
     holds(Bounds::soft(), ALL);
 }

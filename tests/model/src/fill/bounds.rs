@@ -29,6 +29,8 @@ pub struct Bounds {
     /// Whether the memory of recent invalidations and marks that nobody holds may be
     /// dropped at any time.
     pub forgets: bool,
+    /// Whether a fetch may have to wait for its turn.
+    pub queues: bool,
     /// Whether a copy may be found to be out of date by its time.
     pub expires: bool,
     /// Validators of two versions may be alike.
@@ -51,6 +53,7 @@ impl Bounds {
             new_history: false,
             lease_losses: 0,
             forgets: false,
+            queues: false,
             expires: false,
             weak: false,
             entries: false,
@@ -62,6 +65,17 @@ impl Bounds {
             fetches: 2,
             requests: 2,
             ..Self::joins()
+        }
+    }
+
+    /// Fetches that wait for their turn, and requests that join them meanwhile.
+    #[must_use]
+    pub const fn queued() -> Self {
+        Self {
+            queues: true,
+            lease_losses: 1,
+            invalidations: 1,
+            ..Self::pairs()
         }
     }
 
@@ -142,6 +156,7 @@ impl Bounds {
     pub fn checked() -> Vec<(&'static str, Self)> {
         vec![
             ("joins", Self::joins()),
+            ("queued", Self::queued()),
             ("soft", Self::soft()),
             ("forgetting", Self::forgetting()),
             ("entries", Self::entries()),

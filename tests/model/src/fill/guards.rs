@@ -49,9 +49,10 @@ pub struct Guards {
     /// versions apart for certain (`proxy/fetch.rs`, `cache/policy/validation.rs`).
     pub strict_304: bool,
     /// Whether a copy is fenced off is judged anew when its revalidation begins
-    /// (`proxy/forward.rs`, `is_fenced_off`).
+    /// (`proxy/departure.rs`, `is_fenced_off`).
     pub strict_anew: bool,
-    /// A request that asks strictly joins no fetch that does not (`proxy/flight.rs`).
+    /// A request that asks strictly joins no fetch that does not, and makes one strict
+    /// that has not begun (`proxy/flight.rs`).
     pub strict_joins_strict: bool,
     /// The tags of a copy stay when a 304 names none (`proxy/fetch.rs`, `validated`).
     pub union_of_tags: bool,

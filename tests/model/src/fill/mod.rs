@@ -11,8 +11,9 @@
 //! | `cache`: `Stamp` | `edge/src/cache/stamp.rs` |
 //! | `cache`: `Mark`, `Table`, `hold`, `remember` and `walk` | `edge/src/cache/tags.rs`, `cache/recent.rs` |
 //! | `proxy`: `judge` | `edge/src/cache/judge.rs` |
-//! | `proxy`: `look` | `edge/src/proxy/lookup.rs` |
-//! | `proxy`: `part`, `take_part`, `take`, `start` | `edge/src/proxy/forward.rs`, `proxy/flights.rs` |
+//! | `proxy`: `look` | `edge/src/proxy/lookup.rs`, `proxy/decide.rs` |
+//! | `proxy`: `part`, `take_part`, `take` | `edge/src/proxy/forward.rs`, `proxy/flights.rs` |
+//! | `proxy`: `start`, `depart` | `edge/src/proxy/departure.rs`, `proxy/revalidations.rs` |
 //! | `proxy`: `may_serve`, `holds_for` | `edge/src/proxy/flight.rs` |
 //! | `proxy`: `ask`, `receive`, `store`, `end` | `edge/src/proxy/fetch.rs` |
 //! | `step`: `apply`, `raise_era`, `begin` | `edge/src/link/subscriber.rs`, `edge/src/standing.rs` |

@@ -119,7 +119,7 @@ impl FillModel {
 
     fn place(&self, state: &State) -> Option<usize> {
         let free = state.flights.iter().position(Option::is_none);
-        free.filter(|_| state.serial < self.bounds.fetches)
+        free.filter(|_| state.started < self.bounds.fetches)
     }
 
     pub(super) fn take_part(&self, next: &mut State, at: usize) {
@@ -138,7 +138,15 @@ impl FillModel {
             copy,
         };
         match part {
-            Part::Join(flight) => self.stage(next, at, seat(flight, false)),
+            Part::Join(flight) => {
+                if self.guards.strict_joins_strict
+                    && let Some(flight) = &mut next.flights[flight]
+                    && flight.stage == Stage::Queued
+                {
+                    flight.is_strict |= strictly;
+                }
+                self.stage(next, at, seat(flight, false));
+            }
             Part::Instead(version) => next.answer(at, version, Last::Hit),
             Part::Start(place) => {
                 self.start(next, place, copy, strictly);
@@ -147,29 +155,52 @@ impl FillModel {
         }
     }
 
-    /// `proxy/forward.rs`, `start`.
+    /// `proxy/departure.rs`, `start`.
     fn start(&self, next: &mut State, place: usize, copy: Option<Stored>, strictly: bool) {
+        next.started += 1;
+        next.flights[place] = Some(Flight {
+            serial: 0,
+            filled: (0, 0),
+            was_leased: false,
+            is_strict: strictly,
+            copy,
+            stage: Stage::Queued,
+        });
+        next.listed = Some(place);
+        if !self.bounds.queues {
+            self.depart(next, place);
+        }
+    }
+
+    /// `proxy/departure.rs`, `begin`.
+    pub(super) fn depart(&self, next: &mut State, at: usize) {
+        let Some(flight) = next.flights[at] else {
+            return;
+        };
         let is_fenced_off = |copy: &Stored| {
             next.table.touched(copy, &self.guards) == Touched::Hard
                 || copy.filled.0 < next.era
                 || !next.is_leased
         };
+        let copy = flight.copy;
         let anew = self.guards.strict_anew && copy.as_ref().is_some_and(is_fenced_off);
         next.serial += 1;
-        next.flights[place] = Some(Flight {
+        next.flights[at] = Some(Flight {
             serial: next.serial,
             filled: (next.era, next.applied),
             was_leased: next.is_leased,
-            is_strict: strictly || anew || copy.is_none(),
-            copy,
+            is_strict: flight.is_strict || anew || copy.is_none(),
             stage: Stage::Begun,
+            ..flight
         });
-        next.listed = Some(place);
     }
 
     /// `proxy/flight.rs`, `may_serve`.
     fn may_serve(&self, flight: &Flight, request: &Request, strictly: bool) -> bool {
         let guards = &self.guards;
+        if flight.stage == Stage::Queued {
+            return true;
+        }
         if guards.strict_joins_strict && strictly && !flight.is_strict {
             return false;
         }

@@ -40,6 +40,8 @@ pub(super) struct Flight {
 /// How far a fetch has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
+    /// It waits for its turn; only when that comes is read what it may rely on.
+    Queued,
     /// Nobody was asked yet.
     Begun,
     /// The answer of the origin is under way.
@@ -124,6 +126,8 @@ pub struct State {
     /// The fetch that others may join.
     pub(super) listed: Option<usize>,
     pub(super) serial: u8,
+    /// Fetches that were started so far; those that wait have no number yet.
+    pub(super) started: u8,
     pub(super) requests: [Option<Request>; REQUESTS],
     pub(super) arrived: u8,
     /// The last answer was older than its request may be given.
@@ -166,6 +170,7 @@ impl State {
             flights: [None; FLIGHTS],
             listed: None,
             serial: 0,
+            started: 0,
             requests: [None; REQUESTS],
             arrived: 0,
             is_broken: false,

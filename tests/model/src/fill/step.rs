@@ -49,6 +49,8 @@ pub enum Action {
     TakePart(usize),
     /// It takes what its fetch has brought.
     Take(usize),
+    /// The turn of a fetch has come.
+    Depart(usize),
     /// A fetch asks the origin, which reads its data.
     Ask(usize),
     /// A fetch asks the control plane for an entry.
@@ -92,6 +94,7 @@ impl FillModel {
         for (at, flight) in state.flights.iter().enumerate() {
             let Some(flight) = flight else { continue };
             match flight.stage {
+                Stage::Queued => out.push(Action::Depart(at)),
                 Stage::Begun => {
                     out.push(Action::Ask(at));
                     if flight.was_leased && state.entry.is_some() {
@@ -209,6 +212,7 @@ impl FillModel {
             Action::LookTooLate(at) => self.look(&mut next, at, true),
             Action::TakePart(at) => self.take_part(&mut next, at),
             Action::Take(at) => self.take(&mut next, at),
+            Action::Depart(at) => self.depart(&mut next, at),
             Action::Ask(at) => self.ask(&mut next, at),
             Action::LookUp(at) => {
                 let as_of = next.head();

@@ -31,12 +31,12 @@ pub struct Guards {
     /// `begin`).
     pub era_again: bool,
     /// An answer that was under way while the edge was reset grants nothing
-    /// (`edge/src/link/heartbeat.rs`, `same_era`).
+    /// (`edge/src/standing.rs`, `grant`).
     pub grant_same_era: bool,
     /// The edge counts its lease from when it sent the heartbeat, not from when the
     /// answer came (`edge/src/link/heartbeat.rs`, `sent`).
     pub lease_from_sending: bool,
-    /// The edge ends its lease a margin early (`edge/src/link/heartbeat.rs`, `margin`).
+    /// The edge ends its lease a margin early (`edge/src/link/grant.rs`).
     pub edge_margin: bool,
     /// The control plane counts a lease a margin longer (`fleet/settings.rs`,
     /// `counted_lease`).

@@ -11,7 +11,7 @@
 //! | `plane`: `durable_then` | `fleet/heads.rs` |
 //! | `plane`: `may_complete`, `Complete` | `fleet/completion.rs`, `fleet/table.rs` `progress` |
 //! | `process`: `raise_era`, `begin`, `show`, `grant` | `edge/src/standing.rs` |
-//! | `process`: `answered`; `Beat`, `Answer` | `edge/src/link/heartbeat.rs` |
+//! | `process`: `answered`; `Beat`, `Answer` | `edge/src/link/heartbeat.rs`, `link/grant.rs` |
 //! | `step`: `subscribed`, `next_frame` | `fleet/subscription.rs` |
 //! | `step`: `deliver` | `edge/src/link/subscriber.rs` |
 //!
