@@ -129,6 +129,73 @@ async fn every_acknowledged_invalidation_survives_ten_kills_under_64_callers() {
     assert!(edges.head >= after.revision);
 }
 
+/// Calls Invalidate once, with a key of its own; says whether that was acknowledged.
+async fn call_once(calls: &Calls, key: &str) -> Result<u64, tonic::Status> {
+    let request = v1::InvalidateRequest {
+        idempotency_key: key.to_owned(),
+        ..of_tags(&[key])
+    };
+    let answer = calls.cache().invalidate(request).await?;
+    Ok(answer.into_inner().revision)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_a_kill_cut_off_has_one_effect_when_it_is_repeated() {
+    let mut rig = Rig::start().await;
+    for kill in 0..3 {
+        let count = Arc::new(AtomicUsize::new(0));
+        let callers = (0..CALLERS).map(|caller| {
+            let (calls, count) = (rig.calls().clone(), count.clone());
+            tokio::spawn(async move {
+                let mut made = Vec::new();
+                loop {
+                    let key = format!("k{kill}-c{caller}-{}", made.len());
+                    let told = call_once(&calls, &key).await.ok();
+                    made.push((key, told));
+                    if told.is_none() {
+                        return made;
+                    }
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        let callers: Vec<_> = callers.collect();
+        eventually("calls are being acknowledged", || {
+            let count = count.load(Ordering::Relaxed);
+            std::future::ready(if count >= CALLERS { Ok(()) } else { Err(count) })
+        })
+        .await;
+        rig.control.process().kill9();
+        let mut made = Vec::new();
+        for caller in callers {
+            made.extend(caller.await.unwrap());
+        }
+        rig.control.restart().await;
+        eventually("the control plane answers again", || async {
+            rig.calls().cache().get_head(v1::GetHeadRequest {}).await
+        })
+        .await;
+        // Those that were acknowledged, and those of which nobody knows.
+        let mut revisions = BTreeMap::new();
+        for (key, told) in made {
+            let again = call_once(rig.calls(), &key).await.unwrap();
+            assert!(
+                told.is_none_or(|told| told == again),
+                "{key}: {told:?}, {again}"
+            );
+            assert_eq!(revisions.insert(again, key), None);
+        }
+        let audit = audited(rig.calls()).await;
+        let prefix = format!("k{kill}-");
+        let effects: BTreeMap<u64, String> = audit
+            .into_iter()
+            .map(|(revision, mut patterns)| (revision, patterns.remove(0)))
+            .filter(|(_, tag)| tag.starts_with(&prefix))
+            .collect();
+        assert_eq!(effects, revisions, "one effect for each key");
+    }
+}
+
 /// Why processes cannot be traced here, if they cannot.
 fn no_strace() -> Option<String> {
     let tried = std::process::Command::new("strace")

@@ -5,13 +5,13 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_domain::{Digest, DigestHasher, EventType, FieldError, Mode};
+use tidegate_domain::{Digest, DigestHasher, EventType, FieldError, Mode, Revision};
 use tidegate_proto::v1::cache_service_server::CacheService;
 use tidegate_proto::{Code, mode_from_wire, parse_audience, parse_patterns, v1};
 use tonic::{Request, Response, Status};
 
 use super::call::{budget, caller};
-use super::context::Context;
+use super::context::{Context, Done};
 use super::fault::Fault;
 use super::page::fitting;
 use super::wait::{Wait, add_effects};
@@ -42,7 +42,12 @@ impl CacheService for Cache {
         let wait = Wait::read(&self.0, wait_for, wait_timeout.as_ref(), budget)?;
         let began = tokio::time::Instant::now();
         let read = || ready(self.invalidation(&request));
-        let done = self.0.propose_as_read(caller, read).await?;
+        let done = match self.0.propose_as_read(caller.clone(), read).await {
+            Err(unread) if unread.code() == Code::InvalidArgument => {
+                self.told_before(caller, &request, unread).await?
+            }
+            done => done?,
+        };
         // A call that is repeated waits anew at the revision it had.
         let subject = self.0.fleet.content_of(&site);
         let reached = wait
@@ -296,13 +301,7 @@ impl Cache {
         let view = self.0.site(&site)?;
         let patterns = parse_patterns(&view.config, &request.tags, &request.urls, request.cascade)?;
         let mode = mode_from_wire(request.mode)?;
-        let spread = fields::duration(
-            "spread",
-            request.spread.as_ref(),
-            Duration::ZERO,
-            Duration::ZERO,
-            MAX_SPREAD,
-        )?;
+        let spread = spread(request)?;
         fields::reason(&request.reason)?;
         idempotency_key(&request.idempotency_key)?;
         Ok(Command::Invalidate {
@@ -315,6 +314,40 @@ impl Cache {
             idempotency_key: request.idempotency_key.clone(),
             content: content(request, mode, spread),
         })
+    }
+
+    /// What a repeated call was told when it was made first, although the site's
+    /// configuration does not let it be read any more.
+    async fn told_before(
+        &self,
+        caller: String,
+        request: &v1::InvalidateRequest,
+        unread: Fault,
+    ) -> Result<Done, Fault> {
+        let key = &request.idempotency_key;
+        let site = fields::site_name(&request.site);
+        let (Ok(site), Ok(mode), Ok(spread)) =
+            (site, mode_from_wire(request.mode), spread(request))
+        else {
+            return Err(unread);
+        };
+        if key.is_empty() || idempotency_key(key).is_err() {
+            return Err(unread);
+        }
+        let command = Command::Invalidate {
+            site,
+            // No configuration is of this revision: the command is answered as the
+            // repetition of another one, or refused.
+            site_revision: Revision::ZERO,
+            patterns: Vec::new(),
+            mode,
+            spread,
+            reason: request.reason.clone(),
+            idempotency_key: key.clone(),
+            content: content(request, mode, spread),
+        };
+        let told = self.0.propose_once(command, caller).await?;
+        told.map_err(|_| unread)
     }
 
     fn deletion(&self, request: &v1::DeleteEntryRequest) -> Result<Command, Fault> {
@@ -413,6 +446,11 @@ fn content(request: &v1::InvalidateRequest, mode: Mode, spread: Duration) -> Dig
     }
     hasher.update(request.reason.as_bytes());
     hasher.finish()
+}
+
+fn spread(request: &v1::InvalidateRequest) -> Result<Duration, FieldError> {
+    let zero = Duration::ZERO;
+    fields::duration("spread", request.spread.as_ref(), zero, zero, MAX_SPREAD)
 }
 
 fn idempotency_key(key: &str) -> Result<(), FieldError> {

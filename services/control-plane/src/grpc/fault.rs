@@ -26,6 +26,10 @@ impl Fault {
         Self(Error::new(code, message))
     }
 
+    pub(crate) fn code(&self) -> Code {
+        self.0.code()
+    }
+
     /// A fault of the service. The cause goes to the log only.
     pub(crate) fn internal(cause: impl Display) -> Self {
         tracing::error!(%cause, "a call failed");

@@ -48,6 +48,8 @@ pub use store::{Direction, KeyRange, Pair, Store, StoreError, View, WriteSet};
 #[cfg(test)]
 mod fence_tests;
 #[cfg(test)]
+mod idempotency_tests;
+#[cfg(test)]
 mod schedule_tests;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -4,6 +4,7 @@
 mod audit;
 mod entries;
 mod explain;
+mod idempotency;
 mod invalidation;
 mod leases;
 mod process;
