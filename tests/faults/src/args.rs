@@ -31,7 +31,7 @@ pub struct Args {
     pub seed: Option<u64>,
 
     /// Folder for the history and the logs of the processes [default: a temporary one,
-    /// kept if a promise was broken]
+    /// which stays only if something was wrong]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 

@@ -25,8 +25,10 @@ pub enum Fault {
     ControlDeaf,
     /// Nobody hears it.
     ControlMute,
-    /// Its disk is full.
+    /// Its disk is full. It may do for a while with the room its store has freed.
     DiskFull,
+    /// It is killed, and its disk is full when it starts again.
+    DiskFullAtStart,
     /// The origin takes long.
     OriginSlow,
     /// The origin answers with errors.
@@ -53,10 +55,11 @@ pub enum Fault {
 
 impl Fault {
     /// Those that are not about one edge.
-    pub const OF_CONTROL: [Self; 8] = [
+    pub const OF_CONTROL: [Self; 9] = [
         Self::ControlKilled,
         Self::ControlStopped,
         Self::DiskFull,
+        Self::DiskFullAtStart,
         Self::ControlLossy,
         Self::ControlDeaf,
         Self::ControlMute,
@@ -90,6 +93,7 @@ impl Fault {
             Self::ControlDeaf => "fault: control plane hears nobody",
             Self::ControlMute => "fault: nobody hears the control plane",
             Self::DiskFull => "fault: disk full",
+            Self::DiskFullAtStart => "fault: disk full at the start",
             Self::OriginSlow => "fault: origin slow",
             Self::OriginDown => "fault: origin down",
             Self::EdgeKilled(_) => "fault: edge killed",
@@ -117,8 +121,8 @@ impl Fault {
             | Self::EdgeMute(_)
             | Self::EdgeCutOff(_)
             | Self::EdgeStalled(_) => lease + 300..2 * lease,
-            // Long enough for a page to be full and the program to come back too early.
-            Self::DiskFull => 2_000..4_000,
+            // Long enough for the program to come back too early.
+            Self::DiskFull | Self::DiskFullAtStart => 1_000..3_000,
             _ => 1_000..3_000,
         };
         Duration::from_millis(random.random_range(range))
@@ -139,6 +143,12 @@ impl Fault {
             Self::DiskFull => {
                 rig.is_disk_full.store(true, Ordering::SeqCst);
                 fill_disk()?;
+            }
+            Self::DiskFullAtStart => {
+                rig.control.kill();
+                rig.is_disk_full.store(true, Ordering::SeqCst);
+                fill_disk()?;
+                rig.control.revive();
             }
             Self::OriginSlow => rig.content.be_slow(true),
             Self::OriginDown => rig.content.be_down(true),
@@ -167,7 +177,7 @@ impl Fault {
             Self::ControlKilled => rig.control.revive(),
             Self::ControlStopped => rig.control.go_on(),
             Self::ControlLossy | Self::ControlDeaf | Self::ControlMute => CONTROL.mend()?,
-            Self::DiskFull => {
+            Self::DiskFull | Self::DiskFullAtStart => {
                 free_disk()?;
                 rig.is_disk_full.store(false, Ordering::SeqCst);
             }

@@ -72,6 +72,9 @@ fn torture(args: &Args) -> anyhow::Result<ExitCode> {
     runtime.shutdown_background();
     match result? {
         None => {
+            if is_own {
+                std::fs::remove_dir_all(&output)?;
+            }
             println!("interrupted");
             Ok(ExitCode::from(2))
         }

@@ -36,16 +36,15 @@ const fn program(name: &'static str, package: &'static str, program: &'static st
     }
 }
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 16] = [
     program("chromium", "chromium", "chromium"),
     program("curl", "curl", "curl"),
     program("etcd", "etcd-server", "etcd"),
     program("h2load", "nghttp2-client", "h2load"),
-    program("ip", "iproute2", "ip"),
     program("jq", "jq", "jq"),
     Need {
         name: "namespaces",
-        package: "util-linux",
+        package: "iproute2",
         sign: Sign::Namespaces,
     },
     program("nginx", "nginx", "nginx"),
@@ -147,7 +146,9 @@ impl Need {
     /// What a person can do.
     fn remedy(&self) -> String {
         match self.sign {
-            Sign::Namespaces => "run as root, where the kernel lets root make them".to_owned(),
+            Sign::Namespaces => {
+                "as root, where the kernel lets root make them: apt-get install iproute2".to_owned()
+            }
             _ => format!("as root: apt-get install {}", self.package),
         }
     }
@@ -157,7 +158,7 @@ impl Need {
             Sign::Program(program) => is_there(program),
             Sign::File(file) => Path::new(file).exists(),
             Sign::VarnishModule(file) => has_varnish_module(file),
-            Sign::Namespaces => can_make_namespaces(),
+            Sign::Namespaces => is_there("ip") && can_make_namespaces(),
             Sign::PythonVenv => is_there("python3") && super::python::can_make_environments(),
         }
     }
