@@ -9,6 +9,7 @@ mod cache;
 mod dev;
 mod durability;
 mod events;
+mod explain;
 mod fence;
 mod fleet;
 mod health;

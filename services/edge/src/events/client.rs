@@ -12,9 +12,6 @@ use crate::conditional::{Precondition, Validators, evaluate};
 
 const CLIENT: &str = include_str!("../../assets/client.js");
 
-/// The types of the client, for who builds with TypeScript.
-pub const CLIENT_TYPES: &str = include_str!("../../assets/client.d.ts");
-
 static CLIENT_ETAG: LazyLock<HeaderValue> = LazyLock::new(|| {
     let etag = format!("\"{}\"", Digest::of(CLIENT.as_bytes()).to_base64());
     HeaderValue::from_str(&etag).expect("quoted base64 is visible ASCII")

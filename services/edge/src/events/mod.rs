@@ -33,7 +33,7 @@ mod terms;
 mod tests;
 
 pub use body::EventsBody;
-pub use client::{CLIENT_TYPES, serve_client};
+pub use client::serve_client;
 pub use cors::Cors;
 pub use event::{Kind, SiteEvent};
 pub use limits::Limits;
