@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tidegate_proto::v1;
+use tidegate_proto::v1::admin_service_client::AdminServiceClient;
 use tidegate_proto::v1::cache_service_client::CacheServiceClient;
 use tidegate_proto::v1::fleet_service_client::FleetServiceClient;
 use tidegate_proto::v1::site_service_client::SiteServiceClient;
@@ -76,6 +77,11 @@ impl Client {
         SiteServiceClient::with_interceptor(self.channel.clone(), Propagate)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn admin(&self) -> AdminServiceClient<Traced> {
+        AdminServiceClient::with_interceptor(self.channel.clone(), Propagate)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     pub(crate) fn fleet(&self) -> FleetServiceClient<Traced> {

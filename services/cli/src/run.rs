@@ -10,7 +10,7 @@ use tidegate_telemetry::{Component, Guard, LogFormat, Options, TraceContext};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::args::{Cli, Command, OutputFormat, SiteCommand};
+use crate::args::{Cli, Command, ControlPlaneCommand, OutputFormat, SiteCommand};
 use crate::command::execute;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -117,6 +117,8 @@ fn name_of(command: &Command) -> &'static str {
         Command::Schedule(_) => "tidegate schedule",
         Command::Site(SiteCommand::Publish(_)) => "tidegate site publish",
         Command::Site(_) => "tidegate site",
+        Command::ControlPlane(ControlPlaneCommand::Backup(_)) => "tidegate control-plane backup",
+        Command::ControlPlane(ControlPlaneCommand::Restore(_)) => "tidegate control-plane restore",
         Command::Completions { .. } => "tidegate completions",
     }
 }

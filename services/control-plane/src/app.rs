@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::alive::{Alive, Survivor};
+use crate::backup::Backups;
 use crate::blobs::{BlobError, BlobStore, LocalBlobs, collect_garbage};
 use crate::config::{Config, ConfigError};
 use crate::durable::Durable;
@@ -288,7 +289,12 @@ impl<L: Listener> App<L> {
         background.spawn(collect_expired(measured.clone(), log.reader(), clock));
         background.spawn(async move { measured.follow().await });
         background.spawn(probe(log.clone(), health.clone()));
-        background.spawn(collect(log.reader(), blobs, config.clone()));
+        background.spawn(collect(
+            log.reader(),
+            blobs,
+            context.backups.clone(),
+            config.clone(),
+        ));
         let admin = tokio::spawn(admin::serve(
             listeners.admin,
             health.clone(),
@@ -355,6 +361,12 @@ impl<L: Listener> App<L> {
             self.fleet.clone(),
             self.clock.clone(),
         );
+        let backups = Backups::new(
+            self.log.clone(),
+            self.blobs.clone(),
+            self.clock.clone(),
+            self.alive.clone(),
+        );
         let schedules = Schedules::new(log.clone(), self.log.reader(), self.clock.clone());
         Context::new(
             log,
@@ -363,6 +375,7 @@ impl<L: Listener> App<L> {
             self.fleet.clone(),
             releases,
             Arc::new(schedules),
+            Arc::new(backups),
             self.clock.clone(),
             self.config.limits.clone(),
             self.log_filter.clone(),
@@ -414,15 +427,20 @@ async fn probe(log: Arc<dyn OwnLog>, health: Health) {
 }
 
 /// Removes blobs that nothing names.
-async fn collect(reader: Reader, blobs: Arc<dyn BlobStore>, config: Config) {
+async fn collect(reader: Reader, blobs: Arc<dyn BlobStore>, backups: Arc<Backups>, config: Config) {
     let mut tick = tokio::time::interval(config.blob_collect_every);
     // The first one comes at once, when there is enough to do.
     tick.tick().await;
     loop {
         tick.tick().await;
+        // A backup needs them where they are; the next time comes.
+        let Some(turn) = backups.try_collect() else {
+            continue;
+        };
         let (reader, blobs, grace) = (reader.clone(), blobs.clone(), config.blob_grace);
         let collected =
             tokio::task::spawn_blocking(move || collect_garbage(&reader, &*blobs, grace)).await;
+        drop(turn);
         match collected {
             Ok(Ok(collected)) => tracing::debug!(?collected, "blobs were collected"),
             Ok(Err(error)) => tracing::error!(%error, "blobs could not be collected"),

@@ -7,6 +7,7 @@
 //! - `state`: applies commands, deterministically, to an ordered key-value store.
 //! - `log`: gives commands their revisions and makes them durable with their effect.
 //! - `blobs`: content by digest.
+//! - [`backup`]: everything as of one revision in a file, and back.
 //! - [`fleet`]: which edges there are, what they have applied, what they may do.
 //! - [`releases`]: what is checked and computed before a release is published or
 //!   activated.
@@ -18,6 +19,7 @@
 mod admin;
 mod alive;
 pub mod app;
+pub mod backup;
 pub mod blobs;
 pub mod blocking;
 pub mod command;

@@ -16,6 +16,7 @@ mod health;
 mod manual;
 mod releases;
 mod reset;
+mod restore;
 mod resume;
 mod schedules;
 mod state_pages;

@@ -80,6 +80,6 @@ pub struct EntryListArgs {
     pub limit: u32,
 }
 
-fn file_or_dash(text: &str) -> Result<FileOrDash, std::convert::Infallible> {
+pub(super) fn file_or_dash(text: &str) -> Result<FileOrDash, std::convert::Infallible> {
     Ok(text.into())
 }

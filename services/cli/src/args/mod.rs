@@ -4,6 +4,7 @@
 //! before anything is asked of anyone. No work is done here.
 
 mod cache;
+mod control_plane;
 mod dev;
 mod entry;
 mod schedule;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_domain::SiteName;
 
 pub use cache::{AuditArgs, ExplainArgs, InvalidateArgs, PreloadArgs, PublishEventArgs, WatchArgs};
+pub use control_plane::{BackupArgs, ControlPlaneCommand, RestoreArgs};
 pub use dev::DevArgs;
 pub use entry::{EntryCommand, EntryListArgs, EntryPutArgs};
 pub use schedule::{ScheduleCommand, SchedulePutArgs};
@@ -121,6 +123,9 @@ pub enum Command {
     /// Build, publish and configure sites
     #[command(subcommand)]
     Site(SiteCommand),
+    /// Back a control plane up, and put a backup back
+    #[command(subcommand)]
+    ControlPlane(ControlPlaneCommand),
     /// Print a script that completes commands in a shell
     Completions {
         /// The shell

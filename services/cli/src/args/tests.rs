@@ -140,6 +140,10 @@ fn the_other_commands_of_the_contract_are_read() {
         "site releases",
         "site rollback",
         "site prune --keep 3",
+        "control-plane backup a.backup",
+        "control-plane backup -",
+        "control-plane restore --data /var/lib/tidegate a.backup",
+        "control-plane restore a.backup --data d --longest-lease 10m",
         "completions bash",
     ];
     for line in lines {
@@ -152,6 +156,15 @@ fn a_schedule_says_what_and_when_and_only_one_when() {
     assert!(refused("schedule put a t").contains("--every"));
     assert!(refused("schedule put a --every 1h").contains("TAG_PATTERN"));
     assert!(refused("schedule put a t --every 1h --cron *").contains("--cron"));
+}
+
+#[test]
+fn a_restore_names_its_folder_and_a_backup_its_file() {
+    assert!(refused("control-plane restore a.backup").contains("--data"));
+    assert!(refused("control-plane restore --data d").contains("FILE"));
+    assert!(refused("control-plane backup").contains("FILE"));
+    let text = refused("control-plane restore --data d a.backup --longest-lease 9days");
+    assert!(text.contains("'9days'") && text.contains("2days"), "{text}");
 }
 
 #[test]

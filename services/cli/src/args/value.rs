@@ -165,6 +165,10 @@ pub(super) fn every(text: &str) -> Result<Duration, String> {
     )
 }
 
+pub(super) fn longest_lease(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::ZERO..=Duration::from_secs(2 * 24 * 3_600))
+}
+
 fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
     let parsed = humantime::parse_duration(text).ok();
     parsed.filter(|it| range.contains(it)).ok_or_else(|| {

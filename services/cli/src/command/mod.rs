@@ -1,6 +1,7 @@
 //! One file a command: ask the control plane, hand the answer to the output.
 
 mod audit;
+mod control_plane;
 mod edges;
 mod entry;
 mod explain;
@@ -76,6 +77,7 @@ async fn answer(session: &mut Session<'_>, command: Command) -> Result<Exit, Fai
         Command::Entry(command) => entry::run(session, command).await,
         Command::Schedule(command) => schedule::run(session, command).await,
         Command::Site(command) => site::run(session, command).await,
+        Command::ControlPlane(command) => control_plane::run(session, command).await,
         Command::Completions { shell } => completions(session, shell),
     }
 }

@@ -2,6 +2,7 @@
 //! and as tables for people. Reading and writing only; nothing is asked here.
 
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod entry;
 pub(crate) mod event;
 pub(crate) mod explain;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tidegate_domain::Digest;
 use tidegate_proto::v1;
+use tidegate_proto::v1::admin_service_server::{AdminService, AdminServiceServer};
 use tidegate_proto::v1::cache_service_server::{CacheService, CacheServiceServer};
 use tidegate_proto::v1::fleet_service_server::{FleetService, FleetServiceServer};
 use tidegate_proto::v1::site_service_server::{SiteService, SiteServiceServer};
@@ -47,6 +48,8 @@ pub(crate) struct Script {
     /// Requests of ExplainUrl, and the answer to each.
     pub(crate) questions: Vec<v1::ExplainUrlRequest>,
     pub(crate) explanation: v1::ExplainUrlResponse,
+    /// Pieces of a backup.
+    pub(crate) backup: Vec<Result<v1::BackupResponse, Status>>,
     /// Cursors that WatchEvents was called with.
     pub(crate) cursors: Vec<String>,
 }
@@ -66,7 +69,8 @@ impl Fake {
         let router = tonic::transport::Server::builder()
             .add_service(SiteServiceServer::new(self.clone()))
             .add_service(CacheServiceServer::new(self.clone()))
-            .add_service(FleetServiceServer::new(self.clone()));
+            .add_service(FleetServiceServer::new(self.clone()))
+            .add_service(AdminServiceServer::new(self.clone()));
         tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
         address
     }
@@ -307,5 +311,26 @@ service! {
             true => messages.boxed(),
             false => messages.chain(stream::pending()).boxed(),
         }))
+    }
+}
+
+type BackingUp = Pin<Box<dyn Stream<Item = Result<v1::BackupResponse, Status>> + Send>>;
+
+service! {
+    AdminService {
+        set_log_level: SetLogLevelRequest => SetLogLevelResponse,
+        create_token: CreateTokenRequest => CreateTokenResponse,
+        list_tokens: ListTokensRequest => ListTokensResponse,
+        revoke_token: RevokeTokenRequest => RevokeTokenResponse,
+    }
+
+    type BackupStream = BackingUp;
+
+    async fn backup(
+        &self,
+        _: Request<v1::BackupRequest>,
+    ) -> Result<Response<BackingUp>, Status> {
+        let pieces = std::mem::take(&mut self.script().backup);
+        Ok(Response::new(stream::iter(pieces).boxed()))
     }
 }

@@ -1,6 +1,7 @@
 //! Commands as their callers meet them: against a server, and as a process.
 #![expect(clippy::unwrap_used, reason = "a test fails where this panics")]
 
+mod backup;
 mod fake;
 mod process;
 

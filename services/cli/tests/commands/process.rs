@@ -68,6 +68,8 @@ fn help_and_version_are_results() {
         &["--help"][..],
         &["--version"],
         &["site", "publish", "--help"],
+        &["control-plane", "backup", "--help"],
+        &["control-plane", "restore", "--help"],
         &["completions", "bash"],
     ] {
         let output = run(words);

@@ -3,7 +3,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -108,15 +107,14 @@ impl Fleet {
         let now = self.clock.boot();
         let (edge, instance) = (subscriber.edge.clone(), subscriber.instance.clone());
         self.admit(&edge, &instance, now)?;
-        let (opened, sent) = {
+        let opened = {
             // Held while the table learns of it, so that the table's last word is
             // always of the stream that is open.
             let mut streams = self.streams.lock();
             let opened = streams.open(edge, instance.clone(), subscriber.sites.clone());
             let follows = Some(subscriber.sites.clone());
-            let inner = &mut *self.inner.lock();
-            inner.table.set_stream(&instance, follows, now);
-            (opened, inner.table.sent(&instance))
+            self.inner.lock().table.set_stream(&instance, follows, now);
+            opened
         };
         let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
         let stream = Stream {
@@ -125,7 +123,6 @@ impl Fleet {
             head: self.log.watch_head(),
             sites: subscriber.sites.clone(),
             slot: None,
-            sent,
         };
         self.tasks.spawn(stream.run(subscriber, opened));
         Ok(receiver)
@@ -180,8 +177,6 @@ struct Stream {
     sites: SiteSet,
     /// The right to catch up, held until it has.
     slot: Option<OwnedSemaphorePermit>,
-    /// What the streams of the instance went up to.
-    sent: Arc<AtomicU64>,
 }
 
 impl Stream {
@@ -236,7 +231,6 @@ impl Stream {
         self.fleet.metrics.streams.get(start.into()).inc();
         let mut position = match start {
             Start::Resume(revision) => {
-                self.note_sent(revision);
                 self.send(self.hello(start)).await?;
                 revision
             }
@@ -257,11 +251,6 @@ impl Stream {
                 Some(question) = opened.questions.recv() => self.send(query(&question)).await?,
             }
         }
-    }
-
-    /// Notes how far a stream goes, before the frame that says so can arrive.
-    fn note_sent(&self, revision: Revision) {
-        self.sent.fetch_max(revision.0, Ordering::AcqRel);
     }
 
     /// Whether the edge has so much to catch up with that only so many may at once.
@@ -311,7 +300,6 @@ impl Stream {
             self.send(Frame::SiteSnapshot(site)).await?;
         }
         let cursor = self.cursor(snapshot.revision)?;
-        self.note_sent(snapshot.revision);
         self.send(Frame::SnapshotEnd(v1::SnapshotEnd {
             revision: snapshot.revision.0,
             cursor,
@@ -324,7 +312,6 @@ impl Stream {
     /// A batch without an event is progress all the same.
     async fn send_batch(&mut self, after: Revision, head: Revision) -> Result<Revision, End> {
         let (up_to, events) = self.read(after, head).await?;
-        self.note_sent(up_to);
         self.send(Frame::Batch(v1::Batch {
             from_exclusive: after.0,
             to_inclusive: up_to.0,

@@ -7,11 +7,12 @@ use futures_util::Stream;
 use tidegate_domain::FieldError;
 use tidegate_proto::v1::admin_service_server::AdminService;
 use tidegate_proto::{Code, v1};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::context::Context;
 use super::fault::Fault;
-use super::{fields, unimplemented};
+use super::{backup, fields, unimplemented};
 
 const MAX_FILTER_BYTES: usize = 4_096;
 
@@ -26,7 +27,8 @@ impl AdminService for Admin {
         &self,
         _: Request<v1::BackupRequest>,
     ) -> Result<Response<Self::BackupStream>, Status> {
-        Err(unimplemented("Backup"))
+        let pieces = backup::stream(&self.0).await?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(pieces))))
     }
 
     async fn set_log_level(

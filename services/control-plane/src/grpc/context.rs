@@ -12,6 +12,7 @@ use super::call::IDEMPOTENCY_SCOPE;
 use super::fault::Fault;
 use super::share::Pace;
 use crate::alive::Alive;
+use crate::backup::Backups;
 use crate::blobs::BlobStore;
 use crate::blocking::Blocking;
 use crate::command::{Command, Detail, Outcome, Proposal, Refusal};
@@ -35,6 +36,7 @@ pub(crate) struct Context {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) releases: Releases,
     pub(crate) schedules: Arc<Schedules>,
+    pub(crate) backups: Arc<Backups>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
     /// Changes what is logged, if this process may.
@@ -88,6 +90,7 @@ impl Context {
         fleet: Arc<Fleet>,
         releases: Releases,
         schedules: Arc<Schedules>,
+        backups: Arc<Backups>,
         clock: Arc<dyn Clock>,
         limits: Limits,
         log_filter: Option<FilterHandle>,
@@ -105,6 +108,7 @@ impl Context {
             fleet,
             releases,
             schedules,
+            backups,
             clock,
             limits,
             log_filter,
@@ -244,6 +248,7 @@ mod tests {
             clock.clone(),
         );
         let schedules = Schedules::new(log.clone(), reader.clone(), clock.clone());
+        let backups = Backups::new(log.clone(), blobs.clone(), clock.clone(), alive.clone());
         Context::new(
             log,
             reader,
@@ -251,6 +256,7 @@ mod tests {
             fleet,
             releases,
             Arc::new(schedules),
+            Arc::new(backups),
             clock,
             Limits::default(),
             None,

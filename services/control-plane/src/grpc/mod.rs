@@ -2,6 +2,7 @@
 //! values, and write what comes back; they decide nothing.
 
 mod admin;
+mod backup;
 mod blob;
 mod cache;
 mod call;

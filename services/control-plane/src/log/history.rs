@@ -10,7 +10,7 @@ use tidegate_proto::duration_to_wire;
 use tidegate_proto::storage::v1 as storage;
 
 use super::open::{LogSettings, OpenError};
-use super::sequencer::{SCHEMA, Sequencer, id};
+use super::sequencer::{SCHEMA, Sequencer, head_of, id};
 use super::shared::Shared;
 use crate::state::{Overlay, Store, StoreError, keys, tables, void_entries};
 
@@ -82,6 +82,8 @@ pub(crate) fn forget_former_stale(
 /// What a restored store goes on as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restored {
+    /// The history that was found, and its newest revision.
+    pub found: (Epoch, Revision),
     /// The history.
     pub epoch: Epoch,
     /// Its newest revision.
@@ -103,12 +105,15 @@ pub fn restore(
         folder: folder.to_owned(),
         source,
     };
+    let head = head_of(&*store).map_err(failed)?;
     let sequencer = Sequencer::open(store, settings, folder)?;
+    let found = (sequencer.shared.epoch(), head);
     let mut overlay = Overlay::new(&*sequencer.shared.store);
     note_lease(&mut overlay, longest_lease).map_err(failed)?;
     sequencer.write(overlay).map_err(failed)?;
     sequencer.begin_history().map_err(failed)?;
     Ok(Restored {
+        found,
         epoch: sequencer.shared.epoch(),
         head: sequencer.shared.head(),
     })

@@ -26,11 +26,12 @@ use crate::state::Reader;
 
 pub use effects::HistoryFact;
 pub use embedded::EmbeddedLog;
-pub use history::restore;
+pub use history::{Restored, restore};
 pub use inline::InlineLog;
 pub use open::{LogSettings, OpenError, OpenOptions};
 pub use pass::{Pass, PassError};
 pub use retention::Retention;
+pub(crate) use sequencer::SCHEMA;
 
 /// One durable order of commands, and the state they make.
 ///

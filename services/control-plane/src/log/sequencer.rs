@@ -361,7 +361,7 @@ pub(crate) fn id(settings: &LogSettings) -> u64 {
 }
 
 /// The newest revision in a store.
-fn head_of(store: &dyn Store) -> Result<Revision, StoreError> {
+pub(crate) fn head_of(store: &dyn Store) -> Result<Revision, StoreError> {
     let floor = tables::floor(store, keys::FLOOR)?;
     Ok(match tables::last(store, keys::LOG)? {
         Some((key, _)) => tables::number_of(&key)?.max(floor),

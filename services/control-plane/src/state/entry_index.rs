@@ -185,6 +185,8 @@ pub(crate) fn void_all(overlay: &mut Overlay<'_>, floor: Revision) -> Result<(),
             floor: floor.0,
             entries: 0,
             bytes: 0,
+            shared_entries: 0,
+            shared_bytes: 0,
             ..before
         };
         overlay.put_message(keys::site_entries(&site), &after);

@@ -27,6 +27,8 @@ pub(crate) const TERMS: &[u8] = b"meta/term/";
 pub(crate) const LOG: &[u8] = b"log/";
 /// Sites by name.
 pub(crate) const SITES: &[u8] = b"site/";
+/// Releases.
+pub(crate) const RELEASES: &[u8] = b"release/";
 /// Bounds of serving without a lease that were lowered, by site.
 pub(crate) const FORMER_STALE: &[u8] = b"site-stale/";
 /// The pushed entries of each site as a whole.
@@ -101,7 +103,7 @@ pub(crate) fn dead_entries(site: &SiteName) -> Vec<u8> {
 }
 
 pub(crate) fn release(site: &SiteName, id: &str) -> Vec<u8> {
-    of_site(b"release/", site.as_str(), id.as_bytes())
+    of_site(RELEASES, site.as_str(), id.as_bytes())
 }
 
 pub(crate) fn releases(site: &SiteName) -> Vec<u8> {

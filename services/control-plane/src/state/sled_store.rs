@@ -73,9 +73,29 @@ pub enum StoreOpenError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A restore into it did not come to its end.
+    #[error(
+        "the data folder {0} is half filled, because a restore into it did not come to its end: run `tidegate control-plane restore --data {0} FILE` again",
+        folder.display()
+    )]
+    Unfinished {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// It is to be filled and holds something.
+    #[error(
+        "the data folder {} is not empty (it holds {found}); allowed: an empty folder, or one that is not there. Move what is in it away first",
+        folder.display()
+    )]
+    NotEmpty {
+        /// The folder.
+        folder: PathBuf,
+        /// Something in it.
+        found: String,
+    },
     /// It is damaged.
     #[error(
-        "the store in the data folder {} cannot be opened ({reason}): move the folder away and put a copy in its place that was made while the control plane was stopped. Without a copy, start with an empty folder and apply and publish the sites again; edges notice by themselves and revalidate what they hold",
+        "the store in the data folder {0} cannot be opened ({reason}): move the folder away and put the newest backup in its place with `tidegate control-plane restore --data {0} FILE`. Without a backup, start with an empty folder and apply and publish the sites again; edges notice by themselves and revalidate what they hold",
         folder.display()
     )]
     Damaged {
@@ -130,6 +150,19 @@ impl SledStore {
 
     fn open_with(options: &SledOptions, sync: SyncFile) -> Result<Self, StoreOpenError> {
         let data = DataFolder::open(&options.folder)?;
+        Self::open_in_with(data, options, sync)
+    }
+
+    /// Opens the store of a data folder that is held already.
+    pub(crate) fn open_in(data: DataFolder, options: &SledOptions) -> Result<Self, StoreOpenError> {
+        Self::open_in_with(data, options, Box::new(File::sync_data))
+    }
+
+    fn open_in_with(
+        data: DataFolder,
+        options: &SledOptions,
+        sync: SyncFile,
+    ) -> Result<Self, StoreOpenError> {
         let failed = |source| StoreOpenError::Io {
             path: options.folder.clone(),
             source,
@@ -408,7 +441,10 @@ mod tests {
             .err()
             .unwrap()
             .to_string();
-        assert!(text.contains("put a copy in its place"), "{text}");
+        assert!(
+            text.contains("tidegate control-plane restore --data"),
+            "{text}"
+        );
         assert!(text.contains(&*folder.path().to_string_lossy()), "{text}");
     }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where this panics")]
 
 mod audit;
+mod backup;
 mod entries;
 mod explain;
 mod idempotency;

@@ -46,7 +46,10 @@ impl Rig {
         Self::on(Arc::new(tempfile::tempdir().unwrap()), change).await
     }
 
-    async fn on(folder: Arc<tempfile::TempDir>, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn on(
+        folder: Arc<tempfile::TempDir>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = config(folder.path());
         change(&mut config);
         let listeners = Listeners::bind(&config).unwrap();
