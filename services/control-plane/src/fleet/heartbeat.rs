@@ -60,6 +60,9 @@ pub enum HeartbeatError {
     /// It acknowledges what this log does not have.
     #[error("the acknowledgement does not count: {0}")]
     Misplaced(#[from] Misplaced),
+    /// It acknowledges what no stream of it went up to.
+    #[error("the acknowledgement does not count: revision {0} was never sent to this instance")]
+    NeverSent(Revision),
 }
 
 impl Fleet {
@@ -142,7 +145,21 @@ impl Fleet {
             return Ok(None);
         };
         match locate(&*self.log, cursor) {
-            Ok(revision) => Ok(Some(revision)),
+            Ok(revision) => {
+                let inner = &mut *self.inner.lock();
+                if !inner.table.was_never_sent(&beat.instance, revision) {
+                    return Ok(Some(revision));
+                }
+                if inner.table.complain(&beat.instance, Complaint::Cursor) {
+                    tracing::error!(
+                        edge = %beat.edge,
+                        instance = %beat.instance,
+                        revision = revision.0,
+                        "an edge acknowledges what it was never sent"
+                    );
+                }
+                Err(HeartbeatError::NeverSent(revision))
+            }
             // Whether it is one of this history cannot be known any more. Its stream
             // begins with a reset.
             Err(Misplaced::BelowFloor) => Ok(None),

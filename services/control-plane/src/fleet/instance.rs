@@ -1,6 +1,8 @@
 //! One run of an edge, as the control plane sees it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use tidegate_clock::BootInstant;
@@ -55,6 +57,8 @@ pub(crate) struct Instance {
     pub(crate) complaints: BTreeSet<Complaint>,
     /// The sites that its stream follows, while that is open.
     pub(crate) follows: Option<SiteSet>,
+    /// What its streams of this term went up to, once one was opened.
+    pub(crate) sent: Option<Arc<AtomicU64>>,
     /// When there was a last sign of it.
     pub(crate) last_sign: BootInstant,
     /// When it was last heard, by the calendar.
@@ -74,6 +78,7 @@ impl Instance {
             left: false,
             complaints: BTreeSet::new(),
             follows: None,
+            sent: None,
             last_sign: now,
             last_heartbeat: None,
             stats: Stats::default(),

@@ -3,6 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -107,14 +108,15 @@ impl Fleet {
         let now = self.clock.boot();
         let (edge, instance) = (subscriber.edge.clone(), subscriber.instance.clone());
         self.admit(&edge, &instance, now)?;
-        let opened = {
+        let (opened, sent) = {
             // Held while the table learns of it, so that the table's last word is
             // always of the stream that is open.
             let mut streams = self.streams.lock();
             let opened = streams.open(edge, instance.clone(), subscriber.sites.clone());
             let follows = Some(subscriber.sites.clone());
-            self.inner.lock().table.set_stream(&instance, follows, now);
-            opened
+            let inner = &mut *self.inner.lock();
+            inner.table.set_stream(&instance, follows, now);
+            (opened, inner.table.sent(&instance))
         };
         let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
         let stream = Stream {
@@ -123,6 +125,7 @@ impl Fleet {
             head: self.log.watch_head(),
             sites: subscriber.sites.clone(),
             slot: None,
+            sent,
         };
         self.tasks.spawn(stream.run(subscriber, opened));
         Ok(receiver)
@@ -177,6 +180,8 @@ struct Stream {
     sites: SiteSet,
     /// The right to catch up, held until it has.
     slot: Option<OwnedSemaphorePermit>,
+    /// What the streams of the instance went up to.
+    sent: Arc<AtomicU64>,
 }
 
 impl Stream {
@@ -231,6 +236,7 @@ impl Stream {
         self.fleet.metrics.streams.get(start.into()).inc();
         let mut position = match start {
             Start::Resume(revision) => {
+                self.note_sent(revision);
                 self.send(self.hello(start)).await?;
                 revision
             }
@@ -251,6 +257,11 @@ impl Stream {
                 Some(question) = opened.questions.recv() => self.send(query(&question)).await?,
             }
         }
+    }
+
+    /// Notes how far a stream goes, before the frame that says so can arrive.
+    fn note_sent(&self, revision: Revision) {
+        self.sent.fetch_max(revision.0, Ordering::AcqRel);
     }
 
     /// Whether the edge has so much to catch up with that only so many may at once.
@@ -300,6 +311,7 @@ impl Stream {
             self.send(Frame::SiteSnapshot(site)).await?;
         }
         let cursor = self.cursor(snapshot.revision)?;
+        self.note_sent(snapshot.revision);
         self.send(Frame::SnapshotEnd(v1::SnapshotEnd {
             revision: snapshot.revision.0,
             cursor,
@@ -312,6 +324,7 @@ impl Stream {
     /// A batch without an event is progress all the same.
     async fn send_batch(&mut self, after: Revision, head: Revision) -> Result<Revision, End> {
         let (up_to, events) = self.read(after, head).await?;
+        self.note_sent(up_to);
         self.send(Frame::Batch(v1::Batch {
             from_exclusive: after.0,
             to_inclusive: up_to.0,

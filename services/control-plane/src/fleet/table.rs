@@ -7,6 +7,8 @@
 //! was completed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
@@ -165,6 +167,8 @@ pub(crate) struct Table {
     /// Until when instances that are not known may hold a lease.
     unknown_until: Option<BootInstant>,
     min_applied: Revision,
+    /// The newest revision when this term began.
+    began_at: Revision,
     instances: BTreeMap<InstanceId, Instance>,
     heads: Heads,
     stale: StaleBounds,
@@ -204,6 +208,7 @@ impl Table {
         Self {
             // Every revision that was ever called complete is at or below this.
             min_applied: head,
+            began_at: head,
             instances: instances.collect(),
             heads: Heads::new(now, head),
             stale,
@@ -412,6 +417,26 @@ impl Table {
         known.left = true;
         known.lease_ends = None;
         known.recorded.take().is_some()
+    }
+
+    /// What the streams of an instance went up to in this term. To be raised before a
+    /// frame is sent.
+    pub(crate) fn sent(&mut self, instance: &InstanceId) -> Arc<AtomicU64> {
+        match self.instances.get_mut(instance) {
+            Some(known) => known.sent.get_or_insert_default().clone(),
+            None => Arc::default(),
+        }
+    }
+
+    /// Whether an instance cannot have a revision: it came after this term began, and
+    /// none of its streams went so far. Of one without a stream in this term nothing is
+    /// known.
+    pub(crate) fn was_never_sent(&self, instance: &InstanceId, revision: Revision) -> bool {
+        let known = self.instances.get(instance);
+        let sent = known.and_then(|i| i.sent.as_ref());
+        sent.is_some_and(|sent| {
+            revision > self.began_at && revision.0 > sent.load(Ordering::Acquire)
+        })
     }
 
     /// Whether an instance gave its lease back.

@@ -379,3 +379,25 @@ fn a_release_is_prepared_when_every_connected_edge_says_so() {
     );
     assert!(rig.table.is_prepared(&site, &release));
 }
+
+#[test]
+fn each_complaint_is_made_once_until_the_instance_does_right() {
+    let mut rig = Rig::new(1, &[]);
+    rig.beat("a", 1);
+    rig.commit(3);
+    for complaint in [Complaint::Cursor, Complaint::Told, Complaint::OtherEdge] {
+        assert!(rig.table.complain(&id("a"), complaint));
+        assert!(!rig.table.complain(&id("a"), complaint));
+    }
+    rig.table.settle(&id("a"), Complaint::Told);
+    assert!(rig.table.complain(&id("a"), Complaint::Told));
+    rig.beat("a", 1);
+    assert!(!rig.table.complain(&id("a"), Complaint::Cursor), "no news");
+    rig.beat("a", 3);
+    assert!(rig.table.complain(&id("a"), Complaint::Cursor));
+    assert!(
+        !rig.table.complain(&id("a"), Complaint::OtherEdge),
+        "not its fault"
+    );
+    assert!(!rig.table.complain(&id("stranger"), Complaint::Cursor));
+}

@@ -147,6 +147,8 @@ impl Log for ListLog {
 struct MemoryStore {
     leases: Mutex<Vec<LeaseRecord>>,
     cut_off: AtomicBool,
+    /// What a record of a lease waits for.
+    gate: Mutex<Option<Arc<Semaphore>>>,
     snapshot_at: Mutex<Revision>,
     /// The log's.
     epoch: Mutex<Arc<Mutex<Epoch>>>,
@@ -173,11 +175,18 @@ impl FleetStore for MemoryStore {
     }
 
     fn put_lease(&self, record: LeaseRecord) -> BoxFuture<'_, Result<(), StoreError>> {
+        let gate = self.gate.lock().clone();
         let answer = self.answer();
         if answer.is_ok() {
             self.leases.lock().push(record);
         }
-        async { answer }.boxed()
+        async move {
+            if let Some(gate) = gate {
+                drop(gate.acquire().await);
+            }
+            answer
+        }
+        .boxed()
     }
 
     fn remove_lease(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -717,4 +726,49 @@ async fn a_stream_reads_little_more_than_it_sends() {
     }
     let read = rig.log.read.load(Ordering::SeqCst);
     assert!(read <= ENTRIES + batches * 16, "{read} in {batches}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_demands_what_was_completed_while_it_was_being_recorded() {
+    let rig = Rig::new(3);
+    let gate = Arc::new(Semaphore::new(0));
+    *rig.store.gate.lock() = Some(gate.clone());
+    let completed = async {
+        tokio::task::yield_now().await;
+        rig.log.append("s");
+        assert!(rig.wait(4, SECOND).await.complete, "it has no lease yet");
+        gate.add_permits(1);
+    };
+    let (grant, ()) = tokio::join!(rig.beat("a", 3), completed);
+    assert_eq!(grant.unwrap().min_applied, Revision(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_of_what_was_never_sent_does_not_count() {
+    let rig = Rig::new(3);
+    let mut frames = rig.subscribe_as("a", &[], Some(rig.log.cursor(3)));
+    hello(&mut frames).await;
+    rig.beat("a", 3).await.unwrap();
+    // As long as there is room, frames are sent.
+    for _ in 0..4 {
+        rig.log.append("s");
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    let ahead = rig.beat_with("a", Some(rig.log.cursor(7)), false).await;
+    assert_eq!(ahead, Err(HeartbeatError::NeverSent(Revision(7))));
+    assert!(!rig.wait(7, SECOND).await.complete);
+    while batch(&mut frames).await.to_inclusive < 7 {}
+    rig.beat("a", 7).await;
+    assert!(rig.wait(7, SECOND).await.complete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_edge_has_from_a_term_before_counts_before_its_stream_begins() {
+    let rig = Rig::new(3);
+    rig.beat("a", 3).await.unwrap();
+    let rig = rig.restarted();
+    let mut frames = rig.subscribe_as("a", &[], Some(rig.log.cursor(1)));
+    hello(&mut frames).await;
+    rig.beat("a", 3).await;
+    assert!(rig.wait(3, SECOND).await.complete);
 }

@@ -217,7 +217,7 @@ impl From<HeartbeatError> for Fault {
     fn from(error: HeartbeatError) -> Self {
         match error {
             HeartbeatError::Admit(error) => error.into(),
-            HeartbeatError::Misplaced(_) => Self::new(
+            HeartbeatError::Misplaced(_) | HeartbeatError::NeverSent(_) => Self::new(
                 Code::FailedPrecondition,
                 format!("cursor: {error}; subscribe again"),
             ),

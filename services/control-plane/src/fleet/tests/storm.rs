@@ -17,7 +17,7 @@ fn rig(slots: usize) -> Rig {
     rig
 }
 
-fn away(frame: Option<Frame>) -> Duration {
+fn away(frame: &Option<Frame>) -> Duration {
     let Some(Frame::GoAway(go_away)) = frame else {
         panic!("no go-away: {frame:?}");
     };
@@ -47,7 +47,7 @@ async fn whoever_finds_no_room_to_catch_up_is_asked_to_come_back_and_live_stream
         // Anew, or far behind.
         let cursor = (n % 2 == 0).then(|| rig.log.cursor(100));
         let mut frames = rig.subscribe_as(&format!("i{n}"), &[], cursor);
-        let wait = away(frames.recv().await);
+        let wait = away(&frames.recv().await);
         assert!(wait <= SECOND * 5, "{wait:?}");
         waits.insert(wait);
         assert_eq!(frames.recv().await, None);
@@ -117,7 +117,7 @@ async fn a_fleet_that_comes_back_at_once_catches_up_whole() {
                     catch_up(&mut frames, 200).await;
                     return frames;
                 }
-                tokio::time::sleep(away(first)).await;
+                tokio::time::sleep(away(&first)).await;
             }
         });
     }
@@ -140,7 +140,7 @@ async fn a_drain_spreads_the_fleet_over_time() {
     rig.fleet.drain();
     let mut waits = BTreeSet::new();
     for mut frames in streams {
-        waits.insert(away(frames.recv().await));
+        waits.insert(away(&frames.recv().await));
     }
     assert!(waits.len() > 40, "{waits:?}");
     assert!(*waits.last().unwrap() <= SECOND * 2);
