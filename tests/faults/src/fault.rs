@@ -17,6 +17,8 @@ use crate::rig::{CONTROL, LEASE, Rig, disk};
 pub enum Fault {
     /// `kill -9` of the control plane.
     ControlKilled,
+    /// It is asked to end, and may drain.
+    ControlDrained,
     /// It stands still.
     ControlStopped,
     /// Some packets from and to it are lost.
@@ -35,6 +37,8 @@ pub enum Fault {
     OriginDown,
     /// `kill -9` of an edge.
     EdgeKilled(usize),
+    /// An edge is asked to end, and may drain.
+    EdgeDrained(usize),
     /// An edge stands still for longer than its lease.
     EdgeStopped(usize),
     /// Some packets between an edge and the control plane are lost.
@@ -55,8 +59,9 @@ pub enum Fault {
 
 impl Fault {
     /// Those that are not about one edge.
-    pub const OF_CONTROL: [Self; 9] = [
+    pub const OF_CONTROL: [Self; 10] = [
         Self::ControlKilled,
+        Self::ControlDrained,
         Self::ControlStopped,
         Self::DiskFull,
         Self::DiskFullAtStart,
@@ -69,9 +74,10 @@ impl Fault {
 
     /// Those of one edge.
     #[must_use]
-    pub fn of_edge(edge: usize) -> [Self; 9] {
+    pub fn of_edge(edge: usize) -> [Self; 10] {
         [
             Self::EdgeKilled(edge),
+            Self::EdgeDrained(edge),
             Self::EdgeStopped(edge),
             Self::EdgeLossy(edge),
             Self::EdgeDeaf(edge),
@@ -88,6 +94,7 @@ impl Fault {
     pub fn name(self) -> &'static str {
         match self {
             Self::ControlKilled => "fault: control plane killed",
+            Self::ControlDrained => "fault: control plane drained",
             Self::ControlStopped => "fault: control plane stopped",
             Self::ControlLossy => "fault: control plane loses packets",
             Self::ControlDeaf => "fault: control plane hears nobody",
@@ -97,6 +104,7 @@ impl Fault {
             Self::OriginSlow => "fault: origin slow",
             Self::OriginDown => "fault: origin down",
             Self::EdgeKilled(_) => "fault: edge killed",
+            Self::EdgeDrained(_) => "fault: edge drained",
             Self::EdgeStopped(_) => "fault: edge stopped past its lease",
             Self::EdgeLossy(_) => "fault: edge loses packets",
             Self::EdgeDeaf(_) => "fault: edge does not hear the control plane",
@@ -136,6 +144,7 @@ impl Fault {
         let some = Loss::Some(random.random_range(5..35));
         match self {
             Self::ControlKilled => rig.control.kill(),
+            Self::ControlDrained => rig.control.drain(),
             Self::ControlStopped => rig.control.stop(),
             Self::ControlLossy => CONTROL.lose(some, CLIENTS)?,
             Self::ControlDeaf => CONTROL.lose(Loss::Incoming, CLIENTS)?,
@@ -153,6 +162,7 @@ impl Fault {
             Self::OriginSlow => rig.content.be_slow(true),
             Self::OriginDown => rig.content.be_down(true),
             Self::EdgeKilled(edge) => rig.edges[edge].node.kill(),
+            Self::EdgeDrained(edge) => rig.edges[edge].node.drain(),
             Self::EdgeStopped(edge) => rig.edges[edge].node.stop(),
             Self::EdgeLossy(edge) => rig.edges[edge].machine.lose(some, RELAYS)?,
             Self::EdgeDeaf(edge) => rig.edges[edge].machine.lose(Loss::Incoming, RELAYS)?,
@@ -174,7 +184,7 @@ impl Fault {
     /// It cannot be made to be.
     pub fn end(self, rig: &Rig) -> anyhow::Result<()> {
         match self {
-            Self::ControlKilled => rig.control.revive(),
+            Self::ControlKilled | Self::ControlDrained => rig.control.revive(),
             Self::ControlStopped => rig.control.go_on(),
             Self::ControlLossy | Self::ControlDeaf | Self::ControlMute => CONTROL.mend()?,
             Self::DiskFull | Self::DiskFullAtStart => {
@@ -183,7 +193,9 @@ impl Fault {
             }
             Self::OriginSlow => rig.content.be_slow(false),
             Self::OriginDown => rig.content.be_down(false),
-            Self::EdgeKilled(edge) => rig.edges[edge].node.revive(),
+            Self::EdgeKilled(edge) | Self::EdgeDrained(edge) => {
+                rig.edges[edge].node.revive();
+            }
             Self::EdgeStopped(edge) => rig.edges[edge].node.go_on(),
             Self::EdgeLossy(edge)
             | Self::EdgeDeaf(edge)

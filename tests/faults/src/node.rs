@@ -53,9 +53,24 @@ impl Node {
         }
     }
 
-    /// Starts it again, if it is down.
+    /// It is asked to end, and stays down until [`Node::revive`], which waits no longer.
+    pub fn drain(&self) {
+        let mut state = self.state.lock();
+        state.is_held = true;
+        if let Some(process) = &state.process {
+            process.sigterm();
+        }
+    }
+
+    /// Starts it again, if it is down or was asked to be.
     pub fn revive(&self) {
         let mut state = self.state.lock();
+        if state.is_held
+            && let Some(mut process) = state.process.take()
+        {
+            process.kill9();
+            self.keep_log(&process);
+        }
         state.is_held = false;
         if state.process.is_none() {
             state.process = Some(Process::start(&self.launch));
