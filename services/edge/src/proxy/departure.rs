@@ -196,9 +196,11 @@ impl Departure {
     }
 }
 
-/// Whether a copy was invalidated, reset or left without a lease at this moment.
+/// Whether a copy was invalidated, reset or left without a lease at this moment. Softly
+/// counts too: a 304 makes the copy fresh again, and a date of whole seconds may not know
+/// of the change that was the reason.
 fn is_fenced_off(head: &Head, moment: Moment) -> bool {
-    head.fence.touched() == Touched::Hard
+    head.fence.touched() != Touched::Untouched
         || head.fence.filled.era() < moment.era
         || !moment.leased()
 }
