@@ -534,6 +534,20 @@ mod tests {
     }
 
     #[test]
+    fn who_has_fewest_goes_before_who_waits_for_longer() {
+        let all = all(4);
+        let _many: Vec<_> = (0..3)
+            .map(|_| place(all.claim(of(1, 4), wanted(1, 0), at(0))))
+            .collect();
+        let third = place(all.claim(of(3, 4), wanted(1, 0), at(0)));
+        let mut of_many = ticket(all.claim(of(1, 4), wanted(9, 9), at(0)));
+        let mut of_none = ticket(all.claim(of(2, 4), wanted(1, 0), at(9_000)));
+        drop(third);
+        assert!(has_turn(&mut of_many).is_none());
+        assert!(has_turn(&mut of_none).is_some());
+    }
+
+    #[test]
     fn a_site_that_has_none_gets_the_next_place_however_many_others_wait() {
         let all = all(4);
         let mut places: Vec<_> = (0..4)
