@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
@@ -30,11 +31,11 @@ pub fn is_inside() -> bool {
     std::env::var_os(MARK).is_some() && std::process::id() == 1
 }
 
-/// Becomes the parent of the same program inside. Returns only if that cannot be.
+/// Becomes the parent of `program` inside. Returns only if that cannot be.
 ///
 /// # Errors
 /// There are no namespaces for us, or a tool is missing: which.
-pub fn enter(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
+pub fn enter(program: &Path, arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     for (tool, probe) in [("iproute2", ["ip", "-V"]), ("nftables", ["nft", "-v"])] {
         let there = Command::new(probe[0])
             .arg(probe[1])
@@ -54,10 +55,9 @@ pub fn enter(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()
     if !can.success() {
         bail!("namespaces cannot be made here: run as root");
     }
-    let own = std::env::current_exe().context("a process knows its own program")?;
     let error = Command::new("unshare")
         .args(UNSHARE)
-        .arg(own)
+        .arg(program)
         .args(arguments)
         .env(MARK, "1")
         .exec();

@@ -27,18 +27,28 @@ fn main() -> ExitCode {
 
 /// Builds what is to be run, and goes inside.
 fn prepare() -> anyhow::Result<()> {
+    // Asked first: what is built may take the place of this very program.
     let own = std::env::current_exe()?;
     if std::env::var_os(PROGRAMS).is_none() {
         let folder = own.parent().context("a program is in a folder")?;
         build(folder.ends_with("release"))?;
     }
-    inside::enter(std::env::args_os().skip(1))
+    inside::enter(&own, std::env::args_os().skip(1))
 }
 
 fn build(is_release: bool) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let packages = ["-p", "tidegate-control-plane", "-p", "tidegate-edge"];
-    let status = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // `cargo run` describes this program to it. Build scripts that look at the same
+    // variables would run again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    let status = command
         .args(["build", "--locked", "--bins"])
         .args(packages)
         .args(["-p", "tidegate-faults"])
