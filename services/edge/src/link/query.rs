@@ -84,3 +84,86 @@ fn answer<F: Follower>(
     };
     (answer, permit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::{Channels, Event, SnapshotSite};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use tidegate_domain::{Cursor, Digest};
+    use tidegate_net::Dialer;
+
+    /// Explains as slowly as the test wants.
+    #[derive(Default)]
+    struct Slow {
+        began: AtomicUsize,
+        may_end: AtomicBool,
+    }
+
+    impl Follower for Slow {
+        fn adopt(&self, _: Vec<SnapshotSite>, _: Cursor) {}
+
+        fn apply(&self, _: &Event, _: Cursor) -> Option<u64> {
+            None
+        }
+
+        fn announce(&self, _: &Event, _: Cursor) {}
+
+        fn settle(&self, _: Cursor) {}
+
+        fn announce_reset(&self, _: Cursor, _: v1::ResetReason) {}
+
+        fn stats(&self) -> v1::EdgeStats {
+            v1::EdgeStats::default()
+        }
+
+        fn prepared(&self) -> Vec<Digest> {
+            Vec::new()
+        }
+
+        fn preview(&self, _: &str, _: &[TagPattern]) -> (u64, u64) {
+            (0, 0)
+        }
+
+        fn explain(&self, _: &v1::ExplainQuery) -> v1::ExplainAnswer {
+            self.began.fetch_add(1, Ordering::SeqCst);
+            while !self.may_end.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            v1::ExplainAnswer::default()
+        }
+    }
+
+    async fn until(mut holds: impl FnMut() -> bool) {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn questions_are_bounded_and_keep_nobody_waiting() {
+        let follower = Arc::new(Slow::default());
+        // Nobody listens there: what comes of an answer is not looked at.
+        let channels = Channels::new("http://127.0.0.1:1", &Dialer::Tcp).unwrap();
+        let instance = InstanceId::parse("one").unwrap();
+        let answers = Answers::new(instance, channels.order, follower.clone());
+        let explain = Some(Question::Explain(v1::ExplainQuery::default()));
+        for query_id in 0..20 {
+            // Returns although none of them is answered.
+            answers.answer(v1::Query {
+                query_id,
+                kind: explain.clone(),
+            });
+        }
+        until(|| follower.began.load(Ordering::SeqCst) == AT_ONCE).await;
+        assert_eq!(answers.room.available_permits(), 0);
+        follower.may_end.store(true, Ordering::SeqCst);
+        until(|| answers.room.available_permits() == AT_ONCE).await;
+        assert_eq!(follower.began.load(Ordering::SeqCst), AT_ONCE);
+        answers.answer(v1::Query {
+            query_id: 20,
+            kind: explain,
+        });
+        until(|| follower.began.load(Ordering::SeqCst) == AT_ONCE + 1).await;
+    }
+}

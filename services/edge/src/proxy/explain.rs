@@ -135,7 +135,17 @@ impl ProxySite {
             Decision::Forward {
                 copy: Some((copy, _)),
                 ..
-            } => of_copy(copy, question, now),
+            } if self.has_origin() => of_copy(copy, question, now),
+            Decision::Forward {
+                copy: Some((copy, _)),
+                ..
+            } => {
+                let (_, reason) = of_copy(copy, question, now);
+                (
+                    Would::Fetch,
+                    format!("{reason}; what backends have pushed is looked through"),
+                )
+            }
             Decision::Forward { copy: None, .. } => self.of_none(question, resource),
             Decision::Pass(Why::Bypass | Why::Method) => (
                 Would::Pass,
@@ -201,7 +211,7 @@ fn of_copy(copy: &Arc<Stored>, question: &Question<'_>, now: BootInstant) -> (Wo
             "; {since}, and the site serves its copies without one"
         );
     }
-    if would == Would::Fetch {
+    if would == Would::Fetch && question.setup.site.config().origin.is_some() {
         reason.push_str("; it has nothing by which the origin could confirm it");
     }
     (would, reason)
