@@ -1,12 +1,12 @@
 //! Everything that runs: control plane, edges, origin, and the ways between them.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
-use std::sync::Arc;
 use tidegate_e2e::{Calls, HttpClient, Launch, Link, v1};
 use tidegate_history::{Ack, Position, Record};
 
@@ -83,7 +83,7 @@ pub struct Rig {
     /// Faults that are there at this moment.
     pub faults: AtomicUsize,
     /// Whether the disk is full, or was a moment ago.
-    pub is_disk_full: std::sync::atomic::AtomicBool,
+    pub is_disk_full: AtomicBool,
     /// See [`Token`].
     pub newest: Mutex<Option<Token>>,
 }
@@ -240,6 +240,8 @@ fn control_plane() -> Launch {
         .flag("--lease", format!("{}ms", LEASE.as_millis()))
         .flag("--lease-margin", "100ms")
         .flag("--recent-write", "500ms")
+        // So few that who was away now and then finds them gone.
+        .flag("--retain-records", "20")
 }
 
 fn edge(machine: Machine, control: &str, broken: Option<Broken>) -> Launch {
