@@ -1,0 +1,322 @@
+//! One simulation, from its seed to what came of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidegate_edge::faults::Faults;
+
+use crate::backend::Backend;
+use crate::cast::{EDGE_PORT, EDGES, NAMES, ORIGIN, PLANE, Stage, VISITORS, edge};
+use crate::clock::HostClock;
+use crate::disk::Disk;
+use crate::entropy;
+use crate::finale::{Verdict, finale};
+use crate::hear::Listener;
+use crate::machine::Machine;
+use crate::net::{Host, Net};
+use crate::plan::{Act, Plan};
+use crate::rng::Rng;
+use crate::service::{Running, start_edge, start_plane};
+use crate::trace::Trace;
+use crate::{origin, visit};
+
+/// How far all machines run before the network delivers again.
+const STEP: Duration = Duration::from_millis(4);
+/// Faults begin ...
+const BEGIN: Duration = Duration::from_secs(3);
+/// ... and end.
+const END: Duration = Duration::from_secs(36);
+/// Actors stop a little later, and the end has to be reached by then.
+const SETTLE: Duration = Duration::from_secs(38);
+const DEADLINE: Duration = Duration::from_secs(120);
+const VISITOR_COUNT: usize = 6;
+const LISTENER_COUNT: usize = 4;
+const BACKEND_COUNT: usize = 3;
+
+/// What came of a simulation.
+#[derive(Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// A hash over everything that happened.
+    pub hash: u64,
+    /// Promises that were broken.
+    pub violations: Vec<String>,
+    /// How often what happened.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// What happened, line by line.
+    pub lines: Vec<String>,
+}
+
+struct Simulation {
+    stage: Stage,
+    disk: Disk,
+    folder: tempfile::TempDir,
+    faults: Faults,
+    rng: Rng,
+    clocks: Vec<HostClock>,
+    /// The control plane and the edges; none while one is down.
+    services: Vec<Option<Running>>,
+    /// Machines that stand still, and how often they were told to.
+    paused: [u32; 1 + EDGES],
+    world: Machine,
+    held: BTreeMap<Duration, u64>,
+}
+
+/// Runs the simulation of a seed. The process is a simulated one afterwards.
+///
+/// # Errors
+/// The products cannot be built.
+pub fn run(seed: u64, faults: Faults) -> anyhow::Result<Report> {
+    let folder = tempfile::tempdir()?;
+    entropy::plant(seed);
+    entropy::set_now(Duration::ZERO);
+    let stage = Stage {
+        net: Net::new(&NAMES, Rng::new(seed, 1)),
+        truth: Arc::default(),
+        trace: Arc::default(),
+    };
+    note_panics(&stage.trace);
+    let mut rng = Rng::new(seed, 2);
+    let clocks: Vec<_> = NAMES.iter().map(|_| clock(&mut rng)).collect();
+    let mut simulation = Simulation {
+        world: Machine::start(clocks[VISITORS].clone(), Duration::ZERO)?,
+        stage,
+        disk: Disk::default(),
+        folder,
+        faults,
+        clocks,
+        services: (0..=EDGES).map(|_| None).collect(),
+        paused: [0; 1 + EDGES],
+        held: BTreeMap::new(),
+        rng,
+    };
+    (0..=EDGES).try_for_each(|host| simulation.start(host))?;
+    let verdict = simulation.cast(seed);
+    simulation.play(Plan::new(Rng::new(seed, 3), BEGIN, END), &verdict)?;
+    let trace = simulation.stage.trace.clone();
+    Ok(Report {
+        seed,
+        hash: trace.hash(),
+        violations: trace.violations(),
+        counts: trace.counts(),
+        lines: trace.lines(),
+    })
+}
+
+/// A clock that is up to 3 % too fast or too slow: what the margins allow for.
+fn clock(rng: &mut Rng) -> HostClock {
+    let percent = match rng.percent(50) {
+        true => 0.0,
+        false => rng.below(61) as f64 / 10.0 - 3.0,
+    };
+    HostClock {
+        rate: 1.0 + percent / 100.0,
+        uptime: Duration::from_secs(1 + rng.below(1_000_000)),
+        ahead: rng.between(Duration::ZERO, Duration::from_millis(900)),
+    }
+}
+
+fn note_panics(trace: &Arc<Trace>) {
+    let trace = trace.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        trace.violated("panic", &panic.to_string());
+    }));
+}
+
+impl Simulation {
+    fn start(&mut self, host: Host) -> anyhow::Result<()> {
+        let (now, clock) = (entropy::now(), self.clocks[host].clone());
+        let rng = Rng::new(self.rng.any(), 0);
+        let running = if host == PLANE {
+            start_plane(&self.stage, &self.disk, clock, now, rng)?
+        } else {
+            let folder = self.folder.path();
+            start_edge(&self.stage, host - edge(0), clock, now, folder, self.faults)?
+        };
+        self.services[host] = Some(running);
+        Ok(())
+    }
+
+    /// Sets everybody else going. The verdict is there once the end is reached.
+    fn cast(&mut self, seed: u64) -> Arc<Mutex<Verdict>> {
+        let mut rng = Rng::new(seed, 4);
+        let stage = &self.stage;
+        let mut next = || Rng::new(rng.any(), 0);
+        let listener = stage.net.listen(ORIGIN, EDGE_PORT);
+        let (truth, trace) = (stage.truth.clone(), stage.trace.clone());
+        self.world
+            .spawn(origin::serve(listener, truth, trace, next()));
+        let fenced = match next().below(4) {
+            0 => Some(Duration::from_secs(2)),
+            _ => None,
+        };
+        let mut listeners = Vec::new();
+        for number in 1..=LISTENER_COUNT {
+            let listener = Listener::new(format!("listener-{number}"), &mut next());
+            self.world
+                .spawn(Listener::listen(listener.clone(), stage.clone(), next()));
+            listeners.push(listener);
+        }
+        for number in 1..=VISITOR_COUNT {
+            let name = format!("visitor-{number}");
+            self.world.spawn(visit::wander(stage.clone(), name, next()));
+        }
+        let backends: Vec<_> = (1..=BACKEND_COUNT)
+            .map(|number| format!("backend-{number}"))
+            .map(|name| {
+                self.world
+                    .enter(|| Backend::new(stage.clone(), name, next()))
+            })
+            .collect();
+        let last = self
+            .world
+            .enter(|| Backend::new(stage.clone(), "finale".to_owned(), next()));
+        let verdict = Arc::new(Mutex::new(Verdict::default()));
+        let (stage, told) = (stage.clone(), verdict.clone());
+        self.world.spawn(async move {
+            let mut workers = tokio::task::JoinSet::new();
+            let mut backends = backends.into_iter();
+            if let Some(mut first) = backends.next() {
+                first.create_site(fenced).await;
+                workers.spawn(first.work());
+            }
+            for backend in backends {
+                workers.spawn(backend.work());
+            }
+            while workers.join_next().await.is_some() {}
+            finale(stage, last, &listeners).await;
+            told.lock().is_reached = true;
+        });
+        verdict
+    }
+
+    fn play(&mut self, mut plan: Plan, verdict: &Mutex<Verdict>) -> anyhow::Result<()> {
+        let mut now = Duration::ZERO;
+        while !verdict.lock().is_reached {
+            now += STEP;
+            entropy::set_now(now);
+            if now >= DEADLINE {
+                self.stage
+                    .trace
+                    .violated("simulation", "the end was not reached");
+                return Ok(());
+            }
+            while let Some(act) = plan.next(now) {
+                self.act(act)?;
+            }
+            self.release_held(now);
+            if now >= SETTLE && !self.stage.truth.is_settling() {
+                self.stage.trace.note("simulation", "settles");
+                self.stage.truth.settle();
+            }
+            self.stage.net.deliver();
+            self.tick(now)?;
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Duration) -> anyhow::Result<()> {
+        // Whoever is first sees the others' last step.
+        let first = self.rng.index(2 + EDGES);
+        for turn in 0..2 + EDGES {
+            let host = (first + turn) % (2 + EDGES);
+            if host > EDGES {
+                self.world.run_until(now);
+                continue;
+            }
+            if self.paused[host] > 0 {
+                continue;
+            }
+            if let Some(running) = &self.services[host] {
+                running.machine.run_until(now);
+                if running.has_ended() {
+                    self.stage.trace.note(NAMES[host], "has drained");
+                    self.take_down(host, false);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_down(&mut self, host: Host, loses_power: bool) {
+        self.stage.net.crash(host, loses_power);
+        self.services[host] = None;
+    }
+
+    fn release_held(&mut self, now: Duration) {
+        while let Some(first) = self.held.first_entry() {
+            if *first.key() > now {
+                return;
+            }
+            self.stage.net.release(first.remove());
+        }
+    }
+
+    fn act(&mut self, act: Act) -> anyhow::Result<()> {
+        self.stage.trace.note("fault", &format!("{act:?}"));
+        let net = self.stage.net.clone();
+        let count = |what| self.stage.trace.count(what);
+        match act {
+            Act::Crash { host, loses_power } => {
+                count("crash");
+                self.take_down(host, loses_power);
+            }
+            Act::Drain(host) => {
+                count("drain");
+                if let Some(running) = &self.services[host] {
+                    running.stop.cancel();
+                }
+            }
+            Act::Start(host) => {
+                net.power_on(host);
+                if let Some(running) = &self.services[host] {
+                    // Two faults met: it runs, or its drain takes longer than this one.
+                    if !running.stop.is_cancelled() {
+                        return Ok(());
+                    }
+                    self.take_down(host, false);
+                }
+                self.start(host)?;
+            }
+            Act::Pause(host) => {
+                count("pause");
+                self.paused[host] += 1;
+            }
+            Act::Resume(host) => self.paused[host] = self.paused[host].saturating_sub(1),
+            Act::Cut(from, to) => {
+                count("cut");
+                net.cut(from, to);
+            }
+            Act::Heal(from, to) => net.heal(from, to),
+            Act::Reset(a, b) => net.reset_between(a, b),
+            Act::Slow(from, to, extra) => net.slow(from, to, extra),
+            Act::Hold {
+                from,
+                to,
+                turn,
+                lasts,
+            } => {
+                if let Some(held) = net.hold_one(from, to, turn) {
+                    count("stream held");
+                    self.held.insert(entropy::now() + lasts, held);
+                }
+            }
+            Act::Disk { stalls } => {
+                count("disk stall");
+                self.disk.stall(stalls);
+            }
+            Act::Origin { fails } => self.stage.truth.set_origin_down(fails),
+            Act::Compact(keep) => {
+                let plane = self.services[PLANE].as_ref();
+                if let Some(log) = plane.and_then(Running::log) {
+                    count("compaction");
+                    log.compact(keep);
+                }
+            }
+        }
+        Ok(())
+    }
+}
