@@ -267,7 +267,9 @@ mod tests {
     #[test]
     fn what_was_completed_forbids_what_matched_and_was_older_alone() {
         let truth = Truth::default();
-        (0..4).for_each(|_| drop(truth.write(3)));
+        for _ in 0..4 {
+            truth.write(3);
+        }
         let colour = truth.invalidation(Selector::Tag("colour:1".into()));
         let before = truth.demand(3, None);
         truth.complete(&colour);
