@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use prost::Message as _;
+use tidegate_control_plane::log::Log as _;
+use tidegate_domain::Revision;
 use tidegate_edge::faults::Faults;
+use tidegate_proto::v1;
 
 use crate::backend::Backend;
 use crate::cast::{EDGE_PORT, EDGES, NAMES, ORIGIN, PLANE, Stage, VISITORS, edge};
@@ -63,6 +67,8 @@ struct Simulation {
     paused: [u32; 1 + EDGES],
     world: Machine,
     held: BTreeMap<Duration, u64>,
+    /// The newest revision that was read from the log.
+    logged: Revision,
 }
 
 /// Runs the simulation of a seed. The process is a simulated one afterwards.
@@ -91,6 +97,7 @@ pub fn run(seed: u64, faults: Faults) -> anyhow::Result<Report> {
         services: (0..=EDGES).map(|_| None).collect(),
         paused: [0; 1 + EDGES],
         held: BTreeMap::new(),
+        logged: Revision::ZERO,
         rng,
     };
     (0..=EDGES).try_for_each(|host| simulation.start(host))?;
@@ -237,7 +244,28 @@ impl Simulation {
                     self.take_down(host, false);
                 }
             }
+            if host == PLANE {
+                self.read_log()?;
+            }
         }
+        Ok(())
+    }
+
+    /// Notes what came into the order: the log itself may forget it.
+    fn read_log(&mut self) -> anyhow::Result<()> {
+        let Some(log) = self.services[PLANE].as_ref().and_then(Running::log) else {
+            return Ok(());
+        };
+        let (epoch, head) = (log.epoch(), log.head());
+        let entries = log.read(self.logged.min(head).max(log.floor()), head, usize::MAX)?;
+        for entry in entries {
+            let event = v1::Event::decode(entry.event)?;
+            if let Some(v1::event::Kind::Invalidated(invalidated)) = event.kind {
+                let truth = &self.stage.truth;
+                truth.logged(epoch, entry.revision, invalidated.patterns);
+            }
+        }
+        self.logged = head;
         Ok(())
     }
 
@@ -312,8 +340,11 @@ impl Simulation {
             Act::Compact(keep) => {
                 let plane = self.services[PLANE].as_ref();
                 if let Some(log) = plane.and_then(Running::log) {
-                    count("compaction");
-                    log.compact(keep);
+                    let floor = Revision(log.head().0.saturating_sub(keep));
+                    if floor > log.floor() {
+                        count("compaction");
+                        log.compact_to(floor)?;
+                    }
                 }
             }
         }

@@ -11,6 +11,7 @@ use tidegate_clock::Clock;
 use tidegate_control_plane::app as plane;
 use tidegate_control_plane::blocking::Blocking;
 use tidegate_control_plane::config::Config as PlaneConfig;
+use tidegate_control_plane::log::InlineLog;
 use tidegate_edge::app as edge;
 use tidegate_edge::config::Config as EdgeConfig;
 use tidegate_edge::faults::Faults;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::WAIT;
 use crate::cast::{ADMIN_PORT, EDGE_PORT, NAMES, PLANE, PLANE_PORT, Stage, edge as host_of};
 use crate::clock::HostClock;
-use crate::disk::{Disk, NoBlobs, SlowLog};
+use crate::disk::{Disk, NoBlobs};
 use crate::machine::Machine;
 use crate::rng::Rng;
 
@@ -39,7 +40,7 @@ pub struct Running {
     /// Cancelled to make it drain.
     pub stop: CancellationToken,
     ended: Arc<Mutex<bool>>,
-    log: Option<Arc<SlowLog>>,
+    log: Option<Arc<InlineLog>>,
 }
 
 impl Running {
@@ -51,7 +52,7 @@ impl Running {
 
     /// The log, of a control plane.
     #[must_use]
-    pub fn log(&self) -> Option<&Arc<SlowLog>> {
+    pub fn log(&self) -> Option<&Arc<InlineLog>> {
         self.log.as_ref()
     }
 }
@@ -88,7 +89,7 @@ pub fn start_plane(
         admin: stage.net.listen(PLANE, ADMIN_PORT),
     };
     let clock: Arc<dyn Clock> = Arc::new(clock);
-    let log = disk.open(clock.clone(), stage.truth.clone(), rng)?;
+    let log = disk.open(clock.clone(), rng)?;
     let storage = plane::Storage {
         log: log.clone(),
         blobs: Arc::new(NoBlobs),

@@ -27,7 +27,13 @@ pub struct InlineLog {
     sequencer: Mutex<Option<Sequencer>>,
     /// Set once there is no sequencer.
     ended: CancellationToken,
+    pace: Option<Pace>,
 }
+
+/// How long it takes until a command is durable, and again until whoever asked hears of
+/// it: a simulation says so for each. A crash in the first of the two loses the
+/// command, one in the second only the answer.
+pub type Pace = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl InlineLog {
     /// Opens a log in memory.
@@ -43,11 +49,24 @@ impl InlineLog {
     /// # Errors
     /// The store failed or is of a newer schema.
     pub fn open_on(store: Arc<dyn Store>, settings: LogSettings) -> Result<Arc<Self>, OpenError> {
+        Self::open_paced(store, settings, None)
+    }
+
+    /// The same with commits that take their time.
+    ///
+    /// # Errors
+    /// As [`InlineLog::open_on`].
+    pub fn open_paced(
+        store: Arc<dyn Store>,
+        settings: LogSettings,
+        pace: Option<Pace>,
+    ) -> Result<Arc<Self>, OpenError> {
         let sequencer = Sequencer::open(store, settings, Path::new("in memory"))?;
         Ok(Arc::new(Self {
             shared: sequencer.shared.clone(),
             sequencer: Mutex::new(Some(sequencer)),
             ended: CancellationToken::new(),
+            pace,
         }))
     }
 
@@ -116,6 +135,19 @@ impl InlineLog {
         })
     }
 
+    async fn take<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, ProposeError> {
+        self.wait().await;
+        let done = self.ask(job);
+        self.wait().await;
+        done
+    }
+
+    async fn wait(&self) {
+        if let Some(pace) = &self.pace {
+            pace().await;
+        }
+    }
+
     fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, ProposeError> {
         let (answer, mut answered) = oneshot::channel();
         self.run(vec![job(answer)])?;
@@ -125,7 +157,8 @@ impl InlineLog {
 
 impl Log for InlineLog {
     fn propose(&self, proposal: Proposal) -> BoxFuture<'_, Result<Outcome, ProposeError>> {
-        future::lazy(move |_| self.ask(|answer| Job::Propose(Box::new(proposal), answer))).boxed()
+        self.take(move |answer| Job::Propose(Box::new(proposal), answer))
+            .boxed()
     }
 
     fn epoch(&self) -> Epoch {
@@ -188,11 +221,13 @@ impl OwnLog for InlineLog {
 
 impl Facts for InlineLog {
     fn put_lease(&self, lease: LeaseFact) -> BoxFuture<'_, Result<(), ProposeError>> {
-        future::lazy(move |_| self.ask(|answer| Job::PutLease(lease, answer))).boxed()
+        self.take(move |answer| Job::PutLease(lease, answer))
+            .boxed()
     }
 
     fn remove_lease(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), ProposeError>> {
-        future::lazy(move |_| self.ask(|answer| Job::RemoveLease(instance, answer))).boxed()
+        self.take(move |answer| Job::RemoveLease(instance, answer))
+            .boxed()
     }
 
     fn leases(&self) -> Result<Vec<LeaseFact>, ReadError> {
@@ -200,7 +235,8 @@ impl Facts for InlineLog {
     }
 
     fn put_history(&self, fact: HistoryFact) -> BoxFuture<'_, Result<(), ProposeError>> {
-        future::lazy(move |_| self.ask(|answer| Job::PutHistory(fact, answer))).boxed()
+        self.take(move |answer| Job::PutHistory(fact, answer))
+            .boxed()
     }
 
     fn runs(&self) -> Result<Vec<(InstanceId, storage::RunRecord)>, ReadError> {
@@ -216,11 +252,12 @@ impl Facts for InlineLog {
     }
 
     fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>> {
-        future::lazy(move |_| self.ask(|answer| Job::Touch(max_age, answer))).boxed()
+        self.take(move |answer| Job::Touch(max_age, answer)).boxed()
     }
 
     fn begin_history(&self, from: Epoch) -> BoxFuture<'_, Result<Epoch, ProposeError>> {
-        future::lazy(move |_| self.ask(|answer| Job::BeginHistory(from, answer))).boxed()
+        self.take(move |answer| Job::BeginHistory(from, answer))
+            .boxed()
     }
 
     fn unknown_leases(&self) -> Result<Option<Duration>, ReadError> {
@@ -228,7 +265,8 @@ impl Facts for InlineLog {
     }
 
     fn forget_unknown_leases(&self, of: Epoch) -> BoxFuture<'_, Result<(), ProposeError>> {
-        future::lazy(move |_| self.ask(|answer| Job::ForgetUnknownLeases(of, answer))).boxed()
+        self.take(move |answer| Job::ForgetUnknownLeases(of, answer))
+            .boxed()
     }
 
     fn former_stale(&self) -> Result<Vec<(SiteName, Duration)>, ReadError> {
@@ -240,7 +278,7 @@ impl Facts for InlineLog {
         site: SiteName,
         as_of: Revision,
     ) -> BoxFuture<'_, Result<(), ProposeError>> {
-        future::lazy(move |_| self.ask(|answer| Job::ForgetFormerStale(site, as_of, answer)))
+        self.take(move |answer| Job::ForgetFormerStale(site, as_of, answer))
             .boxed()
     }
 }

@@ -27,7 +27,7 @@ use crate::state::Reader;
 pub use effects::HistoryFact;
 pub use embedded::EmbeddedLog;
 pub use history::{Restored, restore};
-pub use inline::InlineLog;
+pub use inline::{InlineLog, Pace};
 pub use open::{LogSettings, OpenError, OpenOptions};
 pub use pass::{Pass, PassError};
 pub use retention::Retention;
