@@ -142,7 +142,7 @@ impl Backend {
             idempotency_key: reason.clone(),
             ..v1::InvalidateRequest::default()
         };
-        let mut first: Option<(u64, Cursor)> = None;
+        let mut first: Option<(u64, usize)> = None;
         for attempt in 1..=TRIES {
             let answer = match self.call_invalidate(&request).await {
                 Ok(answer) => answer,
@@ -178,10 +178,11 @@ impl Backend {
                         reason: reason.clone(),
                     };
                     self.stage.truth.accept(accepted);
-                    first = Some((answer.revision, at));
+                    first = Some((answer.revision, self.stage.truth.losses()));
                 }
-                Some((revision, before)) => {
-                    if revision != answer.revision && before.epoch == at.epoch {
+                Some((revision, losses)) => {
+                    let is_same_log = losses == self.stage.truth.losses();
+                    if revision != answer.revision && is_same_log {
                         let told =
                             format!("{reason}: revision {revision}, then {}", answer.revision);
                         self.stage.trace.violated(&self.name, &told);

@@ -5,6 +5,7 @@
 //! that. A crash before the commit loses it; one after it loses only the answer.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,10 @@ use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tidegate_clock::Clock;
 use tidegate_control_plane::blobs::{Blob, BlobError, BlobStore, BlobWriter, Collected};
-use tidegate_control_plane::log::{InlineLog, LogSettings, OpenError, Pace};
-use tidegate_control_plane::state::MemoryStore;
+use tidegate_control_plane::log::{InlineLog, LogSettings, OpenError, Pace, restore};
+use tidegate_control_plane::state::{
+    Direction, KeyRange, MemoryStore, Store as _, StoreError, View as _, WriteSet,
+};
 use tidegate_domain::Digest;
 use tokio::sync::watch;
 
@@ -42,6 +45,43 @@ impl Disk {
     /// Lets commits wait until it works again, or lets them go on.
     pub fn stall(&self, stalls: bool) {
         self.stalls.send_replace(stalls);
+    }
+
+    /// A copy of what is on it now.
+    ///
+    /// # Errors
+    /// A store in memory does not fail.
+    pub fn copy(&self) -> Result<Arc<MemoryStore>, StoreError> {
+        let pairs = self
+            .store
+            .scan(&KeyRange::all(), usize::MAX, Direction::Forward)?;
+        let copy = MemoryStore::new();
+        let writes = pairs
+            .into_iter()
+            .map(|(key, value)| (key.to_vec(), Some(value)));
+        copy.commit(&WriteSet(writes.collect()))?;
+        Ok(Arc::new(copy))
+    }
+
+    /// Puts an older copy in place of what is on it. Nobody has it open.
+    pub fn roll_back(&mut self, copy: Arc<MemoryStore>) {
+        self.store = copy;
+    }
+
+    /// The same as an operator does it: what is restored goes on as another history.
+    ///
+    /// # Errors
+    /// What was copied cannot be read.
+    pub fn restore(
+        &mut self,
+        copy: Arc<MemoryStore>,
+        clock: Arc<dyn Clock>,
+        longest_lease: Duration,
+    ) -> Result<(), OpenError> {
+        let folder = Path::new("in memory");
+        restore(copy.clone(), LogSettings::new(clock), folder, longest_lease)?;
+        self.store = copy;
+        Ok(())
     }
 
     /// Opens the log, as a new process does.

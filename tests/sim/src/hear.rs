@@ -191,9 +191,10 @@ impl Listener {
     }
 
     fn judge_step(&self, stage: &Stage, after: Revision, event: &Heard) {
-        let logged = stage.truth.log(event.at.epoch, after, event.at.revision);
-        for (revision, patterns) in logged {
-            for pattern in patterns.iter().filter(|pattern| self.listens_to(pattern)) {
+        for logged in stage.truth.log(after, &event.at) {
+            let revision = logged.at.revision;
+            let patterns = logged.patterns.iter();
+            for pattern in patterns.filter(|pattern| self.listens_to(pattern)) {
                 let is_named = event
                     .tags
                     .iter()

@@ -17,7 +17,7 @@ use crate::run::Report;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What has to happen now and then, or nothing was tried.
-pub const KINDS: [&str; 32] = [
+pub const KINDS: [&str; 35] = [
     "accepted",
     "answer 200",
     "answer 304",
@@ -46,8 +46,11 @@ pub const KINDS: [&str; 32] = [
     "reconnect heard",
     "request unanswered",
     "reset heard",
+    "restore",
     "resumed",
     "revalidated",
+    "roll-back",
+    "roll-back noticed",
     "stale hit",
     "stream held",
 ];

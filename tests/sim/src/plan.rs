@@ -59,6 +59,13 @@ pub enum Act {
     },
     /// The log keeps only so many records.
     Compact(u64),
+    /// A copy of the disk is taken.
+    Copy,
+    /// The control plane is started again from the copy.
+    RollBack {
+        /// Whether an operator restores it, or it happens unnoticed.
+        is_announced: bool,
+    },
 }
 
 /// See the module.
@@ -92,7 +99,7 @@ impl Plan {
     fn add_fault(&mut self, rng: &mut Rng, at: Duration, until: Duration) {
         let an_edge = edge(rng.index(EDGES));
         let server = *rng.pick(&[PLANE, an_edge, an_edge]);
-        match rng.below(16) {
+        match rng.below(17) {
             0..=2 => {
                 let loses_power = rng.percent(40);
                 let crash = Act::Crash {
@@ -146,7 +153,12 @@ impl Plan {
                     self.add(until, Act::Origin { fails: false });
                 }
             },
-            _ => self.add(at, Act::Compact(rng.below(6))),
+            15 => self.add(at, Act::Compact(rng.below(6))),
+            _ => {
+                let is_announced = rng.percent(50);
+                self.add(at, Act::Copy);
+                self.add(until, Act::RollBack { is_announced });
+            }
         }
     }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prost::Message as _;
 use tidegate_control_plane::log::Log as _;
-use tidegate_domain::Revision;
+use tidegate_control_plane::state::MemoryStore;
+use tidegate_domain::{Cursor, Epoch, Revision, SiteFilter};
 use tidegate_edge::faults::Faults;
 use tidegate_proto::v1;
 
@@ -22,8 +23,9 @@ use crate::machine::Machine;
 use crate::net::{Host, Net};
 use crate::plan::{Act, Plan};
 use crate::rng::Rng;
-use crate::service::{Running, start_edge, start_plane};
+use crate::service::{LEASE, Running, start_edge, start_plane};
 use crate::trace::Trace;
+use crate::truth::Logged;
 use crate::{origin, visit};
 
 /// How far all machines run before the network delivers again.
@@ -69,6 +71,18 @@ struct Simulation {
     held: BTreeMap<Duration, u64>,
     /// The newest revision that was read from the log.
     logged: Revision,
+    copy: Option<Copied>,
+    /// The history that lost a part unnoticed, until another one has begun.
+    doubted: Option<Epoch>,
+    /// When every lease from before that is over.
+    trusted_at: Option<Duration>,
+}
+
+/// A copy of the disk, and as of when it is.
+struct Copied {
+    store: Arc<MemoryStore>,
+    epoch: Epoch,
+    head: Revision,
 }
 
 /// Runs the simulation of a seed. The process is a simulated one afterwards.
@@ -98,6 +112,9 @@ pub fn run(seed: u64, faults: Faults) -> anyhow::Result<Report> {
         paused: [0; 1 + EDGES],
         held: BTreeMap::new(),
         logged: Revision::ZERO,
+        copy: None,
+        doubted: None,
+        trusted_at: None,
         rng,
     };
     (0..=EDGES).try_for_each(|host| simulation.start(host))?;
@@ -215,6 +232,10 @@ impl Simulation {
                 self.act(act)?;
             }
             self.release_held(now);
+            if self.trusted_at.is_some_and(|at| now >= at) {
+                self.trusted_at = None;
+                self.stage.truth.trust();
+            }
             if now >= SETTLE && !self.stage.truth.is_settling() {
                 self.stage.trace.note("simulation", "settles");
                 self.stage.truth.settle();
@@ -258,15 +279,69 @@ impl Simulation {
         };
         let (epoch, head) = (log.epoch(), log.head());
         let entries = log.read(self.logged.min(head).max(log.floor()), head, usize::MAX)?;
+        let truth = &self.stage.truth;
         for entry in entries {
             let event = v1::Event::decode(entry.event)?;
-            if let Some(v1::event::Kind::Invalidated(invalidated)) = event.kind {
-                let truth = &self.stage.truth;
-                truth.logged(epoch, entry.revision, invalidated.patterns);
+            let at = log.term_at(entry.revision).map(|term| Cursor {
+                epoch,
+                term,
+                revision: entry.revision,
+                filter: SiteFilter::ALL,
+            });
+            if let (Some(v1::event::Kind::Invalidated(invalidated)), Some(at)) = (event.kind, at) {
+                let patterns = invalidated.patterns;
+                truth.logged(Logged { at, patterns });
             }
         }
+        if let Some(term) = log.term_at(head) {
+            truth.in_term(term);
+        }
         self.logged = head;
+        if self.doubted.is_some_and(|doubted| doubted != epoch) {
+            self.stage.trace.count("roll-back noticed");
+            self.doubted = None;
+            self.trusted_at = Some(entropy::now() + LEASE * 2);
+        }
         Ok(())
+    }
+
+    /// Takes a copy of the disk, as a backup does.
+    fn copy_disk(&mut self) -> anyhow::Result<()> {
+        if let Some(log) = self.services[PLANE].as_ref().and_then(Running::log) {
+            self.copy = Some(Copied {
+                store: self.disk.copy()?,
+                epoch: log.epoch(),
+                head: log.head(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Starts the control plane again from the copy, if it is of this history.
+    fn roll_back(&mut self, is_announced: bool) -> anyhow::Result<()> {
+        let Some(copy) = self.copy.take() else {
+            return Ok(());
+        };
+        let log = self.services[PLANE].as_ref().and_then(Running::log);
+        if log.is_none_or(|log| log.epoch() != copy.epoch) {
+            return Ok(());
+        }
+        self.take_down(PLANE, false);
+        self.stage
+            .truth
+            .roll_back(copy.epoch, copy.head, is_announced);
+        self.logged = copy.head;
+        if is_announced {
+            self.stage.trace.count("restore");
+            let clock = Arc::new(self.clocks[PLANE].clone());
+            self.disk.restore(copy.store, clock, LEASE)?;
+        } else {
+            self.stage.trace.count("roll-back");
+            self.disk.roll_back(copy.store);
+            self.doubted = Some(copy.epoch);
+            self.trusted_at = None;
+        }
+        self.start(PLANE)
     }
 
     fn take_down(&mut self, host: Host, loses_power: bool) {
@@ -337,6 +412,8 @@ impl Simulation {
                 self.disk.stall(stalls);
             }
             Act::Origin { fails } => self.stage.truth.set_origin_down(fails),
+            Act::Copy => self.copy_disk()?,
+            Act::RollBack { is_announced } => self.roll_back(is_announced)?,
             Act::Compact(keep) => {
                 let plane = self.services[PLANE].as_ref();
                 if let Some(log) = plane.and_then(Running::log) {

@@ -6,10 +6,10 @@
 //! after it, so it is judged by what was forbidden when it left: the checker may look
 //! away from a violation, but it never sees one where there is none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
-use tidegate_domain::{Cursor, Epoch, Revision, TagPattern};
+use tidegate_domain::{Cursor, Epoch, Revision, TagPattern, Term};
 
 /// Items at the origin.
 pub const ITEMS: usize = 8;
@@ -116,12 +116,46 @@ pub struct Accepted {
     pub reason: String,
 }
 
+/// An entry of the log.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    /// Its position.
+    pub at: Cursor,
+    /// What it invalidates.
+    pub patterns: Vec<String>,
+}
+
+/// A part of a history that is gone: what these terms said behind a revision.
+#[derive(Debug)]
+struct Lost {
+    epoch: Epoch,
+    after: Revision,
+    terms: BTreeSet<u64>,
+}
+
+impl Lost {
+    fn holds(&self, at: &Cursor) -> bool {
+        at.epoch == self.epoch && at.revision > self.after && self.terms.contains(&at.term.0)
+    }
+
+    /// Whether who stands at `at` sees the entry at `entry`: both are of the lost part,
+    /// or neither is.
+    fn shows(&self, entry: &Cursor, at: &Cursor) -> bool {
+        let is_common = entry.epoch != self.epoch || entry.revision <= self.after;
+        is_common || self.holds(entry) == self.holds(at)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     versions: [u64; ITEMS],
     forbidden: [BTreeSet<u64>; ITEMS],
     accepted: Vec<Accepted>,
-    log: BTreeMap<(u64, Revision), Vec<String>>,
+    log: Vec<Logged>,
+    terms: BTreeSet<u64>,
+    lost: Vec<Lost>,
+    /// A part of the log is gone, and nobody has noticed yet.
+    is_in_doubt: bool,
     origin_is_down: bool,
     is_settling: bool,
 }
@@ -179,7 +213,10 @@ impl Truth {
 
     /// A backend was told where in the order it is.
     pub fn accept(&self, accepted: Accepted) {
-        self.0.lock().accepted.push(accepted);
+        let mut inner = self.0.lock();
+        if !inner.lost.iter().any(|lost| lost.holds(&accepted.at)) {
+            inner.accepted.push(accepted);
+        }
     }
 
     /// All that backends were told.
@@ -203,6 +240,9 @@ impl Truth {
     #[must_use]
     pub fn demand(&self, item: usize, token: Option<Cursor>) -> Demand {
         let inner = self.0.lock();
+        if inner.is_in_doubt {
+            return Demand::default();
+        }
         let mut forbidden = inner.forbidden[item].clone();
         if let Some(token) = token {
             let seen = inner.accepted.iter().filter(|accepted| {
@@ -218,23 +258,57 @@ impl Truth {
     }
 
     /// The log holds an invalidation of these patterns at this position.
-    pub fn logged(&self, epoch: Epoch, revision: Revision, patterns: Vec<String>) {
-        let mut inner = self.0.lock();
-        inner.log.insert((epoch.0, revision), patterns);
+    pub fn logged(&self, logged: Logged) {
+        self.0.lock().log.push(logged);
     }
 
-    /// The invalidations of a history behind `after` up to `to`.
+    /// The control plane runs in this term.
+    pub fn in_term(&self, term: Term) {
+        self.0.lock().terms.insert(term.0);
+    }
+
+    /// The invalidations behind a revision that who stands at `at` has come past.
     #[must_use]
-    pub fn log(&self, epoch: Epoch, after: Revision, to: Revision) -> Vec<(Revision, Vec<String>)> {
-        if to <= after {
-            return Vec::new();
-        }
+    pub fn log(&self, after: Revision, at: &Cursor) -> Vec<Logged> {
         let inner = self.0.lock();
-        inner
-            .log
-            .range((epoch.0, after.next())..=(epoch.0, to))
-            .map(|((_, revision), patterns)| (*revision, patterns.clone()))
-            .collect()
+        let is_seen = |entry: &&Logged| {
+            let is_between = after < entry.at.revision && entry.at.revision <= at.revision;
+            let is_shown = inner.lost.iter().all(|lost| lost.shows(&entry.at, at));
+            entry.at.epoch == at.epoch && is_between && is_shown
+        };
+        inner.log.iter().filter(is_seen).cloned().collect()
+    }
+
+    /// What was written behind a revision is gone. If nobody was told, what was promised
+    /// cannot be held against anyone until it is noticed.
+    pub fn roll_back(&self, epoch: Epoch, after: Revision, is_announced: bool) {
+        let mut inner = self.0.lock();
+        let terms = inner.terms.clone();
+        let lost = Lost {
+            epoch,
+            after,
+            terms,
+        };
+        inner.accepted.retain(|accepted| !lost.holds(&accepted.at));
+        inner.lost.push(lost);
+        inner.is_in_doubt |= !is_announced;
+    }
+
+    /// It has been noticed, and every lease from before is over.
+    pub fn trust(&self) {
+        self.0.lock().is_in_doubt = false;
+    }
+
+    /// Whether a loss may not have been noticed yet.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.0.lock().is_in_doubt
+    }
+
+    /// How often the log was rolled back.
+    #[must_use]
+    pub fn losses(&self) -> usize {
+        self.0.lock().lost.len()
     }
 
     /// Lets the origin fail, or not.

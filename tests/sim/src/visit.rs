@@ -88,6 +88,7 @@ pub async fn wander(stage: Stage, name: String, mut rng: Rng) {
 /// Asks once and judges the answer; `None` if there was none.
 pub async fn visit(stage: &Stage, who: &str, ask: &Ask) -> Option<Answer> {
     let demand = stage.truth.demand(ask.item, ask.token);
+    let losses = stage.truth.losses();
     let asked = tokio::time::timeout(PATIENCE, get(stage, ask)).await;
     let what = format!(
         "edge-{} {} {:?} token={:?}",
@@ -135,7 +136,10 @@ pub async fn visit(stage: &Stage, who: &str, ask: &Ask) -> Option<Answer> {
     );
     stage.trace.note(who, &line);
     tally(stage, &answer, ask);
+    // It may have arrived after a roll-back that nobody has noticed.
+    let is_judged = stage.truth.losses() == losses || !stage.truth.is_in_doubt();
     if let Some(version) = seen
+        && is_judged
         && demand.forbids(version)
     {
         let told = format!("{what}: version {version} was invalidated before ({status})");
