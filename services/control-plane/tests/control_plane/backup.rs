@@ -98,9 +98,14 @@ async fn a_backup_under_writes_is_whole_and_goes_on_as_another_history() {
     let data = Arc::new(tempfile::tempdir().unwrap());
     put_back(&bytes, data.path());
     let rig = Rig::on(data, short_leases).await;
-    let mut edge = rig.edge("a");
-    let hello = edge.subscribe(&first.cursor).await.hello().await;
+    let hello = rig
+        .edge("looker")
+        .subscribe(&first.cursor)
+        .await
+        .hello()
+        .await;
     assert_eq!(hello.reason(), v1::ResetReason::UnknownEpoch);
+    let mut edge = rig.edge("a");
     let refused = edge.try_beat(&first.cursor).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     // Everyone who is known has applied it; someone who is not may not have.
@@ -236,12 +241,14 @@ async fn a_folder_that_was_put_back_without_a_word_is_noticed_by_what_edges_show
         config.limits.wait_timeout = Duration::from_secs(100);
     })
     .await;
-    let mut edge = rig.edge("follower");
-    let resumed = edge.subscribe(&end.cursor).await.hello().await;
+    let resumed = rig
+        .edge("looker")
+        .subscribe(&end.cursor)
+        .await
+        .hello()
+        .await;
     assert_eq!(resumed.mode(), v1::SubscribeMode::Resume);
     assert_eq!(resumed.epoch, hello.epoch);
-    let head = rig.head().await;
-    edge.beat(&head.cursor).await;
     let answer = rig.cache().invalidate(waiting("s", &["t"], SHORT)).await;
     assert_eq!(
         answer.unwrap().into_inner().status(),
