@@ -49,6 +49,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn after_a_reset_waits_are_short_again() {
+        let base = Duration::from_millis(100);
+        let mut backoff = Backoff::new(base, Duration::from_secs(5));
+        let waits: Vec<_> = (0..50).map(|_| backoff.next_wait()).collect();
+        assert!(waits.iter().any(|w| *w > base));
+        for _ in 0..50 {
+            backoff.reset();
+            assert!(backoff.next_wait() <= base);
+        }
+    }
+
+    #[test]
     fn jitter_is_still_full_at_the_cap() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         for _ in 0..20 {
