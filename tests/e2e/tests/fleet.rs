@@ -1,7 +1,7 @@
 //! A completed invalidation means: no edge serves the old copy, whether it is heard of,
 //! stands still, is cut off or is gone.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_e2e::v1::{CompletionStatus, EdgeOutcomeKind, InvalidateResponse};
 use tidegate_e2e::{Answer, Calls, ControlPlane, Edge, Link, Origin, eventually, v1, within};
@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::{
-    HOST, LONG, cached, invalidate, invalidate_everywhere, list_edges, of_tags, of_url, put_site,
-    short_leases, short_margin, site_of, waiting,
+    HOST, LONG, SITE, cached, invalidate, invalidate_everywhere, list_edges, of_tags, of_url,
+    put_site, short_leases, short_margin, site_of, waiting,
 };
 
 /// More than heartbeat, lease and margins together.
@@ -135,6 +135,34 @@ async fn an_edge_that_stands_still_is_pending_then_fenced_and_wakes_without_the_
     }
     fleet.calls().settled(2).await;
     assert_eq!(asleep.get("/item").await.text(), "new");
+    // The trail proves it: without a lease first, applied later.
+    let request = v1::ListInvalidationsRequest {
+        site: SITE.into(),
+        ..v1::ListInvalidationsRequest::default()
+    };
+    let trail = fleet.calls().cache().list_invalidations(request).await;
+    let trail = trail.unwrap().into_inner().invalidations;
+    for record in &trail {
+        let [a, b] = &record.edges[..] else {
+            panic!("{record:?}");
+        };
+        assert_eq!(
+            (a.outcome(), b.outcome()),
+            (EdgeOutcomeKind::Applied, EdgeOutcomeKind::Applied)
+        );
+        let time = |at: Option<prost_types::Timestamp>| SystemTime::try_from(at.unwrap()).unwrap();
+        assert!(
+            a.fenced_at.is_none() && time(a.applied_at) < time(b.fenced_at),
+            "{record:?}"
+        );
+        assert!(time(b.fenced_at) < time(b.applied_at), "{record:?}");
+    }
+    assert!(!trail.is_empty());
+    assert_eq!(
+        trail.last().unwrap().edges[0].evicted,
+        Some(1),
+        "it had the old copy"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
