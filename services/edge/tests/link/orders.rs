@@ -175,6 +175,25 @@ async fn an_absurd_wait_is_not_waited_and_costs_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_edge_that_is_sent_away_before_its_turn_keeps_what_it_has_and_comes_back() {
+    let (mut rig, stream) = Rig::serving().await;
+    drop(stream);
+    for _ in 0..3 {
+        let stream = rig.control.stream().await;
+        assert_eq!(stream.request.cursor, cursor(1, 5));
+        let go_away = v1::GoAway {
+            reconnect_after: Some(duration_to_wire(std::time::Duration::ZERO)),
+        };
+        stream.send(Frame::GoAway(go_away)).await;
+    }
+    let again = rig.control.stream().await;
+    assert_eq!(again.request.cursor, cursor(1, 5));
+    again.send(resume(1, 5)).await;
+    rig.apply(&again, vec![hard("nothing")]).await;
+    assert_eq!(rig.lease(), Lease::Held);
+}
+
+#[tokio::test]
 async fn an_edge_that_comes_back_goes_on_where_it_was() {
     let (mut rig, stream) = Rig::serving().await;
     rig.origin.set("/a", &[FRESH], "a");
