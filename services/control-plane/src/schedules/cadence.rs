@@ -98,8 +98,8 @@ fn cron(text: &str) -> Result<Cron, FieldError> {
     if text.len() > MAX_CRON_BYTES {
         return Err(wrong("at most 128 bytes"));
     }
-    // Names such as `@daily` are no five fields.
-    if !text.is_ascii() || text.contains('@') || text.split_ascii_whitespace().count() != 5 {
+    // The crate reads names such as `@daily` too.
+    if !text.is_ascii() || text.split_ascii_whitespace().count() != 5 {
         return Err(wrong(CRON));
     }
     let parser = CronParser::builder()
@@ -171,6 +171,7 @@ mod tests {
             "*/5 * * * * *",
             "0 0 1 1 * 2027",
             "@daily",
+            "@daily * * * *",
             "@reboot",
             "60 * * * *",
             "* 24 * * *",

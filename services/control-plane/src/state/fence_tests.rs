@@ -275,10 +275,35 @@ fn what_a_backend_pushed_comes_before_what_edges_share() {
     assert_eq!(applied(&share_at(&mut bench, as_of(4))), 5);
     assert_eq!(found(&bench, "/a?b=1"), Some((5, Freshness::Fresh)));
     check_entries(&*bench.store, &site("dev"));
-    let anew = push("dev", entry("/a?b=1", &["item:1"], &[]), as_of(5));
-    assert_eq!(applied(&bench.apply(anew)), 6);
-    assert_eq!(found(&bench, "/a?b=1"), Some((6, Freshness::Fresh)));
+    let very_variant = push("dev", one(), as_of(4));
+    assert_eq!(applied(&bench.apply(very_variant.clone())), 6);
+    let second = refusal(bench.apply(very_variant));
+    assert_eq!(second, Refusal::InvalidatedSince(Revision(6)));
+    let anew = push("dev", entry("/a?b=1", &["item:1"], &[]), as_of(6));
+    assert_eq!(applied(&bench.apply(anew)), 7);
+    assert_eq!(
+        found(&bench, "/a?b=1"),
+        Some((6, Freshness::Fresh)),
+        "of this host"
+    );
     check_entries(&*bench.store, &site("dev"));
+}
+
+#[test]
+fn a_fresh_push_is_served_also_where_a_newer_share_fits() {
+    let mut bench = Bench::with_site();
+    let german = entry("/a?b=1", &[], &[("accept-language", "de")]);
+    assert_eq!(applied(&bench.apply(push("dev", german, as_of(2)))), 3);
+    assert_eq!(applied(&share_at(&mut bench, as_of(3))), 4);
+    let look = |language: &'static str| {
+        let request = [("host", "dev.example"), ("accept-language", language)]
+            .map(|(name, value)| (name.to_owned(), Bytes::from_static(value.as_bytes())));
+        let reader = bench.reader();
+        let found = reader.lookup_entry(&site("dev"), &url("/a?b=1"), &request, bench.time);
+        found.unwrap().map(|found| found.revision.0)
+    };
+    assert_eq!(look("de"), Some(3));
+    assert_eq!(look("fr"), Some(4));
 }
 
 #[test]
@@ -303,6 +328,25 @@ fn shares_take_no_room_from_pushes() {
     assert!(store("/p2", 4, push));
     assert!(!store("/p3", 4, push), "too many");
     assert!(!store("/s2", 4, share), "pushes take room from shares");
+    bench.apply(hit("*", Mode::Hard));
+    check_entries(&*bench.store, &site("dev"));
+    assert_eq!(applied(&share_at(&mut bench, as_of(7))), 8);
+    check_entries(&*bench.store, &site("dev"));
+}
+
+#[test]
+fn a_share_that_made_room_stands_in_no_push_s_way() {
+    let mut bench = Bench::new(EntryQuota {
+        entries: 1,
+        bytes: 1_000,
+    });
+    bench.apply(put_site("dev", &["dev.example"]));
+    assert_eq!(applied(&share_at(&mut bench, as_of(2))), 3);
+    bench.time += Duration::from_secs(61);
+    let other = share("dev", entry("/other", &[], &[]), as_of(3));
+    assert_eq!(applied(&bench.apply(other)), 4);
+    applied(&bench.apply(push("dev", entry("/p", &[], &[]), as_of(2))));
+    check_entries(&*bench.store, &site("dev"));
 }
 
 // What expires.
