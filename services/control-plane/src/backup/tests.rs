@@ -171,7 +171,7 @@ async fn one_wrong_byte_anywhere_is_noticed() {
         wrong[at] ^= 0x10;
         check(&mut &wrong[..]).expect_err(&format!("byte {at}"));
     }
-    let mut longer = bytes.clone();
+    let mut longer = bytes;
     longer.push(0);
     assert!(matches!(
         check(&mut &longer[..]),
@@ -193,7 +193,7 @@ proptest! {
 async fn what_a_newer_program_wrote_or_is_something_else_is_refused_by_name() {
     let (rig, _) = Rig::filled().await;
     let (_, bytes) = rig.backup().await;
-    let mut later = bytes.clone();
+    let mut later = bytes;
     later[15] = 2;
     let data = tempfile::tempdir().unwrap();
     for (bytes, parts) in [

@@ -156,13 +156,8 @@ async fn a_drain_ends_a_backup_that_nobody_reads() {
     rig.put_site("s").await;
     push_much(&rig).await;
     let stream = begin(&rig).await.unwrap();
-    let reading = tokio::spawn(async move {
-        // Begins to read only when the control plane has ended.
-        rest(stream)
-    });
-    let reading = reading.await.unwrap();
     rig.stop().await;
-    let ended = reading.await;
+    let ended = rest(stream).await;
     let refused = match ended {
         Ok(bytes) => check(&mut &bytes[..]).is_err(),
         Err(_) => true,
