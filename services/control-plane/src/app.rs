@@ -286,7 +286,12 @@ impl<L: Listener> App<L> {
         let mut background = tokio::task::JoinSet::new();
         background.spawn(fleet.clone().run());
         background.spawn(context.schedules.clone().run());
-        background.spawn(collect_expired(measured.clone(), log.reader(), clock));
+        background.spawn(collect_expired(
+            measured.clone(),
+            log.reader(),
+            clock,
+            config.limits.blocking,
+        ));
         background.spawn(async move { measured.follow().await });
         background.spawn(probe(log.clone(), health.clone()));
         background.spawn(collect(
@@ -367,7 +372,12 @@ impl<L: Listener> App<L> {
             self.clock.clone(),
             self.alive.clone(),
         );
-        let schedules = Schedules::new(log.clone(), self.log.reader(), self.clock.clone());
+        let schedules = Schedules::new(
+            log.clone(),
+            self.log.reader(),
+            self.clock.clone(),
+            self.config.limits.blocking,
+        );
         Context::new(
             log,
             self.log.reader(),

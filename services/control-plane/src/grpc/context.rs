@@ -247,7 +247,12 @@ mod tests {
             fleet.clone(),
             clock.clone(),
         );
-        let schedules = Schedules::new(log.clone(), reader.clone(), clock.clone());
+        let schedules = Schedules::new(
+            log.clone(),
+            reader.clone(),
+            clock.clone(),
+            Blocking::Threads,
+        );
         let backups = Backups::new(log.clone(), blobs.clone(), clock.clone(), alive.clone());
         Context::new(
             log,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tidegate_clock::Clock;
 use tidegate_domain::SiteName;
 
+use crate::blocking::Blocking;
 use crate::command::{Command, Outcome, Proposal};
 use crate::log::SharedLog;
 use crate::state::Reader;
@@ -20,13 +21,18 @@ const EVERY: Duration = Duration::from_secs(60);
 const CALLER: &str = "expiry";
 
 /// Collects for as long as it is polled. It may be dropped at any moment.
-pub async fn collect_expired(log: SharedLog, reader: Reader, clock: Arc<dyn Clock>) {
+pub async fn collect_expired(
+    log: SharedLog,
+    reader: Reader,
+    clock: Arc<dyn Clock>,
+    blocking: Blocking,
+) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         let (reader, now) = (reader.clone(), clock.wall());
-        let found = tokio::task::spawn_blocking(move || reader.sites_with_expired(now)).await;
+        let found = blocking.run(move || reader.sites_with_expired(now)).await;
         match found {
             Ok(Ok(sites)) => {
                 for site in sites {

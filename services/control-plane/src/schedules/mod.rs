@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 pub use cadence::Cadence;
 pub use expiry::collect_expired;
 
+use crate::blocking::Blocking;
 use crate::command::{Command, Outcome, Proposal};
 use crate::log::{ProposeError, SharedLog};
 use crate::state::{Reader, ReaderError, Scheduled};
@@ -38,6 +39,8 @@ pub struct Schedules {
     log: SharedLog,
     reader: Reader,
     clock: Arc<dyn Clock>,
+    /// Where reads run that may wait for the disk.
+    blocking: Blocking,
     changed: Notify,
 }
 
@@ -58,11 +61,12 @@ enum FireError {
 impl Schedules {
     /// Carries out the schedules of this state.
     #[must_use]
-    pub fn new(log: SharedLog, reader: Reader, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(log: SharedLog, reader: Reader, clock: Arc<dyn Clock>, blocking: Blocking) -> Self {
         Self {
             log,
             reader,
             clock,
+            blocking,
             changed: Notify::new(),
         }
     }
@@ -129,9 +133,8 @@ impl Schedules {
         limit: usize,
     ) -> Result<Vec<Scheduled>, ReaderError> {
         let reader = self.reader.clone();
-        let read =
-            tokio::task::spawn_blocking(move || reader.schedules_by_due(after.as_ref(), limit));
-        match read.await {
+        let read = move || reader.schedules_by_due(after.as_ref(), limit);
+        match self.blocking.run(read).await {
             Ok(found) => found,
             // The runtime is going down, or the reader panicked, which was reported.
             Err(_) => Ok(Vec::new()),

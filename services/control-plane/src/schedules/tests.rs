@@ -45,7 +45,7 @@ impl World {
 
     fn schedules_by(&self, clock: Arc<ManualClock>) -> Arc<Schedules> {
         let (log, reader) = (self.log.clone(), self.log.reader());
-        Arc::new(Schedules::new(log, reader, clock))
+        Arc::new(Schedules::new(log, reader, clock, Blocking::Threads))
     }
 
     async fn apply(&self, command: Command) -> Outcome {
