@@ -5,7 +5,7 @@
 //! - `take`: writes one from a [`Pass`] over the log's store and from the blobs that
 //!   its records name;
 //! - `restore`: fills a data folder, which goes on as another history;
-//! - [`Backups`]: whose turn it is.
+//! - `Backups`: whose turn it is.
 //!
 //! Knows log, state and blobs. Nothing of gRPC and of the command line may enter.
 
