@@ -177,8 +177,9 @@ impl Backend {
                         what: what.clone(),
                         reason: reason.clone(),
                     };
-                    self.stage.truth.accept(accepted);
-                    first = Some((answer.revision, self.stage.truth.losses()));
+                    let losses = self.stage.truth.losses();
+                    let is_held = self.stage.truth.accept(accepted);
+                    first = is_held.then_some((answer.revision, losses));
                 }
                 Some((revision, losses)) => {
                     let is_same_log = losses == self.stage.truth.losses();

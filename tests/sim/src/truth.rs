@@ -211,12 +211,15 @@ impl Truth {
         }
     }
 
-    /// A backend was told where in the order it is.
-    pub fn accept(&self, accepted: Accepted) {
+    /// A backend was told where in the order it is. Returns whether that still holds:
+    /// the log may have been rolled back while the answer was on its way.
+    pub fn accept(&self, accepted: Accepted) -> bool {
         let mut inner = self.0.lock();
-        if !inner.lost.iter().any(|lost| lost.holds(&accepted.at)) {
+        let is_held = !inner.lost.iter().any(|lost| lost.holds(&accepted.at));
+        if is_held {
             inner.accepted.push(accepted);
         }
+        is_held
     }
 
     /// All that backends were told.
