@@ -237,3 +237,60 @@ fn read_frame(text: &str) -> Frame {
     }
     frame
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cast::NAMES;
+    use crate::net::Net;
+    use crate::truth::Logged;
+    use tidegate_domain::{Epoch, SiteFilter, Term};
+
+    fn at(revision: u64) -> Cursor {
+        Cursor {
+            epoch: Epoch(1),
+            term: Term(1),
+            revision: Revision(revision),
+            filter: SiteFilter::ALL,
+        }
+    }
+
+    /// How many violations there are if the log invalidates `item:3` at 5.
+    fn violations(heard: &[(&str, u64, &[&str])]) -> usize {
+        let stage = Stage {
+            net: Net::new(&NAMES, Rng::new(1, 1)),
+            truth: Arc::default(),
+            trace: Arc::default(),
+        };
+        let patterns = vec!["item:3".to_owned()];
+        stage.truth.logged(Logged {
+            at: at(5),
+            patterns,
+        });
+        let listener = Listener {
+            name: "listener".to_owned(),
+            interest: "item:*",
+            heard: Mutex::default(),
+        };
+        let heard = heard.iter().map(|(kind, revision, tags)| Heard {
+            kind: (*kind).to_owned(),
+            at: at(*revision),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        });
+        listener.heard.lock().extend(heard);
+        listener.judge(&stage);
+        stage.trace.violations().len()
+    }
+
+    #[test]
+    fn an_id_that_moves_past_what_was_not_heard_is_a_violation() {
+        let connected = ("connected", 4, &[][..]);
+        let named = ("invalidate", 5, &["item:3"][..]);
+        assert_eq!(violations(&[connected, named]), 0);
+        assert_eq!(violations(&[connected, ("reset", 6, &[])]), 0);
+        assert_eq!(violations(&[connected, ("invalidate", 6, &["item:*"])]), 0);
+        assert_eq!(violations(&[connected, ("heartbeat", 5, &[]), named]), 1);
+        assert_eq!(violations(&[connected, ("invalidate", 6, &["item:4"])]), 1);
+        assert_eq!(violations(&[named, connected]), 1);
+    }
+}
