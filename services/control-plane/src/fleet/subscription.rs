@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_domain::{Cursor, EdgeId, InstanceId, Revision};
+use tidegate_domain::{Cursor, EdgeId, Epoch, InstanceId, Revision};
 use tidegate_net::spread;
 use tidegate_proto::v1::subscribe_response::Frame;
 use tidegate_proto::{duration_to_wire, v1};
@@ -124,6 +124,7 @@ impl Fleet {
             sender,
             head: self.log.watch_head(),
             sites: subscriber.sites.clone(),
+            epoch: self.log.epoch(),
             slot: None,
             sent,
         };
@@ -178,6 +179,9 @@ struct Stream {
     sender: mpsc::Sender<Frame>,
     head: watch::Receiver<Revision>,
     sites: SiteSet,
+    /// The history that it follows. A cursor of another one would let the edge go on in
+    /// that without a reset.
+    epoch: Epoch,
     /// The right to catch up, held until it has.
     slot: Option<OwnedSemaphorePermit>,
     /// What the streams of the instance went up to.
@@ -229,6 +233,7 @@ impl Stream {
                 return Err(End::GoAway);
             }
         }
+        self.epoch = self.fleet.log.epoch();
         let start = self.fleet.start_of(subscriber);
         if self.is_far_behind(start) {
             self.slot = Some(self.wait_for_slot().await?);
@@ -290,7 +295,7 @@ impl Stream {
             Start::Reset(reason) => (v1::SubscribeMode::Reset, reason),
         };
         Frame::Hello(v1::Hello {
-            epoch: self.fleet.log.epoch().0,
+            epoch: self.epoch.0,
             head: self.fleet.log.head().0,
             floor: self.fleet.log.floor().0,
             mode: mode.into(),
@@ -380,9 +385,14 @@ impl Stream {
 
     fn cursor(&self, revision: Revision) -> Result<String, End> {
         let cursor = self.fleet.log.cursor_at(revision, self.sites.filter());
-        cursor
-            .map(|c| c.to_string())
-            .ok_or_else(|| End::Broken(format!("the log no longer holds revision {revision}")))
+        match cursor {
+            Some(cursor) if cursor.epoch == self.epoch => Ok(cursor.to_string()),
+            // Another history has begun, and nobody has said so to this stream yet.
+            Some(_) => Err(End::GoAway),
+            None => Err(End::Broken(format!(
+                "the log no longer holds revision {revision}"
+            ))),
+        }
     }
 
     async fn send(&mut self, frame: Frame) -> Result<(), End> {

@@ -68,6 +68,18 @@ async fn a_subscription_with_what_was_lost_ends_every_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_gives_no_cursor_of_a_history_that_began_behind_its_back() {
+    let rig = copy_put_back();
+    let mut stream = rig.subscribe_as("i", &[], Some(cursor(6, 11)));
+    assert_eq!(hello(&mut stream).await.epoch, EPOCH.0);
+    // The log is ahead of the fleet for a moment.
+    *rig.log.epoch.lock() = Epoch(EPOCH.0 + 1);
+    rig.log.append_in(Term(7), "");
+    assert!(matches!(stream.recv().await, Some(Frame::GoAway(_))));
+    assert!(stream.recv().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_shows_no_loss_begins_nothing() {
     let rig = copy_put_back();
     *rig.log.floor.lock() = Revision(3);
