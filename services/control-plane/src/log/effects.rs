@@ -22,25 +22,26 @@ pub struct HistoryFact {
     pub applied: Vec<Vec<storage::AppliedRecord>>,
 }
 
-/// Writes what became known when `head` was the newest revision.
+/// Writes what became known when `head` was the newest revision. If that fails, nothing
+/// of it is written.
 pub(crate) fn put(
     overlay: &mut Overlay<'_>,
     head: Revision,
     now: SystemTime,
     fact: HistoryFact,
 ) -> Result<(), StoreError> {
-    for (instance, run) in fact.runs {
-        match run {
-            Some(run) => overlay.put_message(keys::run(instance.as_str()), &run),
-            None => overlay.remove(keys::run(instance.as_str())),
-        }
-    }
     let range = KeyRange::prefix(keys::EFFECTS);
     let last = overlay.scan(&range, 1, Direction::Backward)?;
     let (mut number, mut bytes_before) = match last.first() {
         Some((key, value)) => (tables::number_of(key)?.0 + 1, written(key, value)?),
         None => (0, 0),
     };
+    for (instance, run) in fact.runs {
+        match run {
+            Some(run) => overlay.put_message(keys::run(instance.as_str()), &run),
+            None => overlay.remove(keys::run(instance.as_str())),
+        }
+    }
     for applied in fact.applied {
         let record = storage::EffectsRecord {
             time: Some(time_to_wire(now)),

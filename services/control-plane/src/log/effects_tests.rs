@@ -5,7 +5,8 @@ use tidegate_clock::{Clock as _, ManualClock};
 use tidegate_domain::Mode;
 
 use super::*;
-use crate::log::{Facts as _, InlineLog, Log as _, LogSettings, OwnLog as _};
+use crate::log::{Facts as _, InlineLog, Log as _, LogSettings, OwnLog as _, ProposeError};
+use crate::state::MemoryStore;
 use crate::state::testing::{invalidate, proposal, put_site, read_by, site};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -63,6 +64,33 @@ async fn what_was_said_is_found_from_a_revision_on_in_its_order() {
     assert_eq!(kept(&log, 0), [3, 3, 4, 4, 5, 5]);
     assert_eq!(kept(&log, 4), [4, 4, 5, 5]);
     assert!(kept(&log, 6).is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_record_ends_what_is_said_and_not_the_log() {
+    let clock = Arc::new(ManualClock::default());
+    let store = Arc::new(MemoryStore::new());
+    let log = InlineLog::open_on(store.clone(), LogSettings::new(clock.clone())).unwrap();
+    let put = proposal(put_site("s", &["s.example"]), clock.wall());
+    log.propose(put).await.unwrap();
+    let mut overlay = Overlay::new(&*store);
+    overlay.put(keys::effects(Revision(1), 0), vec![0xff]);
+    log.write(overlay);
+    let run = (
+        InstanceId::parse("a").unwrap(),
+        Some(storage::RunRecord::default()),
+    );
+    let fact = HistoryFact {
+        runs: vec![run],
+        applied: vec![said("a", 1)],
+    };
+    let refused = log.put_history(fact).await;
+    assert!(
+        matches!(refused, Err(ProposeError::Store(_))),
+        "{refused:?}"
+    );
+    hit(&log, &clock).await;
+    assert!(log.runs().unwrap().is_empty(), "half of it was written");
 }
 
 #[tokio::test]

@@ -211,8 +211,8 @@ impl Sequencer {
                 }
                 Job::PutHistory(fact, answer) => {
                     let now = self.settings.clock.wall();
-                    effects::put(&mut overlay, self.shared.head(), now, fact)?;
-                    batch.replies.push(Reply::Done(answer));
+                    let put = effects::put(&mut overlay, self.shared.head(), now, fact);
+                    batch.reply(put, answer);
                 }
                 Job::Touch(max_age, answer) => {
                     let last = self.shared.last_write();
