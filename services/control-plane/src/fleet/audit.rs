@@ -60,18 +60,31 @@ impl Fleet {
         };
         // What waits is read first: what is written in between is then found there.
         let mut concerned = self.inner.lock().history.concerned(first, last);
+        concerned.sort_by(|a, b| a.place().cmp(&b.place()));
         self.read_parts(&mut concerned, first, last)?;
-        let now = (self.clock.boot(), self.clock.wall());
-        let inner = self.inner.lock();
-        let effects = asked.iter().map(|asked| {
-            let runs = concerned.iter().filter(|c| c.is_about(asked.revision));
-            let effects = runs.map(|run| {
-                let live = inner.table.lease_end(&run.instance, asked, now);
-                run.effect(asked, live)
-            });
+        let looked = self.look_at(asked, &concerned);
+        let effects = asked.iter().zip(looked).map(|(asked, runs)| {
+            let effects = runs.into_iter().map(|(run, live)| run.effect(asked, live));
             bounded(effects.collect())
         });
         Ok(effects.collect())
+    }
+
+    /// The runs that each of the invalidations concerns, with where they stand now.
+    /// Grants wait meanwhile, so no more is done here.
+    fn look_at<'a>(
+        &self,
+        asked: &[Asked],
+        concerned: &'a [Concerned],
+    ) -> Vec<Vec<(&'a Concerned, Option<LeaseEnd>)>> {
+        let now = (self.clock.boot(), self.clock.wall());
+        let inner = self.inner.lock();
+        let looked = asked.iter().map(|asked| {
+            let runs = concerned.iter().filter(|run| run.is_about(asked.revision));
+            runs.map(|run| (run, inner.table.lease_end(&run.instance, asked, now)))
+                .collect()
+        });
+        looked.collect()
     }
 
     /// Adds what is durable of what the runs applied, oldest first.
@@ -155,6 +168,11 @@ fn bounded(mut effects: Vec<Effect>) -> Vec<Effect> {
 }
 
 impl Concerned {
+    /// By edge, and then by when the run was first heard.
+    fn place(&self) -> (&EdgeId, SystemTime, &InstanceId) {
+        (&self.run.edge, self.run.first_heard, &self.instance)
+    }
+
     fn is_about(&self, revision: Revision) -> bool {
         let until = self.run.end.as_ref().map(|end| end.until);
         self.run.joined < revision && until.is_none_or(|until| revision <= until)

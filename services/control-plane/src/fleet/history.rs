@@ -316,34 +316,26 @@ impl History {
         }
     }
 
-    /// Runs that revisions from `first` to `last` concern, by edge and then by when
-    /// they were first heard, each with the newest revision it acknowledged and what
-    /// of its parts is not durable yet.
+    /// Runs that revisions from `first` to `last` concern, in no order that means
+    /// anything, each with the newest revision it acknowledged and what of its parts is
+    /// not durable yet.
     pub(crate) fn concerned(&self, first: Revision, last: Revision) -> Vec<Concerned> {
         let concerned = self.runs.iter().filter(|(_, known)| {
             let until = known.run.end.as_ref().map(|end| end.until);
             known.run.joined < last && until.is_none_or(|until| until >= first)
         });
-        let mut concerned: Vec<_> = concerned
-            .map(|(instance, known)| Concerned {
-                instance: instance.clone(),
-                run: known.run.clone(),
-                applied: known.applied,
-                parts: known
-                    .writing
-                    .iter()
-                    .chain(&known.waiting)
-                    .cloned()
-                    .collect(),
-            })
-            .collect();
-        concerned.sort_by(|a, b| {
-            let key = |c: &Concerned| (c.run.edge.clone(), c.run.first_heard);
-            key(a)
-                .cmp(&key(b))
-                .then_with(|| a.instance.cmp(&b.instance))
+        let concerned = concerned.map(|(instance, known)| Concerned {
+            instance: instance.clone(),
+            run: known.run.clone(),
+            applied: known.applied,
+            parts: known
+                .writing
+                .iter()
+                .chain(&known.waiting)
+                .cloned()
+                .collect(),
         });
-        concerned
+        concerned.collect()
     }
 
     /// How many runs are kept.
