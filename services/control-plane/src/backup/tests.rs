@@ -305,3 +305,24 @@ async fn a_blob_that_is_missing_ends_it_and_the_next_one_can_begin() {
     rig.blobs.put_bytes(b"a body").unwrap();
     rig.backup().await;
 }
+
+#[tokio::test]
+async fn a_blob_that_is_not_what_its_name_says_ends_it() {
+    let (rig, body) = Rig::filled().await;
+    let hex = body.to_hex();
+    let path = rig.folder.path().join("blobs").join(&hex[..2]).join(&hex);
+    std::fs::write(path, b"a bodY").unwrap();
+    let backup = rig.backups.begin().await.unwrap();
+    let error = backup.write(&mut Vec::new()).unwrap_err();
+    assert!(matches!(error, TakeError::Damaged { digest, .. } if digest == body));
+}
+
+#[test]
+fn a_folder_that_does_not_say_whether_it_is_filled_is_not_used() {
+    let data = tempfile::tempdir().unwrap();
+    let note = data.path().join("UNFINISHED-RESTORE");
+    // It leads to itself, so nobody can tell what is there.
+    std::os::unix::fs::symlink(&note, &note).unwrap();
+    let error = SledStore::open(&SledOptions::new(data.path())).err();
+    assert!(matches!(error, Some(StoreOpenError::Io { .. })));
+}

@@ -27,7 +27,7 @@ impl DataFolder {
     /// Creates the folder if need be and takes its lock.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreOpenError> {
         let folder = Self::lock(path)?;
-        if path.join(UNFINISHED).exists() {
+        if is_unfinished(path)? {
             return Err(StoreOpenError::Unfinished {
                 folder: path.to_owned(),
             });
@@ -44,7 +44,7 @@ impl DataFolder {
             check_empty(path)?;
         }
         let folder = Self::lock(path)?;
-        if path.join(UNFINISHED).exists() {
+        if is_unfinished(path)? {
             folder.remove_all().map_err(failed)?;
         }
         check_empty(path)?;
@@ -104,6 +104,12 @@ impl DataFolder {
         }
         sync_folder(&self.path)
     }
+}
+
+/// Whether the folder is being filled. One that cannot be asked is not taken for filled.
+fn is_unfinished(folder: &Path) -> Result<bool, StoreOpenError> {
+    let note = folder.join(UNFINISHED);
+    note.try_exists().map_err(|error| io_error(&note, error))
 }
 
 /// What is in a folder besides the notes of this room.
