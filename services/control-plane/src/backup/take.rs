@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use storage::backup_frame::Frame;
 use thiserror::Error;
-use tidegate_domain::Digest;
+use tidegate_domain::{Digest, DigestHasher};
 use tidegate_proto::storage::v1 as storage;
 use tidegate_site::{MAX_MANIFEST_BYTES, Manifest};
 
@@ -99,10 +99,7 @@ pub(super) fn write(
 fn content_of(blobs: &dyn BlobStore, manifest: Digest) -> Result<Vec<Digest>, TakeError> {
     let json = blobs.read(&manifest, MAX_MANIFEST_BYTES as u64)?;
     let json = json.ok_or(TakeError::Missing(manifest))?;
-    let parsed = Manifest::parse(&json).map_err(|error| TakeError::Damaged {
-        digest: manifest,
-        reason: error.to_string(),
-    })?;
+    let parsed = Manifest::parse(&json).map_err(|e| damaged(manifest, e.to_string()))?;
     Ok(parsed.blobs().map(|(digest, _)| digest).collect())
 }
 
@@ -116,19 +113,31 @@ fn write_blob(
         digest: digest.to_string(),
         size: blob.size,
     }))?;
+    // What is no longer what it was would make the whole backup one that is refused.
+    let mut hasher = DigestHasher::new();
     let mut left = blob.size;
     while left > 0 {
         let mut chunk = Vec::new();
         let mut piece = blob.reader.by_ref().take(left.min(CHUNK_BYTES));
-        piece.read_to_end(&mut chunk)?;
+        piece
+            .read_to_end(&mut chunk)
+            .map_err(|source| BlobError::Io {
+                what: digest.to_string(),
+                source,
+            })?;
         if chunk.is_empty() {
-            return Err(TakeError::Damaged {
-                digest,
-                reason: format!("{left} bytes are missing"),
-            });
+            return Err(damaged(digest, format!("{left} bytes are missing")));
         }
         left -= chunk.len() as u64;
+        hasher.update(&chunk);
         writer.frame(Frame::Chunk(Bytes::from(chunk)))?;
     }
+    if hasher.finish() != digest {
+        return Err(damaged(digest, "its bytes are others".to_owned()));
+    }
     Ok(())
+}
+
+fn damaged(digest: Digest, reason: String) -> TakeError {
+    TakeError::Damaged { digest, reason }
 }

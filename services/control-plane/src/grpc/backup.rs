@@ -13,6 +13,7 @@ use tonic::Status;
 use super::context::Context;
 use super::fault::Fault;
 use crate::backup::{BeginError, TakeError};
+use crate::log::PassError;
 
 const PIECE_BYTES: usize = 256 << 10;
 /// Pieces that wait for the transport.
@@ -115,12 +116,32 @@ impl From<TakeError> for Fault {
     fn from(error: TakeError) -> Self {
         let code = match &error {
             TakeError::Out(_) => Code::Unavailable,
-            TakeError::Pass(_) => Code::Aborted,
-            TakeError::Store(_)
+            TakeError::Pass(PassError::Overrun(_)) => Code::Aborted,
+            TakeError::Pass(PassError::Store(_))
+            | TakeError::Store(_)
             | TakeError::Blob(_)
             | TakeError::Missing(_)
             | TakeError::Damaged { .. } => Code::Internal,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::StoreError;
+
+    #[test]
+    fn who_may_take_it_again_is_told_so_and_a_fault_of_the_store_is_called_one() {
+        let store = || StoreError::Read("x".to_owned());
+        for (error, code) in [
+            (TakeError::Out(io::Error::other("x")), Code::Unavailable),
+            (TakeError::Pass(PassError::Overrun(1)), Code::Aborted),
+            (TakeError::Pass(PassError::Store(store())), Code::Internal),
+            (TakeError::Store(store()), Code::Internal),
+        ] {
+            assert_eq!(Fault::from(error).code(), code);
+        }
     }
 }
