@@ -1,6 +1,5 @@
 //! What orchestrators and scrapers ask.
 
-use tidegate_e2e::v1;
 use tidegate_e2e::{Calls, ControlPlane, HttpClient, Launch, Process, eventually};
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
@@ -160,14 +159,4 @@ async fn reflection_lists_and_describes_the_services() {
 
 fn once<T: Send + 'static>(one: T) -> impl futures_util::Stream<Item = T> + Send {
     futures_util::stream::iter([one])
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn calls_that_are_not_built_yet_say_so() {
-    let rig = Rig::start().await;
-    let request = v1::PutScheduleRequest::default();
-    let status = rig.calls().cache().put_schedule(request).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::Unimplemented);
-    // And the process goes on.
-    invalidate(rig.calls(), of_tags(&["a"])).await;
 }
