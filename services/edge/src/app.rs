@@ -184,7 +184,7 @@ impl<L: Listener> App<L> {
             address,
             admin_address,
             listeners,
-            server: Server::new(&front, ServerLimits::default()),
+            server: Server::new(front, ServerLimits::default()),
             subscriber: Subscriber::new(
                 who.clone(),
                 config.sites.clone(),

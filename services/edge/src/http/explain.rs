@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tidegate_domain::{FieldError, Mode, PathAndQuery, normalize_host};
 use tidegate_proto::{duration_to_wire, mode_to_wire, v1};
 
+use super::front::OWN_PATHS;
 use super::min_revision::{Asked, asked_now};
 use crate::pages::PageRequest;
 use crate::proxy::{CopyFacts, Explanation, LastHit, Visit, Would};
@@ -13,8 +14,6 @@ use crate::sites::{Site, Sites};
 
 /// The most request fields that a question may bring.
 const MAX_FIELDS: usize = 16;
-/// What the edge answers by itself.
-const OWN_PATHS: &str = "/_tidegate/";
 
 /// Answers a question about a URL.
 pub(crate) fn explain(sites: &Sites, query: &v1::ExplainQuery) -> v1::ExplainAnswer {

@@ -1,16 +1,15 @@
 //! The front of the edge: which site a request is for, and which room answers it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Request, State};
+use axum::extract::Request;
 use axum::response::Response;
-use axum::routing::any;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http_body::Body as _;
 use tidegate_domain::{FieldError, MAX_URL_BYTES, PathAndQuery, normalize_host};
 use tidegate_telemetry::{Component, TraceContext};
 use tracing::Instrument as _;
@@ -29,6 +28,9 @@ use crate::standing::Standing;
 /// to there. An answer that may be older, because a soft invalidation allows it, says
 /// nothing.
 const REVISION: HeaderName = HeaderName::from_static("tidegate-revision");
+
+/// What the edge answers by itself, whatever the site.
+pub(super) const OWN_PATHS: &str = "/_tidegate/";
 
 /// What the front may be told to do otherwise.
 #[derive(Debug, Clone, Copy)]
@@ -54,10 +56,6 @@ impl From<Refused> for Response {
     }
 }
 
-/// The other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
 impl Front {
     /// The front of `sites`.
     #[must_use]
@@ -75,14 +73,65 @@ impl Front {
         })
     }
 
-    /// Everything this edge answers.
-    pub(super) fn router(self: &Arc<Self>) -> Router {
-        Router::new()
-            .route("/_tidegate/events", any(events))
-            .route("/_tidegate/client.js", any(client))
-            .route("/_tidegate/{*rest}", any(nothing_here))
-            .fallback(content)
-            .with_state(self.clone())
+    /// Answers a request. What a stored response answers passes through here with nothing
+    /// but a look at its path.
+    pub(super) async fn handle(self: Arc<Self>, request: Request, peer: IpAddr) -> Response {
+        let is_head = request.method() == Method::HEAD;
+        let response = match request.uri().path().starts_with(OWN_PATHS) {
+            false => self.content(request, peer).await,
+            // Boxed, so that a hit does not carry its size.
+            true => Box::pin(self.own(request, peer)).await,
+        };
+        match is_head {
+            true => without_body(response),
+            false => response,
+        }
+    }
+
+    async fn own(&self, request: Request, peer: IpAddr) -> Response {
+        match request.uri().path().strip_prefix(OWN_PATHS) {
+            Some("events") => self.events(request, peer).await,
+            Some("client.js") => serve_client(request.method(), request.headers()).map(Body::new),
+            _ => refuse(
+                StatusCode::NOT_FOUND,
+                "nothing is served at this path below /_tidegate/",
+            ),
+        }
+    }
+
+    async fn events(&self, request: Request, peer: IpAddr) -> Response {
+        let site = match self.site(&request) {
+            Ok((site, _)) => site,
+            Err(refused) => return refused.into(),
+        };
+        let (parts, _) = request.into_parts();
+        let response = site.events.serve(Call::new(&parts, peer)).await;
+        self.metrics.answered(response.status());
+        response.map(Body::new)
+    }
+
+    async fn content(&self, request: Request, peer: IpAddr) -> Response {
+        // A span only for traces that are recorded: a hit should not pay for others.
+        let span = TraceContext::from_sampled_headers(request.headers()).map(|trace| {
+            trace.parent(tracing::info_span!(
+                "request",
+                otel.name = %request.method(),
+                otel.kind = "server",
+                http.request.method = %request.method(),
+                service.component = Component::EDGE.as_str(),
+            ))
+        });
+        let line = AccessLine::begin(&request);
+        let answer = self.answer(request, peer);
+        let response = match span {
+            Some(span) => answer.instrument(span).await,
+            None => answer.await,
+        };
+        self.metrics.answered(response.status());
+        match line {
+            Some(line) => line.follow(response),
+            None => response,
+        }
     }
 
     fn site(&self, request: &Request) -> Result<(Arc<Site>, String), Refused> {
@@ -101,7 +150,7 @@ impl Front {
         }
     }
 
-    pub(super) async fn answer(&self, request: Request, peer: IpAddr) -> Response {
+    async fn answer(&self, request: Request, peer: IpAddr) -> Response {
         let (site, host) = match self.site(&request) {
             Ok(found) => found,
             Err(refused) => return refused.into(),
@@ -212,60 +261,6 @@ fn for_entry(site: &Site, request: &Request) -> Option<Request> {
     Some(asked)
 }
 
-async fn content(
-    State(front): State<Arc<Front>>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-) -> Response {
-    // A span only for traces that are recorded: a hit should not pay for others.
-    let span = TraceContext::from_sampled_headers(request.headers()).map(|trace| {
-        trace.parent(tracing::info_span!(
-            "request",
-            otel.name = %request.method(),
-            otel.kind = "server",
-            http.request.method = %request.method(),
-            service.component = Component::EDGE.as_str(),
-        ))
-    });
-    let line = AccessLine::begin(&request);
-    let answer = front.answer(request, peer.0.ip());
-    let response = match span {
-        Some(span) => answer.instrument(span).await,
-        None => answer.await,
-    };
-    front.metrics.answered(response.status());
-    match line {
-        Some(line) => line.follow(response),
-        None => response,
-    }
-}
-
-async fn events(
-    State(front): State<Arc<Front>>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-) -> Response {
-    let site = match front.site(&request) {
-        Ok((site, _)) => site,
-        Err(refused) => return refused.into(),
-    };
-    let (parts, _) = request.into_parts();
-    let response = site.events.serve(Call::new(&parts, peer.0.ip())).await;
-    front.metrics.answered(response.status());
-    response.map(Body::new)
-}
-
-async fn client(request: Request) -> Response {
-    serve_client(request.method(), request.headers()).map(Body::new)
-}
-
-async fn nothing_here() -> Response {
-    refuse(
-        StatusCode::NOT_FOUND,
-        "nothing is served at this path below /_tidegate/",
-    )
-}
-
 fn host(request: &Request) -> Result<String, FieldError> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let named = || {
@@ -286,6 +281,18 @@ fn preflight(cors: &Cors, request: &http::HeaderMap) -> Response {
     *response.status_mut() = StatusCode::NO_CONTENT;
     cors.apply_preflight(request, response.headers_mut());
     response
+}
+
+/// The answer to a HEAD: as long as the body of a GET's, as far as that is known, and
+/// without it (RFC 9110, sections 8.6 and 9.3.2).
+fn without_body(mut response: Response) -> Response {
+    let body = response.body();
+    let length = body.size_hint().exact().filter(|_| !body.is_end_stream());
+    if let Some(length) = length {
+        let fields = response.headers_mut();
+        fields.entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+    response.map(|_| Body::empty())
 }
 
 fn refuse(status: StatusCode, text: &str) -> Response {

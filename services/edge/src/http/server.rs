@@ -1,10 +1,12 @@
 //! Accepts connections and drains them.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::Request;
+use axum::body::Body;
+use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -13,9 +15,8 @@ use tidegate_net::Listener;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tower::Service as _;
 
-use super::front::{Front, Peer};
+use super::front::Front;
 
 /// Bounds on connections.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +44,7 @@ impl Default for ServerLimits {
 
 /// Serves a listener.
 pub struct Server {
-    router: Router,
+    front: Arc<Front>,
     builder: Builder<TokioExecutor>,
     places: Arc<Semaphore>,
 }
@@ -51,7 +52,7 @@ pub struct Server {
 impl Server {
     /// A server of `front`.
     #[must_use]
-    pub fn new(front: &Arc<Front>, limits: ServerLimits) -> Self {
+    pub fn new(front: Arc<Front>, limits: ServerLimits) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         // No `pipeline_flush`: with it, hyper leaves its answer to a head that is too
         // large unsent.
@@ -69,7 +70,7 @@ impl Server {
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
         Self {
-            router: front.router(),
+            front,
             builder,
             places: Arc::new(Semaphore::new(limits.connections)),
         }
@@ -108,24 +109,24 @@ impl Server {
     async fn accept<L: Listener>(
         &self,
         listener: &mut L,
-    ) -> Option<(L::Stream, Peer, OwnedSemaphorePermit)> {
+    ) -> Option<(L::Stream, SocketAddr, OwnedSemaphorePermit)> {
         // The semaphore is never closed.
         let permit = self.places.clone().acquire_owned().await.ok()?;
         let (stream, peer) = listener.accept().await;
-        Some((stream, Peer(peer), permit))
+        Some((stream, peer, permit))
     }
 
     fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         &self,
         stream: S,
-        peer: Peer,
+        peer: SocketAddr,
         permit: OwnedSemaphorePermit,
         graceful: &GracefulShutdown,
     ) {
-        let router = self.router.clone();
-        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            router.clone().call(request)
+        let front = self.front.clone();
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let answer = front.clone().handle(request.map(Body::new), peer.ip());
+            async move { Ok::<_, Infallible>(answer.await) }
         });
         let connection = self
             .builder

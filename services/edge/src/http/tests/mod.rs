@@ -1,5 +1,7 @@
 //! The front as clients see it: what an answer says of itself, and which room answers.
 
+mod wire;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -121,7 +123,8 @@ async fn versioned_origin(version: Arc<AtomicU64>) -> SocketAddr {
             for _ in 0..now % 7 {
                 tokio::task::yield_now().await;
             }
-            let caching = match request.uri().path() {
+            let path = request.uri().path();
+            let caching = match path {
                 "/private" => "no-store",
                 _ => "max-age=600, stale-while-revalidate=600, stale-if-error=600",
             };
@@ -130,17 +133,23 @@ async fn versioned_origin(version: Arc<AtomicU64>) -> SocketAddr {
                 .headers()
                 .get("if-none-match")
                 .is_some_and(|known| *known == *etag);
+            let body = match path {
+                // Its length is not known when it begins.
+                "/streamed" => {
+                    Body::from_stream(futures_util::stream::iter([Ok::<_, std::io::Error>(
+                        now.to_string(),
+                    )]))
+                }
+                _ if is_known => Body::empty(),
+                _ => Body::from(now.to_string()),
+            };
             Response::builder()
                 .status(if is_known { 304 } else { 200 })
                 .header("cache-control", caching)
                 .header("cache-tag", "item:1")
                 .header("etag", etag)
                 .header("tidegate-revision", "of the origin")
-                .body(Body::from(if is_known {
-                    String::new()
-                } else {
-                    now.to_string()
-                }))
+                .body(body)
                 .unwrap()
         }
     };
@@ -269,7 +278,7 @@ impl Edge {
             request.headers_mut().append(name, value.parse().unwrap());
         }
         let peer = Ipv4Addr::LOCALHOST.into();
-        let answer = self.front.answer(request, peer);
+        let answer = self.front.clone().handle(request, peer);
         let answer = tokio::time::timeout(Duration::from_secs(20), answer).await;
         let (parts, body) = answer.expect("it is answered").into_parts();
         let body = body.collect().await.unwrap().to_bytes();
