@@ -286,19 +286,18 @@ impl<F: Follower> Subscriber<F> {
                 });
             }
         }
+        let is_understood = |event: &Event| !matches!(event.change, Change::NotUnderstood);
+        if !events.iter().all(is_understood) {
+            // It may have been about a release or a configuration: only a snapshot shows
+            // what holds now. Until then this position is not reached, so it is neither
+            // acknowledged nor good for any request's token.
+            return Err(StreamError::NotUnderstood);
+        }
         self.standing.advance(cursor);
         for event in &events {
             self.follower.announce(event, at(event));
         }
         self.follower.settle(cursor);
-        if events
-            .iter()
-            .any(|e| matches!(e.change, Change::NotUnderstood))
-        {
-            // It may have been about a release or a configuration: only a snapshot shows
-            // what holds now.
-            return Err(StreamError::NotUnderstood);
-        }
         Ok(())
     }
 }
@@ -357,4 +356,102 @@ fn snapshot_site(wire: v1::SiteSnapshot) -> Result<SnapshotSite, StreamError> {
         prepared,
         has_entries: wire.has_entries,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::Channels;
+    use parking_lot::Mutex;
+    use tidegate_clock::ManualClock;
+    use tidegate_domain::{TagPattern, Term};
+    use tidegate_net::Dialer;
+
+    /// Notes what it is told.
+    #[derive(Default)]
+    struct Noting(Mutex<Vec<String>>);
+
+    impl Noting {
+        fn note(&self, what: &str, revision: Revision) {
+            self.0.lock().push(format!("{what} {revision}"));
+        }
+    }
+
+    impl Follower for Noting {
+        fn adopt(&self, _: Vec<SnapshotSite>, cursor: Cursor) {
+            self.note("adopt", cursor.revision);
+        }
+
+        fn apply(&self, event: &Event, _: Cursor) -> Option<u64> {
+            self.note("apply", event.revision);
+            None
+        }
+
+        fn announce(&self, event: &Event, _: Cursor) {
+            self.note("announce", event.revision);
+        }
+
+        fn settle(&self, cursor: Cursor) {
+            self.note("settle", cursor.revision);
+        }
+
+        fn announce_reset(&self, cursor: Cursor, _: v1::ResetReason) {
+            self.note("reset", cursor.revision);
+        }
+
+        fn stats(&self) -> v1::EdgeStats {
+            v1::EdgeStats::default()
+        }
+
+        fn prepared(&self) -> Vec<Digest> {
+            Vec::new()
+        }
+
+        fn preview(&self, _: &str, _: &[TagPattern]) -> (u64, u64) {
+            (0, 0)
+        }
+
+        fn explain(&self, _: &v1::ExplainQuery) -> v1::ExplainAnswer {
+            v1::ExplainAnswer::default()
+        }
+    }
+
+    fn cursor(revision: u64) -> Cursor {
+        Cursor {
+            epoch: Epoch(1),
+            term: Term(1),
+            revision: Revision(revision),
+            filter: SiteFilter::ALL,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_position_behind_what_is_not_understood_is_not_reached() {
+        let standing = Arc::new(Standing::new(Arc::new(ManualClock::default())));
+        standing.begin(cursor(5));
+        let follower = Arc::new(Noting::default());
+        // Nobody listens there: nothing is sent.
+        let channels = Channels::new("http://127.0.0.1:1", &Dialer::Tcp).unwrap();
+        let subscriber = Subscriber::new(
+            (EdgeId::parse("e").unwrap(), InstanceId::parse("i").unwrap()),
+            Vec::new(),
+            channels.order,
+            standing.clone(),
+            (follower.clone(), Arc::default()),
+        );
+        let stream = Stream {
+            epoch: Epoch(1),
+            snapshot: None,
+        };
+        let batch = v1::Batch {
+            from_exclusive: 5,
+            to_inclusive: 6,
+            cursor: cursor(6).to_string(),
+            events: vec![b"\xff\xff\xff".to_vec().into()],
+        };
+        let error = subscriber.apply(&batch, &stream).unwrap_err();
+        assert!(matches!(error, StreamError::NotUnderstood), "{error}");
+        assert_eq!(standing.position(), Some(cursor(5)));
+        assert_eq!(*follower.0.lock(), ["apply 6"]);
+    }
 }
