@@ -73,17 +73,16 @@ impl AppliedLog {
         self.0.lock().push(applied);
     }
 
-    /// Moves what belongs to `epoch` and is not newer than `position` to `untold`.
+    /// Moves what belongs to `epoch` and is not newer than `position` to `untold`. What
+    /// belongs to another history stays: it may be one that has just begun.
     pub(super) fn take(&self, epoch: Epoch, position: Revision, untold: &mut Untold) {
         let mut log = self.0.lock();
         while let Some(oldest) = log.0.front()
-            && (oldest.epoch != epoch || oldest.last <= position)
+            && oldest.epoch == epoch
+            && oldest.last <= position
         {
-            if let Some(oldest) = log.0.pop_front()
-                && oldest.epoch == epoch
-            {
-                untold.push(oldest);
-            }
+            untold.push(*oldest);
+            log.0.pop_front();
         }
     }
 }
@@ -133,6 +132,9 @@ mod tests {
         log.take(Epoch(1), Revision(6), &mut untold);
         assert_eq!(ranges(&untold), [(5, 5, 2), (6, 6, 2)]);
         log.push(applied(2, 1));
+        // Who asks has not seen yet that another history has begun.
+        log.take(Epoch(1), Revision(9), &mut untold);
+        assert_eq!(ranges(&untold), [(5, 5, 2), (6, 6, 2)]);
         log.take(Epoch(2), Revision(1), &mut untold);
         assert_eq!(ranges(&untold), [(1, 1, 2)]);
     }

@@ -120,7 +120,10 @@ impl<F: Follower> Heartbeats<F> {
         // The lease counts from before the request can have left.
         let sent = self.standing.clock().boot();
         let answer = self.client.heartbeat(request).await?.into_inner();
-        self.untold.clear();
+        if position.is_some() {
+            // Without a position nothing was told.
+            self.untold.clear();
+        }
         match grant::read(&answer, position, sent, self.options.margin) {
             Ok(granted) => {
                 self.complaint.settle();

@@ -267,6 +267,36 @@ async fn heartbeats_tell_what_each_invalidation_did_until_they_are_answered() {
     );
 }
 
+#[tokio::test]
+async fn what_was_not_heard_before_a_reset_is_told_after_it() {
+    let (mut rig, stream) = Rig::serving().await;
+    let (told_of, heard) = tokio::sync::watch::channel((false, false));
+    rig.control.answers_heartbeats(move |beat| {
+        told_of.send_modify(|(something, no_position)| {
+            *something |= !beat.applied.is_empty();
+            *no_position |= beat.cursor.is_empty();
+        });
+        Err(Status::unavailable("not now"))
+    });
+    rig.apply(&stream, vec![hard("nothing")]).await;
+    eventually("it is told in vain", || heard.borrow().0).await;
+    drop(stream);
+    let stream = rig.control.stream().await;
+    stream.send(reset(1, 9)).await;
+    eventually("the edge stands nowhere", || heard.borrow().1).await;
+    rig.control.answers_heartbeats(|_| Ok(leased(1, 9)));
+    rig.control.beats(2).await;
+    stream.send(site(&rig.site())).await;
+    stream.send(snapshot_end(1, 9)).await;
+    let beat = rig
+        .control
+        .beat("a heartbeat tells of it", |beat| {
+            beat.cursor == cursor(1, 9)
+        })
+        .await;
+    assert_eq!(told(&beat), [(6, 6, 0)]);
+}
+
 fn activation(patterns: &[&str]) -> v1::event::Kind {
     let digest = format!("sha256:{}", "0".repeat(64));
     let activated = v1::ReleaseActivated {
