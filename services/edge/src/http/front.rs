@@ -19,7 +19,7 @@ use super::min_revision::{Asked, MinRevision};
 use super::state::OriginState;
 use crate::events::{Call, Cors, serve_client};
 use crate::metrics::EdgeMetrics;
-use crate::pages::{PageRequest, StateSource};
+use crate::pages::{NotInRelease, PageRequest, StateSource, not_here_yet};
 use crate::proxy::{NothingHere, OlderThanPosition, Visit};
 use crate::sites::{Rules, Site, Sites};
 use crate::standing::Standing;
@@ -230,7 +230,7 @@ impl Front {
         };
         let origin = origin.as_ref().map(|o| o as &dyn StateSource);
         if let Some(response) = site.pages.serve(page, origin).await {
-            let is_missing = response.status() == StatusCode::NOT_FOUND;
+            let is_missing = response.extensions().get::<NotInRelease>().is_some();
             let Some(asked) = for_entry(site, &request).filter(|_| is_missing) else {
                 return response;
             };
@@ -243,7 +243,12 @@ impl Front {
         if let Some(trace) = TraceContext::current() {
             trace.write_headers(request.headers_mut());
         }
-        site.proxy.handle(request, visit).await.map(Body::new)
+        let response = site.proxy.handle(request, visit).await.map(Body::new);
+        // A site that has nothing yet may have a release where the client has been.
+        match is_behind && response.extensions().get::<NothingHere>().is_some() {
+            true => not_here_yet(),
+            false => response,
+        }
     }
 }
 

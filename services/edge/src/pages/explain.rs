@@ -37,11 +37,12 @@ impl SitePages {
             }
         };
         let choice = choose(&release, request, has_origin)?;
-        let refuses = matches!(choice, Choice::Behind);
         let is_missing = matches!(choice, Choice::Missing);
+        let refuses = matches!(choice, Choice::Behind) || (is_missing && request.is_behind);
         let reason = match choice {
             Choice::Redirect(status, to) => format!("the active release redirects to {to} ({status})"),
-            Choice::Behind => "the request asks for a revision that this edge has not applied, which may be of a newer release".to_owned(),
+            Choice::Missing if !request.is_behind => "not in the active release, and no origin is configured".to_owned(),
+            Choice::Behind | Choice::Missing => "the request asks for a revision that this edge has not applied, which may be of a newer release".to_owned(),
             Choice::Resource(Kind::Asset, _) => "an asset of the active release".to_owned(),
             Choice::Resource(Kind::Page, page) if page.has_state() && has_origin => {
                 "a page of the active release, with a state that the origin is asked for each time"
@@ -49,7 +50,6 @@ impl SitePages {
             }
             Choice::Resource(Kind::Page, _) => "a page of the active release".to_owned(),
             Choice::WrongMethod => "the active release is there to be read only".to_owned(),
-            Choice::Missing => "not in the active release, and no origin is configured".to_owned(),
         };
         Some(PageExplanation {
             release: release.active.release,

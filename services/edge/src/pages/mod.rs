@@ -15,7 +15,8 @@ mod state;
 pub use blobs::{Blob, BlobError, BlobSource, BlobStream, Blobs};
 pub use explain::PageExplanation;
 pub use release::{Release, SitePages};
-pub use serve::PageRequest;
+pub(crate) use serve::not_here_yet;
+pub use serve::{NotInRelease, PageRequest};
 pub use state::{StateError, StateFetch, StateSource};
 
 #[cfg(test)]

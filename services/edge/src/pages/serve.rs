@@ -52,6 +52,11 @@ pub struct PageRequest<'a> {
     pub is_behind: bool,
 }
 
+/// Marks, among the extensions of an answer, that the release does not hold what is asked
+/// for and that there is no origin: who has something else may answer with it.
+#[derive(Debug, Clone, Copy)]
+pub struct NotInRelease;
+
 /// What a release has to say to a request.
 pub(super) enum Choice<'r> {
     /// It is elsewhere.
@@ -62,7 +67,7 @@ pub(super) enum Choice<'r> {
     Resource(Kind, &'r Resource),
     /// It is only there to be read.
     WrongMethod,
-    /// It is nowhere, and there is no origin that might have it.
+    /// It is not in the release, and there is no origin that might have it.
     Missing,
 }
 
@@ -77,7 +82,7 @@ pub(super) fn choose<'r>(
         return Some(Choice::Redirect(status, location));
     }
     match release.manifest.get(request.url.path()) {
-        Some(_) if request.is_behind => Some(Choice::Behind),
+        Some(_) if request.is_behind && reads(request.method) => Some(Choice::Behind),
         Some((kind, resource)) if reads(request.method) => Some(Choice::Resource(kind, resource)),
         Some(_) if !has_origin => Some(Choice::WrongMethod),
         None if !has_origin => Some(Choice::Missing),
@@ -105,7 +110,14 @@ impl SitePages {
                 Some(self.resource(&release, resource, request, origin).await)
             }
             Choice::WrongMethod => Some(method_not_allowed()),
-            Choice::Missing => Some(self.not_found(&release, request).await),
+            Choice::Missing => {
+                let mut response = match request.is_behind {
+                    true => not_here_yet(),
+                    false => self.not_found(&release, request).await,
+                };
+                response.extensions_mut().insert(NotInRelease);
+                Some(response)
+            }
         }
     }
 
@@ -465,7 +477,8 @@ fn redirected(status: u16, location: &str) -> Response<Body> {
     response
 }
 
-fn not_here_yet() -> Response<Body> {
+/// The client knows of something newer than what is here.
+pub(crate) fn not_here_yet() -> Response<Body> {
     let mut response = text(
         StatusCode::SERVICE_UNAVAILABLE,
         "This site has just been updated, and the update is not here yet.\n",

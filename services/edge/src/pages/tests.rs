@@ -463,6 +463,13 @@ async fn a_client_that_knows_of_a_newer_release_is_not_given_the_old_one() {
     let response = fixture.pages.serve(request, None).await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(field(&response, "retry-after"), "1");
+    // What is no question to the release goes to the origin as ever.
+    let post = PageRequest {
+        method: &Method::POST,
+        ..request
+    };
+    let origin = Origin::default();
+    assert!(fixture.pages.serve(post, Some(&origin)).await.is_none());
 }
 
 #[tokio::test]
