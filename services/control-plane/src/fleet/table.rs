@@ -5,6 +5,14 @@
 //! it. That is what makes completion final: a grant either comes before, and then
 //! completion waits for its holder, or after, and then it demands the revision that
 //! was completed.
+//!
+//! - `grant`: who gets a lease;
+//! - `standing`: where each instance stands with a change, and when that is final;
+//! - `departure`: who can be forgotten.
+
+mod departure;
+mod grant;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,12 +23,16 @@ use thiserror::Error;
 use tidegate_clock::BootInstant;
 use tidegate_domain::{Digest, EdgeId, Epoch, InstanceId, Revision, SiteName};
 
-use super::audit::Asked;
 use super::heads::Heads;
 use super::instance::{Complaint, EdgeView, Instance, Stats};
 use super::settings::FleetSettings;
 use super::sites::SiteSet;
 use super::stale::{StaleAllowance, StaleBounds};
+
+pub use grant::Grant;
+pub(crate) use grant::Renewal;
+pub use standing::{EdgeStanding, Standing, Subject};
+pub(crate) use standing::{LeaseEnd, Progress, calendar};
 
 /// What a predecessor left behind about one instance.
 #[derive(Debug, Clone)]
@@ -46,98 +58,6 @@ pub(crate) struct Inheritance {
     pub(crate) unknown: Option<Duration>,
     /// Sites whose edges may go by a longer bound than is in force.
     pub(crate) former_stale: Vec<(SiteName, Duration)>,
-}
-
-/// What is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
-    /// Content under a lease. An edge without one serves it no more once it has
-    /// been without for this long: zero, unless the site chose `serve-stale`.
-    Content {
-        /// How long a copy is served after the lease ended.
-        stale_for: Duration,
-    },
-    /// A release. An edge without a lease goes on serving the last one it knows.
-    Release,
-}
-
-impl Subject {
-    /// Content of a site that serves nothing without a lease.
-    pub const CONTENT: Self = Self::Content {
-        stale_for: Duration::ZERO,
-    };
-
-    fn stale_for(self) -> Duration {
-        match self {
-            Self::Content { stale_for } => stale_for,
-            Self::Release => Duration::ZERO,
-        }
-    }
-}
-
-/// What became of a change on one edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// It has applied it.
-    Applied,
-    /// It has no lease: it revalidates everything until it has caught up.
-    Fenced,
-    /// Not known yet.
-    Pending,
-}
-
-/// Where an instance stands with an invalidation, and since when it has no lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LeaseEnd {
-    Applied,
-    Pending,
-    /// `None`: it never had one.
-    Fenced(Option<SystemTime>),
-}
-
-/// One edge's part in a change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EdgeStanding {
-    /// The edge.
-    pub edge: EdgeId,
-    /// Its run.
-    pub instance: InstanceId,
-    /// What became of it.
-    pub standing: Standing,
-}
-
-/// How far a change has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// Nobody is served the old content any more.
-    Complete,
-    /// An instance may still serve it.
-    Blocked {
-        /// One such instance; `None` if it is one that is not known.
-        by: Option<InstanceId>,
-        /// When it stops by itself, if it does.
-        until: Option<BootInstant>,
-    },
-}
-
-/// Whether a lease is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Renewal {
-    /// No: the instance left, or its stream is behind.
-    NotDue,
-    /// Yes, once that it may hold one has been recorded durably.
-    RecordFirst,
-    /// Yes.
-    Due,
-}
-
-/// A lease as it is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grant {
-    /// How long, from when the heartbeat was sent.
-    pub lease: Duration,
-    /// It may be used only once this is applied.
-    pub min_applied: Revision,
 }
 
 /// An instance is not taken in.
@@ -366,59 +286,6 @@ impl Table {
         }
     }
 
-    /// Whether a heartbeat received at `received` earns a lease.
-    pub(crate) fn renewal(&self, instance: &InstanceId, received: BootInstant) -> Renewal {
-        let heartbeat_ago = BootInstant::from_boot(
-            received
-                .since_boot()
-                .saturating_sub(self.settings.heartbeat),
-        );
-        let durable_then = self.heads.at(heartbeat_ago);
-        match self.instances.get(instance) {
-            Some(i) if !self.lost && !i.left && i.has_applied(durable_then) => {
-                if i.recorded.is_some_and(|lease| lease >= self.settings.lease) {
-                    Renewal::Due
-                } else {
-                    Renewal::RecordFirst
-                }
-            }
-            _ => Renewal::NotDue,
-        }
-    }
-
-    /// Notes that the durable record of an instance allows for a lease.
-    pub(crate) fn recorded(&mut self, instance: &InstanceId, lease: Duration) {
-        if let Some(known) = self.instances.get_mut(instance) {
-            known.recorded = Some(lease);
-        }
-    }
-
-    /// Grants a lease counted from when the heartbeat was received, if it is due.
-    pub(crate) fn grant(&mut self, instance: &InstanceId, received: BootInstant) -> Option<Grant> {
-        if self.renewal(instance, received) != Renewal::Due {
-            return None;
-        }
-        let ends = received + self.settings.counted_lease();
-        let known = self.instances.get_mut(instance)?;
-        // An inherited one may end later than this.
-        known.lease_ends = known.lease_ends.max(Some(ends));
-        Some(Grant {
-            lease: self.settings.lease,
-            min_applied: self.min_applied,
-        })
-    }
-
-    /// Takes back the lease of an instance that says it uses it no more. Returns
-    /// whether its durable record has to go.
-    pub(crate) fn leave(&mut self, instance: &InstanceId) -> bool {
-        let Some(known) = self.instances.get_mut(instance) else {
-            return false;
-        };
-        known.left = true;
-        known.lease_ends = None;
-        known.recorded.take().is_some()
-    }
-
     /// What the streams of an instance went up to in this term. To be raised before a
     /// frame is sent.
     pub(crate) fn sent(&mut self, instance: &InstanceId) -> Arc<AtomicU64> {
@@ -437,103 +304,6 @@ impl Table {
         sent.is_some_and(|sent| {
             revision > self.began_at && revision.0 > sent.load(Ordering::Acquire)
         })
-    }
-
-    /// Whether an instance gave its lease back.
-    pub(crate) fn has_left(&self, instance: &InstanceId) -> bool {
-        self.instances.get(instance).is_some_and(|i| i.left)
-    }
-
-    /// How far a change has come. If it is complete, later grants demand it.
-    pub(crate) fn progress(
-        &mut self,
-        revision: Revision,
-        subject: Subject,
-        now: BootInstant,
-    ) -> Progress {
-        if self.lost {
-            return Progress::Blocked {
-                by: None,
-                until: None,
-            };
-        }
-        let blocker = self
-            .instances
-            .iter()
-            .find(|(_, i)| standing(i, revision, subject, now) == Some(Standing::Pending));
-        let Some((id, instance)) = blocker else {
-            if let Some(until) = self.unknown_hold_up(subject).filter(|until| now < *until) {
-                return Progress::Blocked {
-                    by: None,
-                    until: Some(until),
-                };
-            }
-            self.min_applied = self.min_applied.max(revision);
-            return Progress::Complete;
-        };
-        let until = match subject {
-            Subject::Content { stale_for } => instance.lease_ends.map(|ends| ends + stale_for),
-            Subject::Release => None,
-        };
-        Progress::Blocked {
-            by: Some(id.clone()),
-            until,
-        }
-    }
-
-    /// Until when instances that are not known may serve what a change is about.
-    fn unknown_hold_up(&self, subject: Subject) -> Option<BootInstant> {
-        let until = self.unknown_until?;
-        Some(match subject {
-            Subject::Content { stale_for } => until + stale_for,
-            // After that they are taken for gone, as known ones are that stay away.
-            Subject::Release => until,
-        })
-    }
-
-    /// Each edge's part in a change. Those that left are gone.
-    pub(crate) fn standings(
-        &self,
-        revision: Revision,
-        subject: Subject,
-        now: BootInstant,
-    ) -> Vec<EdgeStanding> {
-        let all = self.instances.iter().filter_map(|(id, i)| {
-            Some(EdgeStanding {
-                edge: i.edge.clone(),
-                instance: id.clone(),
-                standing: standing(i, revision, subject, now)?,
-            })
-        });
-        all.collect()
-    }
-
-    /// Where an instance stands with an invalidation, and since when it has no lease;
-    /// `None` if it left or is not known.
-    pub(crate) fn lease_end(
-        &self,
-        instance: &InstanceId,
-        asked: &Asked,
-        (boot, wall): (BootInstant, SystemTime),
-    ) -> Option<LeaseEnd> {
-        let known = self.instances.get(instance)?;
-        Some(
-            match standing(known, asked.revision, asked.subject, boot)? {
-                Standing::Applied => LeaseEnd::Applied,
-                Standing::Pending => LeaseEnd::Pending,
-                Standing::Fenced => {
-                    let ends = known
-                        .lease_ends
-                        .map(|ends| ends + asked.subject.stale_for());
-                    LeaseEnd::Fenced(ends.map(|ends| calendar(ends, (boot, wall))))
-                }
-            },
-        )
-    }
-
-    /// Until when an instance may hold a lease; `None` if it never had one.
-    pub(crate) fn lease_ends(&self, instance: &InstanceId) -> Option<BootInstant> {
-        self.instances.get(instance)?.lease_ends
     }
 
     /// Whether every edge with an open stream that follows the site holds a release's
@@ -587,56 +357,6 @@ impl Table {
         self.stale.sweep(now)
     }
 
-    /// Instances of which nothing is expected any more.
-    pub(crate) fn forgettable(&self, now: BootInstant) -> Vec<InstanceId> {
-        let all = self.instances.iter();
-        all.filter(|(id, _)| self.is_forgettable(id, now))
-            .map(|(id, _)| id.clone())
-            .collect()
-    }
-
-    /// Forgets an instance if it is still one to forget. Returns whether its
-    /// durable record has to go.
-    pub(crate) fn forget(&mut self, instance: &InstanceId, now: BootInstant) -> Option<bool> {
-        if !self.is_forgettable(instance, now) {
-            return None;
-        }
-        let gone = self.instances.remove(instance)?;
-        Some(gone.recorded.is_some())
-    }
-
-    fn is_forgettable(&self, id: &InstanceId, now: BootInstant) -> bool {
-        let Some(instance) = self.instances.get(id).filter(|i| i.follows.is_none()) else {
-            return false;
-        };
-        let silent_since = instance
-            .last_sign
-            .max(instance.lease_ends.unwrap_or_default());
-        if now <= silent_since {
-            return false;
-        }
-        let longest_stale = self.stale.longest(now);
-        let kept = if instance.left {
-            // Long enough that a late heartbeat of it does not bring it back.
-            self.settings.counted_lease()
-        } else if self.is_superseded(id, instance) {
-            longest_stale
-        } else {
-            self.settings.forget_after.max(longest_stale)
-        };
-        now >= silent_since + kept
-    }
-
-    /// Whether a later run of the same edge is heard.
-    fn is_superseded(&self, id: &InstanceId, instance: &Instance) -> bool {
-        self.instances.iter().any(|(other_id, other)| {
-            other_id != id
-                && other.edge == instance.edge
-                && other.last_heartbeat.is_some()
-                && other.last_sign > instance.last_sign
-        })
-    }
-
     /// All instances by edge and id, without those that left.
     pub(crate) fn views(&self, now: BootInstant) -> Vec<EdgeView> {
         let mut views: Vec<_> = self
@@ -671,12 +391,6 @@ impl Table {
     }
 }
 
-/// A moment by the calendar.
-pub(crate) fn calendar(moment: BootInstant, (boot, wall): (BootInstant, SystemTime)) -> SystemTime {
-    let ago = wall.checked_sub(boot.saturating_since(moment));
-    ago.unwrap_or(SystemTime::UNIX_EPOCH) + moment.saturating_since(boot)
-}
-
 /// How many there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -686,32 +400,6 @@ pub struct Counts {
     pub connected: i64,
     /// Leases that may be held.
     pub leases: i64,
-}
-
-/// What became of a change on an instance; `None` if it left.
-fn standing(
-    instance: &Instance,
-    revision: Revision,
-    subject: Subject,
-    now: BootInstant,
-) -> Option<Standing> {
-    if instance.left {
-        return None;
-    }
-    if instance.has_applied(revision) {
-        return Some(Standing::Applied);
-    }
-    let serves_old = match subject {
-        Subject::Release => true,
-        Subject::Content { stale_for } => instance
-            .lease_ends
-            .is_some_and(|ends| now < ends + stale_for),
-    };
-    Some(if serves_old {
-        Standing::Pending
-    } else {
-        Standing::Fenced
-    })
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub struct Guards {
     /// The control plane counts a lease a margin longer (`fleet/settings.rs`,
     /// `counted_lease`).
     pub plane_margin: bool,
-    /// Completion waits for leases that may still be held (`fleet/table.rs`,
+    /// Completion waits for leases that may still be held (`fleet/table/standing.rs`,
     /// `standing`).
     pub wait_for_leases: bool,
     /// A term that begins counts with the leases a predecessor recorded
@@ -57,7 +57,7 @@ pub struct Guards {
     /// go on granting (`fleet/table.rs`, `recent_write` in `Table::new`).
     pub successor_counts_recent_write: bool,
     /// Only an edge that has applied what was durable one heartbeat ago gets its lease
-    /// renewed (`fleet/table.rs`, `renewal`).
+    /// renewed (`fleet/table/grant.rs`, `renewal`).
     pub renew_only_current: bool,
     /// A history that was restored, or goes on after a loss was noticed, counts with
     /// leases of instances that the disk does not know (`fleet/table.rs`,

@@ -7,9 +7,9 @@
 //! | `log`: `Disk`, `Record`, `Cursor`, `locate` | `control-plane/src/log`, `fleet/position.rs` |
 //! | `step`: `look_for_loss`; `plane`: `begin_history` | `fleet/loss.rs`, `fleet/table.rs` `lose`, `begin_history` |
 //! | `plane`: `begin` | `log/sequencer.rs` `open`, `fleet/table.rs` `Table::new` |
-//! | `plane`: `heartbeat` | `fleet/heartbeat.rs`, `fleet/table.rs` `acknowledge`, `renewal`, `grant` |
+//! | `plane`: `heartbeat` | `fleet/heartbeat.rs`, `fleet/table.rs` `acknowledge`, `fleet/table/grant.rs` `renewal`, `grant` |
 //! | `plane`: `durable_then` | `fleet/heads.rs` |
-//! | `plane`: `may_complete`, `Complete` | `fleet/completion.rs`, `fleet/table.rs` `progress` |
+//! | `plane`: `may_complete`, `Complete` | `fleet/completion.rs`, `fleet/table/standing.rs` `progress` |
 //! | `process`: `raise_era`, `begin`, `show`, `grant` | `edge/src/standing.rs` |
 //! | `process`: `answered`; `Beat`, `Answer` | `edge/src/link/heartbeat.rs`, `link/grant.rs` |
 //! | `step`: `subscribed`, `next_frame` | `fleet/subscription.rs` |
