@@ -7,9 +7,9 @@ use tidegate_clock::BootInstant;
 use tidegate_domain::Revision;
 use tidegate_domain::site::{FencedMode, FencedPolicy};
 
+use super::fence::{Fence, Touched};
 use super::policy::directives::RequestDirectives;
 use super::policy::storable::Terms;
-use super::tags::{Fence, Touched};
 use crate::standing::{Lease, Moment};
 
 /// What a request's consistency token comes to.

@@ -6,10 +6,11 @@
 //!
 //! - [`policy`]: HTTP caching as RFC 9111 has it, a file a topic.
 //! - [`tagging`]: the tags of a response.
-//! - [`stamp`], [`tags`], [`recent`]: which invalidation a copy is behind.
+//! - [`stamp`], [`fence`], [`tags`], [`recent`]: which invalidation a copy is behind.
 //! - [`key`], [`stored`], [`storage`]: the copies.
 //! - [`judge`]: whether a copy may be used.
 
+pub mod fence;
 pub mod judge;
 pub mod key;
 pub mod policy;

@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
+use super::fence::Touched;
 use super::key::{Key, KeyRef};
 use super::stored::{Resource, Stored};
-use super::tags::Touched;
 
 /// Every shard holds several of the largest objects that sites store by default.
 const SHARD_BYTES: u64 = 64 << 20;

@@ -7,11 +7,11 @@ use bytes::{Bytes, BytesMut};
 use http::header::{AGE, CACHE_CONTROL, ETAG};
 use http::{HeaderMap, HeaderName, StatusCode};
 
+use super::fence::Fence;
 use super::policy::freshness::date;
 use super::policy::storable::Terms;
 use super::policy::vary::Selection;
 use super::tagging::ResponseTags;
-use super::tags::Fence;
 use crate::conditional::Validators;
 
 /// Bodies are kept in pieces of this size, in buffers of their own: what comes off

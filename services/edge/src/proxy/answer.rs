@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::body::Body;
 use super::status::{Hit, Status};
+use crate::cache::fence::Touched;
 use crate::cache::stored::{CACHE_STATUS, Head, Stored};
-use crate::cache::tags::Touched;
 use crate::conditional::{Precondition, evaluate};
 use crate::origin::OriginError;
 

@@ -10,8 +10,9 @@ use super::flight::{Begun, Flight, FlightKey, LOCK_AGE, Outcome};
 use super::revalidations::{Claim, Claimed, Place, Wanted};
 use super::site::ProxySite;
 use super::visit::Ask;
+use crate::cache::fence::Touched;
 use crate::cache::stored::{Head, Stored};
-use crate::cache::tags::{OpenFill, Touched};
+use crate::cache::tags::OpenFill;
 use crate::origin::OriginError;
 use crate::standing::Moment;
 

@@ -20,13 +20,14 @@ use super::setup::Setup;
 use super::shared_body::{Reader, SharedBody};
 use super::site::{ProxySite, count};
 use super::visit::Ask;
+use crate::cache::fence::{Fence, Touched};
 use crate::cache::judge::{Demand, Trust};
 use crate::cache::policy::storable::{Asked, Unstorable, examine, examine_pushed};
 use crate::cache::policy::validation;
 use crate::cache::stamp::Stamp;
 use crate::cache::stored::{Head, Stored, StoredBody};
 use crate::cache::tagging::ResponseTags;
-use crate::cache::tags::{Fence, OpenFill, Touched};
+use crate::cache::tags::OpenFill;
 use crate::origin::{OriginBody, OriginError, OriginRequest, RequestBody, fields};
 use crate::standing::Moment;
 

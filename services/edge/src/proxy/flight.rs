@@ -10,10 +10,10 @@ use tokio::sync::watch;
 
 use super::shared_body::SharedBody;
 use super::visit::Ask;
+use crate::cache::fence::Touched;
 use crate::cache::key::Key;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{Head, Stored};
-use crate::cache::tags::Touched;
 use crate::origin::OriginError;
 use crate::standing::Moment;
 

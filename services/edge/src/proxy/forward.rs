@@ -17,10 +17,10 @@ use super::shared_body::{Reader, SharedBody};
 use super::site::{AskedAs, ProxySite, count};
 use super::status::{Forwarded, Status, Why};
 use super::visit::Ask;
+use crate::cache::fence::Touched;
 use crate::cache::judge::Demand;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{Head, Stored};
-use crate::cache::tags::Touched;
 use crate::origin::OriginError;
 
 /// How often a request takes part in a common fetch before it goes alone.

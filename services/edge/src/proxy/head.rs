@@ -7,11 +7,11 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::setup::{Setup, withhold};
 use super::status::{Hit, Status};
+use crate::cache::fence::Fence;
 use crate::cache::policy::storable::Terms;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{CACHE_STATUS, Head, Stored, StoredBody, Uses};
 use crate::cache::tagging::ResponseTags;
-use crate::cache::tags::Fence;
 
 /// Fields that are added when a response leaves, and its length: with room for them a
 /// table is not built anew for every use.

@@ -1,0 +1,147 @@
+//! What has become of a stored response by its tags: the marks that invalidations raise,
+//! and the fence of marks that a response stands behind.
+//!
+//! Judging reads a few atomics and takes no lock. Why the marks are always at what has
+//! been applied is shown in [`super::tags`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tidegate_clock::BootInstant;
+use tidegate_domain::Mode;
+
+use super::stamp::Stamp;
+
+/// The last invalidations of one tag.
+#[derive(Debug, Default)]
+pub struct TagMark {
+    soft: AtomicU64,
+    hard: AtomicU64,
+    /// When the last soft one was applied, in nanoseconds since boot.
+    soft_since: AtomicU64,
+    /// The serial number of the last fetch that had begun when an unsafe request
+    /// through this edge changed the URL (RFC 9111, section 4.4).
+    pub(super) changed_here: AtomicU64,
+    /// How often the table holds it in its own list of changes.
+    pub(super) pins: AtomicUsize,
+}
+
+/// What has become of a copy by its tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touched {
+    /// Nothing.
+    Untouched,
+    /// It is stale, since then at the latest.
+    Soft(BootInstant),
+    /// It may not be used without the origin's word.
+    Hard,
+}
+
+impl TagMark {
+    /// Raises the mark. Whether it was below.
+    pub(super) fn raise(&self, stamp: Stamp, mode: Mode, now: BootInstant) -> bool {
+        if mode == Mode::Hard {
+            self.hard.fetch_max(stamp.word(), Ordering::AcqRel);
+        }
+        self.soft_since.fetch_max(now.as_nanos(), Ordering::AcqRel);
+        self.soft.fetch_max(stamp.word(), Ordering::AcqRel) < stamp.word()
+    }
+
+    fn touched(&self, filled: Stamp, serial: u64) -> Touched {
+        if self.hard.load(Ordering::Acquire) > filled.word()
+            || self.changed_here.load(Ordering::Acquire) >= serial
+        {
+            return Touched::Hard;
+        }
+        let soft = self.soft.load(Ordering::Acquire);
+        if soft > filled.word() {
+            let since = Duration::from_nanos(self.soft_since.load(Ordering::Acquire));
+            return Touched::Soft(BootInstant::from_boot(since));
+        }
+        Touched::Untouched
+    }
+}
+
+/// An invalidation that hit a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// Its position.
+    pub stamp: Stamp,
+    /// How strict it was.
+    pub mode: Mode,
+    /// Which of the copy's tags it hit: 0 is everything on the site, `n` the tag at
+    /// `n - 1` of those that the fence was made with.
+    pub place: usize,
+}
+
+/// Where a copy stands between fetches and invalidations.
+#[derive(Debug, Clone)]
+pub struct Fence {
+    /// The position and era in which its fetch began.
+    pub filled: Stamp,
+    /// The serial number of its fetch: from 1, counted over the whole edge.
+    pub serial: u64,
+    /// The marks of its tags, the site's own among them.
+    pub(super) marks: Arc<[Arc<TagMark>]>,
+}
+
+impl Fence {
+    /// What has become of the copy.
+    #[must_use]
+    pub fn touched(&self) -> Touched {
+        let mut worst = Touched::Untouched;
+        for mark in &*self.marks {
+            worst = match (worst, mark.touched(self.filled, self.serial)) {
+                (_, Touched::Hard) => return Touched::Hard,
+                (worst, Touched::Untouched) => worst,
+                // Stale since the earlier of two.
+                (Touched::Soft(a), Touched::Soft(b)) => Touched::Soft(a.min(b)),
+                (_, soft) => soft,
+            };
+        }
+        worst
+    }
+
+    /// The last invalidation that hit one of the tags: of those that came after the fetch
+    /// began the last hard one, else the last soft one; if there is none, the last of
+    /// those that came before. `None` if none is remembered of the era of the fetch or a
+    /// later one.
+    #[must_use]
+    pub fn last_hit(&self) -> Option<Hit> {
+        let of_mark = |(place, mark): (usize, &Arc<TagMark>)| {
+            let stamp = |word: &AtomicU64| Stamp::of_word(word.load(Ordering::Acquire));
+            let hit = |stamp: Stamp, mode| Hit { stamp, mode, place };
+            [
+                hit(stamp(&mark.hard), Mode::Hard),
+                hit(stamp(&mark.soft), Mode::Soft),
+            ]
+        };
+        let rank = |hit: &Hit| {
+            let counts = hit.stamp > self.filled;
+            let is_hard = hit.mode == Mode::Hard;
+            // A hard one raises both words: of two that are the same it is the hard one.
+            (counts, counts && is_hard, hit.stamp, is_hard)
+        };
+        self.marks
+            .iter()
+            .enumerate()
+            .flat_map(of_mark)
+            .filter(|hit| hit.stamp != Stamp::ZERO && hit.stamp.era() >= self.filled.era())
+            .max_by_key(rank)
+    }
+
+    /// Whether an unsafe request through this edge has changed what the copy names, after
+    /// its fetch began.
+    #[must_use]
+    pub fn is_changed_here(&self) -> bool {
+        let changed = |mark: &Arc<TagMark>| mark.changed_here.load(Ordering::Acquire);
+        self.marks.iter().any(|mark| changed(mark) >= self.serial)
+    }
+
+    /// How many marks it holds.
+    #[must_use]
+    pub fn marks(&self) -> usize {
+        self.marks.len()
+    }
+}

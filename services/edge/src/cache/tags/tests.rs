@@ -1,0 +1,254 @@
+//! Tags and fences together, alone and under a race.
+
+use super::*;
+use crate::cache::fence::Touched;
+use crate::standing::{Era, Lease};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use tidegate_domain::Revision;
+
+fn now() -> BootInstant {
+    BootInstant::default()
+}
+
+fn at(revision: u64) -> Stamp {
+    Stamp::of_invalidation(Era(1), Revision(revision))
+}
+
+fn tag(text: &str) -> Tag {
+    Tag::parse(text).unwrap()
+}
+
+fn patterns(texts: &[&str]) -> Vec<TagPattern> {
+    texts
+        .iter()
+        .map(|t| TagPattern::parse(t).unwrap())
+        .collect()
+}
+
+fn moment(revision: u64) -> Moment {
+    Moment {
+        applied: Revision(revision),
+        era: Era(1),
+        lease: Lease::Held,
+    }
+}
+
+#[test]
+fn patterns_hit_what_they_match_and_matches_are_counted_once() {
+    let table = Arc::new(TagTable::default());
+    let held: Vec<_> = ["item:1", "item:2", "other"]
+        .map(|t| table.hold(at(1), 1, &[tag(t)], now()).unwrap())
+        .into();
+    let selected = patterns(&["item:*", "*:1", "item:1"]);
+    assert_eq!(table.count(&selected), 2);
+    let matched = table.apply(at(2), Mode::Hard, &selected, now());
+    assert_eq!((matched.tags, matched.responses), (2, 2));
+    let touched: Vec<_> = held.iter().map(Fence::touched).collect();
+    assert_eq!(touched, [Touched::Hard, Touched::Hard, Touched::Untouched]);
+    let matched = table.apply(at(3), Mode::Hard, &patterns(&["*"]), now());
+    assert_eq!((matched.tags, matched.responses), (3, 3));
+    assert_eq!(held[2].touched(), Touched::Hard);
+}
+
+#[test]
+fn responses_are_counted_once_for_each_of_their_tags_and_no_longer_than_they_live() {
+    let table = Arc::new(TagTable::default());
+    let hold = |tags: &[&str]| {
+        let tags: Vec<_> = tags.iter().map(|t| tag(t)).collect();
+        table.hold(at(1), 1, &tags, now()).unwrap()
+    };
+    let both = hold(&["a:1", "a:2"]);
+    let one = hold(&["a:1"]);
+    let responses = |revision, pattern| {
+        let patterns = patterns(&[pattern]);
+        table
+            .apply(at(revision), Mode::Soft, &patterns, now())
+            .responses
+    };
+    assert_eq!(responses(2, "a:*"), 3);
+    assert_eq!(responses(3, "a:1"), 2);
+    assert_eq!(responses(4, "*"), 2);
+    // What keeps a mark alive besides is no response.
+    table.change_here(&tag("a:1"), 9);
+    table.change_here(&tag("a:1"), 9);
+    drop(both.clone());
+    assert_eq!(responses(5, "a:1"), 2);
+    drop(both);
+    assert_eq!(responses(6, "a:1"), 1);
+    drop(one);
+    assert_eq!((responses(7, "a:*"), responses(8, "*")), (0, 0));
+}
+
+#[test]
+fn the_last_hit_is_the_one_that_counts_most() {
+    let table = Arc::new(TagTable::default());
+    let fence = table.hold(at(5), 1, &[tag("a"), tag("b")], now()).unwrap();
+    let hit = |revision, mode, pattern| {
+        table.apply(at(revision), mode, &patterns(&[pattern]), now());
+        let hit = fence.last_hit().unwrap();
+        (hit.stamp.revision().0, hit.mode, hit.place)
+    };
+    assert_eq!(fence.last_hit(), None);
+    // The fence of a fetch that begins later was hit by nothing that counts.
+    assert_eq!(hit(5, Mode::Hard, "b"), (5, Mode::Hard, 2));
+    assert_eq!(hit(6, Mode::Soft, "a"), (6, Mode::Soft, 1));
+    assert_eq!(hit(7, Mode::Hard, "b"), (7, Mode::Hard, 2));
+    assert_eq!(hit(8, Mode::Soft, "a"), (7, Mode::Hard, 2));
+    assert_eq!(hit(9, Mode::Hard, "*"), (9, Mode::Hard, 0));
+    assert!(!fence.is_changed_here());
+    table.change_here(&tag("a"), 1);
+    assert!(fence.is_changed_here());
+}
+
+#[test]
+fn a_tag_seen_first_when_its_fetch_ends_knows_what_hit_it_before() {
+    for hit in ["item:1", "item:*", "*"] {
+        for mode in [Mode::Soft, Mode::Hard] {
+            let table = Arc::new(TagTable::default());
+            let (open, _) = table.open(|| moment(1), || 1);
+            table.apply(at(2), mode, &patterns(&[hit]), now());
+            let filled = open.filled.unwrap();
+            let fence = table.hold(filled, 1, &[tag("item:1")], now()).unwrap();
+            let expected = match mode {
+                Mode::Soft => Touched::Soft(now()),
+                Mode::Hard => Touched::Hard,
+            };
+            assert_eq!(fence.touched(), expected, "{hit}");
+            // The next fetch begins behind it.
+            let next = table.hold(at(2), 2, &[tag("item:1")], now()).unwrap();
+            assert_eq!(next.touched(), Touched::Untouched);
+        }
+    }
+}
+
+#[test]
+fn a_mark_that_exists_is_still_raised_by_what_is_remembered() {
+    let table = Arc::new(TagTable::default());
+    let (old, _) = table.open(|| moment(1), || 1);
+    table.apply(at(2), Mode::Hard, &patterns(&["a"]), now());
+    // A newer fetch brings the tag to life without the invalidation at 2 ...
+    let newer = table.hold(at(2), 2, &[tag("a")], now()).unwrap();
+    assert_eq!(newer.touched(), Touched::Untouched);
+    // ... and the older one must not profit from that.
+    let older = table
+        .hold(old.filled.unwrap(), 1, &[tag("a")], now())
+        .unwrap();
+    assert_eq!(older.touched(), Touched::Hard);
+}
+
+#[test]
+fn what_is_forgotten_makes_a_fetch_unstorable() {
+    let table = Arc::new(TagTable::default());
+    for revision in 2..=5_000 {
+        table.apply(at(revision), Mode::Hard, &patterns(&["x"]), now());
+    }
+    assert_eq!(
+        table.hold(at(1), 1, &[tag("a")], now()).unwrap_err(),
+        Forgotten
+    );
+    assert!(table.hold(at(4_999), 1, &[tag("a")], now()).is_ok());
+}
+
+#[test]
+fn a_change_through_this_edge_hits_fetches_that_had_begun() {
+    let table = Arc::new(TagTable::default());
+    let stored = table.hold(at(1), 1, &[tag("a")], now()).unwrap();
+    table.change_here(&tag("a"), 2);
+    assert_eq!(stored.touched(), Touched::Hard);
+    table.change_here(&tag("b"), 2);
+    table.sweep(100);
+    let under_way = table.hold(at(1), 2, &[tag("b")], now()).unwrap();
+    assert_eq!(under_way.touched(), Touched::Hard);
+    let later = table.hold(at(1), 3, &[tag("b")], now()).unwrap();
+    assert_eq!(later.touched(), Touched::Untouched);
+}
+
+#[test]
+fn tags_that_nothing_carries_go() {
+    let table = Arc::new(TagTable::default());
+    let kept = table.hold(at(1), 1, &[tag("kept")], now()).unwrap();
+    for n in 0..1_000 {
+        drop(table.hold(at(1), 1, &[tag(&format!("t{n}"))], now()));
+    }
+    for _ in 0..20 {
+        table.sweep(100);
+    }
+    assert_eq!(table.len(), 1);
+    drop(kept);
+}
+
+/// Fills, invalidations and sweeps race on real threads. After every invalidation
+/// the position moves; a copy that a reader then sees as untouched must have been
+/// filled at that position or later.
+#[test]
+fn under_a_race_no_copy_behind_an_invalidation_is_ever_untouched() {
+    const REVISIONS: u64 = 1_500;
+    let table = Arc::new(TagTable::default());
+    let applied = Arc::new(AtomicU64::new(1));
+    let done = Arc::new(AtomicBool::new(false));
+    // Copies that were seen to be of use: without any the test shows nothing.
+    let usable = Arc::new(AtomicU64::new(0));
+    // Many tags around the one that counts, so that a walk takes several steps and
+    // fills happen in its midst.
+    let crowd: Vec<_> = (0..2_000)
+        .map(|n| {
+            table
+                .hold(at(1), 1, &[tag(&format!("i:{n:05}"))], now())
+                .unwrap()
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for filler in 0..3_u64 {
+            let (table, applied) = (table.clone(), applied.clone());
+            let (done, usable) = (done.clone(), usable.clone());
+            scope.spawn(move || {
+                let mut fills = 0_u64;
+                while !done.load(Ordering::Acquire) {
+                    let position = || moment(applied.load(Ordering::Acquire));
+                    let (open, _) = table.open(position, || 1);
+                    if (fills + filler).is_multiple_of(3) {
+                        std::thread::yield_now();
+                    }
+                    let filled = open.filled.unwrap();
+                    // At the beginning, in the middle and at the end of the walk.
+                    let carried = ["i:", "i:01000x", "i:99999"][(fills % 3) as usize];
+                    fills += 1;
+                    let Ok(fence) = table.hold(filled, 1, &[tag(carried)], now()) else {
+                        continue;
+                    };
+                    for _ in 0..3 {
+                        // A request arrives, reads the position, then the marks.
+                        let arrived = applied.load(Ordering::Acquire);
+                        if fence.touched() != Touched::Hard {
+                            assert!(
+                                fence.filled.revision().0 >= arrived,
+                                "filled at {}, used at {arrived}",
+                                fence.filled.revision()
+                            );
+                            usable.fetch_add(1, Ordering::Relaxed);
+                        }
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+        for revision in 2..REVISIONS {
+            // Prefix patterns, a pattern that has to look at everything, and `*`.
+            let hit = ["i:*", "i*:*", "*"][(revision % 3) as usize];
+            table.apply(at(revision), Mode::Hard, &patterns(&[hit]), now());
+            applied.store(revision, Ordering::Release);
+            table.sweep(64);
+            // The fillers get a turn, or the writer would race with nobody.
+            let before = usable.load(Ordering::Relaxed);
+            for _ in 0..1_000 {
+                if usable.load(Ordering::Relaxed) > before {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+        }
+        done.store(true, Ordering::Release);
+    });
+    assert!(usable.load(Ordering::Relaxed) > REVISIONS / 10);
+    drop(crowd);
+}
