@@ -32,7 +32,7 @@ pub struct TagMark {
 pub enum Touched {
     /// Nothing.
     Untouched,
-    /// It is stale, since then at the latest.
+    /// It is stale since then.
     Soft(BootInstant),
     /// It may not be used without the origin's word.
     Hard,
@@ -83,10 +83,45 @@ pub struct Fence {
     /// The serial number of its fetch: from 1, counted over the whole edge.
     pub serial: u64,
     /// The marks of its tags, the site's own among them.
-    pub(super) marks: Arc<[Arc<TagMark>]>,
+    marks: Arc<[Arc<TagMark>]>,
+    soft_since: SoftSince,
+}
+
+/// Since when a copy has been behind a soft invalidation, in nanoseconds since boot, as
+/// far as anybody has looked. Marks know of the last one only, and with each one more a
+/// copy that nobody can refresh would be of use for longer.
+#[derive(Debug)]
+struct SoftSince(AtomicU64);
+
+impl SoftSince {
+    fn no_later_than(&self, since: BootInstant) -> BootInstant {
+        let before = self.0.fetch_min(since.as_nanos(), Ordering::Relaxed);
+        since.min(BootInstant::from_boot(Duration::from_nanos(before)))
+    }
+}
+
+impl Default for SoftSince {
+    fn default() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+}
+
+impl Clone for SoftSince {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
 }
 
 impl Fence {
+    pub(super) fn new(filled: Stamp, serial: u64, marks: Arc<[Arc<TagMark>]>) -> Self {
+        Self {
+            filled,
+            serial,
+            marks,
+            soft_since: SoftSince::default(),
+        }
+    }
+
     /// What has become of the copy.
     #[must_use]
     pub fn touched(&self) -> Touched {
@@ -100,7 +135,10 @@ impl Fence {
                 (_, soft) => soft,
             };
         }
-        worst
+        match worst {
+            Touched::Soft(since) => Touched::Soft(self.soft_since.no_later_than(since)),
+            worst => worst,
+        }
     }
 
     /// The last invalidation that hit one of the tags: of those that came after the fetch

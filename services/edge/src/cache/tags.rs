@@ -166,11 +166,7 @@ impl TagTable {
             }
             marks.push(mark);
         }
-        Ok(Fence {
-            filled,
-            serial,
-            marks: marks.into(),
-        })
+        Ok(Fence::new(filled, serial, marks.into()))
     }
 
     /// Applies an invalidation. Returns what it matched; when it returns, every copy that

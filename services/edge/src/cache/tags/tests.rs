@@ -4,6 +4,7 @@ use super::*;
 use crate::cache::fence::Touched;
 use crate::standing::{Era, Lease};
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 use tidegate_domain::Revision;
 
 fn now() -> BootInstant {
@@ -77,6 +78,27 @@ fn responses_are_counted_once_for_each_of_their_tags_and_no_longer_than_they_liv
     assert_eq!(responses(6, "a:1"), 1);
     drop(one);
     assert_eq!((responses(7, "a:*"), responses(8, "*")), (0, 0));
+}
+
+#[test]
+fn a_copy_is_stale_since_the_first_soft_invalidation_that_was_seen() {
+    let table = Arc::new(TagTable::default());
+    let fence = table.hold(at(1), 1, &[tag("a")], now()).unwrap();
+    let second = |n| BootInstant::from_boot(Duration::from_secs(n));
+    for revision in 2..=4 {
+        table.apply(
+            at(revision),
+            Mode::Soft,
+            &patterns(&["a"]),
+            second(revision),
+        );
+        assert_eq!(fence.touched(), Touched::Soft(second(2)));
+        assert_eq!(fence.clone().touched(), Touched::Soft(second(2)));
+    }
+    // One that is fetched anew knows nothing of that.
+    let next = table.hold(at(4), 2, &[tag("a")], now()).unwrap();
+    table.apply(at(5), Mode::Soft, &patterns(&["a"]), second(9));
+    assert_eq!(next.touched(), Touched::Soft(second(9)));
 }
 
 #[test]
