@@ -9,6 +9,7 @@ mod encoding;
 mod explain;
 mod redirect;
 mod release;
+mod representation;
 mod serve;
 mod state;
 
