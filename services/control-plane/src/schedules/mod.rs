@@ -26,13 +26,15 @@ pub use expiry::collect_expired;
 use crate::blocking::Blocking;
 use crate::command::{Command, Outcome, Proposal};
 use crate::log::{ProposeError, SharedLog};
-use crate::state::{Reader, ReaderError, Scheduled};
+use crate::state::{Reader, ReaderError, Scheduled, is_astray};
 
 /// Schedules that are carried out at once: one commit holds them all.
 const AT_ONCE: usize = 64;
 /// The wall clock may be set, and stands still while the machine sleeps for nobody
 /// else, so it is looked at this often. What failed is tried again as often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often it is looked for schedules that a clock which was ahead has put far off.
+const LOOK_FAR: Duration = Duration::from_secs(60);
 
 /// Carries out schedules when they are due.
 pub struct Schedules {
@@ -79,12 +81,20 @@ impl Schedules {
     /// Carries out what is due, for as long as it is polled. It may be dropped at any
     /// moment: what it was about is then found by the next run.
     pub async fn run(self: Arc<Self>) {
+        let mut looked = None;
         loop {
+            let now = self.clock.boot();
+            if looked.is_none_or(|looked| now.saturating_since(looked) >= LOOK_FAR) {
+                looked = Some(now);
+                if let Err(error) = self.bring_back().await {
+                    tracing::error!(%error, "schedules cannot be read");
+                }
+            }
             let next = self.carry_out().await.unwrap_or_else(|error| {
                 tracing::error!(%error, "schedules cannot be read");
                 None
             });
-            self.wait_until(next).await;
+            let _ = tokio::time::timeout(LOOK_FAR, self.wait_until(next)).await;
         }
     }
 
@@ -127,6 +137,34 @@ impl Schedules {
         Ok(first.first().map(|it| it.next_due))
     }
 
+    /// Carries out now what is due far too late, because the clock was ahead when that
+    /// was counted: it could take years.
+    async fn bring_back(&self) -> Result<(), ReaderError> {
+        let now = self.clock.wall();
+        let mut last = None;
+        loop {
+            let mut found = self.by_due(last.take(), AT_ONCE).await?;
+            let astray = found.iter().filter(|it| {
+                let cadence = Cadence::parse(it.schedule.when.as_ref());
+                let from_now = cadence.ok().and_then(|cadence| cadence.after(now));
+                from_now.is_some_and(|from_now| is_astray(it.next_due, from_now))
+            });
+            join_all(astray.map(|it| {
+                tracing::warn!(
+                    site = %it.site,
+                    schedule = %it.name,
+                    "the clock was ahead when it was counted when this schedule is due next; it is carried out now"
+                );
+                self.fire(it, now)
+            }))
+            .await;
+            if found.len() < AT_ONCE {
+                return Ok(());
+            }
+            last = found.pop();
+        }
+    }
+
     async fn by_due(
         &self,
         after: Option<Scheduled>,
@@ -156,7 +194,8 @@ impl Schedules {
         }
     }
 
-    /// Proposes the last time that is due up to `now`.
+    /// Proposes the last time that is due up to `now`, or `now` for one that is brought
+    /// back.
     async fn propose(
         &self,
         scheduled: &Scheduled,
@@ -167,7 +206,10 @@ impl Schedules {
         };
         let schedule = &scheduled.schedule;
         let cadence = Cadence::parse(schedule.when.as_ref())?;
-        let due = cadence.latest(scheduled.next_due, now);
+        let due = match scheduled.next_due <= now {
+            true => cadence.latest(scheduled.next_due, now),
+            false => now,
+        };
         let next_due = cadence.after(due).ok_or(FireError::NoNextTime)?;
         // URLs are read by the configuration of now, as those of a call are.
         let (tags, urls) = (&schedule.tags, &schedule.urls);

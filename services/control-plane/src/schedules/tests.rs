@@ -55,6 +55,16 @@ impl World {
 
     /// Puts a schedule that is due every minute, unless `change` says otherwise.
     async fn put(&self, name: &str, change: impl FnOnce(&mut v1::Schedule)) {
+        self.put_by(&self.clock, name, change).await;
+    }
+
+    /// The same by another clock.
+    async fn put_by(
+        &self,
+        clock: &ManualClock,
+        name: &str,
+        change: impl FnOnce(&mut v1::Schedule),
+    ) {
         let mut schedule = v1::Schedule {
             name: name.into(),
             tags: vec!["news".into()],
@@ -71,7 +81,7 @@ impl World {
         let command = Command::PutSchedule {
             site: site("dev"),
             name: ScheduleName::parse(name).unwrap(),
-            first_due: cadence.unwrap().after(self.clock.wall()).unwrap(),
+            first_due: cadence.unwrap().after(clock.wall()).unwrap(),
             schedule: Box::new(schedule),
         };
         let outcome = self.apply(command).await;
@@ -249,6 +259,53 @@ async fn a_clock_that_steps_back_repeats_nothing() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_far_ahead_keeps_no_schedule_from_coming_due() {
+    let world = World::new().await;
+    let ahead = World::on(world.store.clone(), Arc::default());
+    ahead.clock.advance(60 * 24 * 365 * MINUTE);
+    // One was carried out by that clock, the other only put.
+    ahead.put("carried-out", |_| {}).await;
+    ahead.clock.advance(MINUTE);
+    ahead.schedules().carry_out().await.unwrap();
+    ahead
+        .put("put", |it| it.when = Some(When::Cron("0 3 * * *".into())))
+        .await;
+    assert_eq!(ahead.fired().len(), 1);
+    let world = World::on(world.store, world.clock);
+    let schedules = world.schedules();
+    schedules.carry_out().await.unwrap();
+    assert_eq!(world.fired().len(), 1, "neither is due for a year");
+    schedules.bring_back().await.unwrap();
+    assert_eq!(world.fired().len(), 3);
+    assert_eq!(
+        world.since_start(world.record("carried-out").next_due),
+        Some(MINUTE)
+    );
+    let next = world.since_start(world.record("put").next_due).unwrap();
+    assert!(next <= 24 * 60 * MINUTE, "{next:?}");
+    // Once is enough, and the next time is as any other.
+    schedules.bring_back().await.unwrap();
+    schedules.carry_out().await.unwrap();
+    assert_eq!(world.fired().len(), 3);
+    world.clock.advance(MINUTE);
+    schedules.carry_out().await.unwrap();
+    assert_eq!(world.fired().len(), 4);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_a_little_ahead_brings_nothing_back() {
+    let world = World::new().await;
+    world.clock.advance(60 * MINUTE);
+    world.put("a", |_| {}).await;
+    let behind = world.schedules_by(Arc::default());
+    behind.bring_back().await.unwrap();
+    assert!(world.fired().is_empty());
+    world.clock.advance(MINUTE);
+    world.schedules().carry_out().await.unwrap();
+    assert_eq!(world.fired().len(), 1);
+}
+
+#[tokio::test]
 async fn a_schedule_that_was_put_anew_is_not_fired_as_the_old_one() {
     let world = World::new().await;
     world.put("a", |_| {}).await;
@@ -322,4 +379,19 @@ async fn the_task_wakes_when_one_is_due_and_when_one_changes() {
     }
     running.abort();
     assert_eq!(world.fired().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_brings_back_what_a_clock_that_was_ahead_put_far_off_while_it_runs() {
+    let world = World::new().await;
+    let running = tokio::spawn(world.schedules().run());
+    let ahead = Arc::new(ManualClock::default());
+    ahead.advance(60 * 24 * MINUTE);
+    world.put_by(&ahead, "a", |_| {}).await;
+    let mut head = world.log.watch_head();
+    head.mark_unchanged();
+    world.clock.advance(MINUTE);
+    head.changed().await.unwrap();
+    running.abort();
+    assert_eq!(world.fired().len(), 1);
 }

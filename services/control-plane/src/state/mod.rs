@@ -44,7 +44,7 @@ pub use named::{NamedBlob, named_blobs};
 pub use overlay::Overlay;
 pub use page::{Page, PageRequest};
 pub use reader::{Reader, ReaderError, ReleaseBlobs};
-pub use schedule::{MAX_SCHEDULES, Scheduled};
+pub use schedule::{MAX_SCHEDULES, Scheduled, is_astray};
 pub use sled_store::{FatalHandler, SledOptions, SledStore, StoreOpenError};
 pub use store::{Direction, KeyRange, Pair, Store, StoreError, View, WriteSet};
 

@@ -22,6 +22,10 @@ use crate::command::Refusal;
 /// Schedules of one site.
 pub const MAX_SCHEDULES: usize = 100;
 
+/// A schedule that is due so much later than it would be if it were counted from now
+/// was counted by a clock that was ahead.
+const ASTRAY: Duration = Duration::from_secs(3_600);
+
 /// A schedule with what has come of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scheduled {
@@ -140,11 +144,19 @@ pub(crate) fn fire(
 }
 
 /// Whether a firing is of this very schedule and of a time that nothing was carried
-/// out for yet.
+/// out for yet, or brings back one that is due far too late.
 fn is_due(known: &storage::ScheduleRecord, firing: &Firing<'_>, now: SystemTime) -> bool {
     known.revision == firing.put_at.0
-        && (due(known)..=now).contains(&firing.due)
+        && firing.due <= now
         && firing.next_due > firing.due
+        && (due(known) <= firing.due || is_astray(due(known), firing.next_due))
+}
+
+/// Whether `due` is far too late, when counting from now leads to `from_now`.
+#[must_use]
+pub fn is_astray(due: SystemTime, from_now: SystemTime) -> bool {
+    let apart = due.duration_since(from_now);
+    apart.is_ok_and(|apart| apart > ASTRAY)
 }
 
 /// Drops all schedules of a site that goes. They are few.
