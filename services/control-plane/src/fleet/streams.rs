@@ -22,7 +22,7 @@ const MAX_OPEN_QUESTIONS: usize = 10_000;
 pub struct Matched {
     /// Live tags.
     pub tags: u64,
-    /// Cached responses, as far as the edge looked.
+    /// Cached responses; one that carries several of them counts once for each.
     pub responses: u64,
 }
 

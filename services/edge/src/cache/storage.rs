@@ -145,15 +145,6 @@ impl Storage {
         removed
     }
 
-    /// Visits up to `max` keys. Whether those were all.
-    pub fn visit(&self, max: usize, mut each: impl FnMut(&Key, &Resource)) -> bool {
-        let mut keys = self.cache.iter();
-        for (key, resource) in keys.by_ref().take(max) {
-            each(&key, &resource);
-        }
-        keys.next().is_none()
-    }
-
     /// Keys that have something stored.
     #[must_use]
     pub fn len(&self) -> u64 {

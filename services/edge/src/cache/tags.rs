@@ -189,10 +189,8 @@ impl TagTable {
             inner.recent.push(stamp, mode, patterns);
             if patterns.iter().any(TagPattern::is_everything) {
                 self.everything.raise(stamp, mode, now);
-                return Matched {
-                    tags: inner.tags.len() as u64,
-                    responses: carriers(&self.everything),
-                };
+                drop(inner);
+                return self.all();
             }
             for literal in patterns.iter().filter_map(TagPattern::as_literal) {
                 if let Some(mark) = inner.tags.get(literal) {
@@ -206,26 +204,38 @@ impl TagTable {
         matched
     }
 
-    /// How many live tags the patterns match, each counted once.
+    /// What an invalidation would match, counted as [`apply`](Self::apply) counts.
     #[must_use]
-    pub fn count(&self, patterns: &[TagPattern]) -> u64 {
+    pub fn matching(&self, patterns: &[TagPattern]) -> Matched {
         if patterns.iter().any(TagPattern::is_everything) {
-            return self.len();
+            return self.all();
         }
+        let mut matched = Matched::default();
         let mut seen = HashSet::new();
+        let mut visit = |mark: &Arc<TagMark>| {
+            if seen.insert(Arc::as_ptr(mark)) {
+                matched.add(mark);
+            }
+        };
         for pattern in patterns {
             match pattern.as_literal() {
                 Some(literal) => {
                     if let Some(mark) = self.inner.lock().tags.get(literal) {
-                        seen.insert(Arc::as_ptr(mark));
+                        visit(mark);
                     }
                 }
-                None => self.walk(pattern, |mark| {
-                    seen.insert(Arc::as_ptr(mark));
-                }),
+                None => self.walk(pattern, &mut visit),
             }
         }
-        seen.len() as u64
+        matched
+    }
+
+    /// Everything that `*` matches.
+    fn all(&self) -> Matched {
+        Matched {
+            tags: self.len(),
+            responses: carriers(&self.everything),
+        }
     }
 
     /// An unsafe request through this edge changed what these tags name: copies whose

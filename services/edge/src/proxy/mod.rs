@@ -46,6 +46,6 @@ pub use entries::{EntrySource, PushedEntry};
 pub use explain::{CopyFacts, Explanation, LastHit, Would};
 pub use revalidations::RevalidationLimits;
 pub use shared::{Shared, SharedConfig, SharedStats};
-pub use site::{NothingHere, PreviewCount, ProxySite, SiteStats};
+pub use site::{NothingHere, ProxySite, SiteStats};
 pub use visit::Visit;
 pub(crate) use visit::port;

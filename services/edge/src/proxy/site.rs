@@ -1,6 +1,5 @@
 //! What is kept for one site.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -26,9 +25,6 @@ use crate::cache::stamp::Stamp;
 use crate::cache::tags::{Matched, TagTable};
 use crate::origin::fields::{is_in_a_loop, remove_named_by_connection};
 use crate::origin::{BodyLimits, BoxError, RequestBody};
-
-/// Keys that a preview looks at.
-const PREVIEW_KEYS: usize = 200_000;
 
 /// The cached and proxied part of a site.
 pub struct ProxySite {
@@ -93,17 +89,6 @@ pub struct SiteStats {
     pub tags: u64,
     /// Fetches under way that others may join.
     pub in_flight: u64,
-}
-
-/// What an invalidation would match.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PreviewCount {
-    /// Live tags.
-    pub tags: u64,
-    /// Cached responses, of those that were looked at.
-    pub responses: u64,
-    /// Whether all were looked at.
-    pub complete: bool,
 }
 
 pub(super) fn count(counter: &AtomicU64) {
@@ -205,26 +190,8 @@ impl ProxySite {
 
     /// Counts what an invalidation would match.
     #[must_use]
-    pub fn preview(&self, patterns: &[TagPattern]) -> PreviewCount {
-        let mut responses = 0;
-        let complete = self.shared.storage.visit(PREVIEW_KEYS, |key, resource| {
-            if key.site != self.number {
-                return;
-            }
-            for variant in resource.variants() {
-                let tags = variant.head.tags.with_implicit(&key.host, &key.url);
-                let unique: HashSet<_> = tags.iter().collect();
-                let hit = unique
-                    .iter()
-                    .any(|tag| patterns.iter().any(|p| p.matches(tag.as_str())));
-                responses += u64::from(hit);
-            }
-        });
-        PreviewCount {
-            tags: self.tags.count(patterns),
-            responses,
-            complete,
-        }
+    pub fn preview(&self, patterns: &[TagPattern]) -> Matched {
+        self.tags.matching(patterns)
     }
 
     /// Figures.

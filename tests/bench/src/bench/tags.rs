@@ -270,14 +270,12 @@ impl Subject for Ours {
 #[derive(Debug)]
 struct Theirs {
     address: SocketAddr,
-    purges: Connection,
 }
 
 async fn theirs(context: &Context, origin: &Origin, cases: &[Case]) -> Result<All, Absent> {
     let server = varnish::with_xkey(context, origin.address, 8192)?;
     let mut subject = Theirs {
         address: server.address,
-        purges: Connection::open(server.address).await?,
     };
     let measured = measure(context, &mut subject, cases, |case| case.has_peer).await;
     let measured = measured.map_err(|error| server.process.explain(&error))?;
@@ -287,8 +285,9 @@ async fn theirs(context: &Context, origin: &Origin, cases: &[Case]) -> Result<Al
 impl Theirs {
     async fn purge(&mut self, what: &str) -> anyhow::Result<u64> {
         let fields = [("xkey", what)];
-        let answer = self
-            .purges
+        // One that was kept would have been closed while the cache was filled.
+        let mut connection = Connection::open(self.address).await?;
+        let answer = connection
             .send_with(Method::from_bytes(b"PURGE")?, "/", Bytes::new(), &fields)
             .await?;
         let reason = answer.extensions().get::<hyper::ext::ReasonPhrase>();

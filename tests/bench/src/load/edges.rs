@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use parking_lot::Mutex;
 use tidegate_domain::Cursor;
 use tidegate_edge::app::{App, Listeners};
 use tidegate_edge::config::Config;
@@ -21,10 +20,13 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct Edges {
     standings: Vec<Arc<Standing>>,
-    applied: Arc<Mutex<Applied>>,
+    applied: watch::Sender<Applied>,
     stop: CancellationToken,
     running: JoinSet<()>,
 }
+
+/// Revisions that are remembered.
+const KEPT: usize = 16;
 
 /// How many edges have applied each revision, and when the last of them did.
 type Applied = BTreeMap<u64, (usize, Instant)>;
@@ -34,7 +36,7 @@ impl Edges {
     pub(crate) fn start(count: usize, control: SocketAddr) -> anyhow::Result<Self> {
         let mut edges = Self {
             standings: Vec::new(),
-            applied: Arc::default(),
+            applied: watch::Sender::default(),
             stop: CancellationToken::new(),
             running: JoinSet::new(),
         };
@@ -72,7 +74,7 @@ impl Edges {
         Ok(())
     }
 
-    /// When the last edge had applied a revision.
+    /// When the last edge had applied a revision, and no later one before it.
     ///
     /// # Errors
     /// One had not in time.
@@ -81,19 +83,13 @@ impl Edges {
         revision: u64,
         patience: Duration,
     ) -> anyhow::Result<Instant> {
-        self.all(patience, move |at| at.revision.0 >= revision)
-            .await?;
-        let mut applied = self.applied.lock();
-        let seen = applied.get(&revision).copied();
-        // What is older is not asked for again.
-        *applied = applied.split_off(&revision);
-        let (count, last) = seen.context("the edges went past the revision at once")?;
-        anyhow::ensure!(
-            count == self.standings.len(),
-            "{count} of {} edges were seen at revision {revision}",
-            self.standings.len()
-        );
-        Ok(last)
+        let mut applied = self.applied.subscribe();
+        let all = self.standings.len();
+        let everyone =
+            applied.wait_for(|seen| seen.get(&revision).is_some_and(|(count, _)| *count == all));
+        let seen = tokio::time::timeout(patience, everyone).await;
+        let seen = seen.with_context(|| format!("an edge was not there in {patience:?}"))??;
+        Ok(seen[&revision].1)
     }
 
     /// Waits until every edge is at a position of which `is_there` holds.
@@ -125,15 +121,19 @@ impl Edges {
     }
 }
 
-/// Notes every position that one edge comes to.
-async fn note(mut positions: watch::Receiver<Option<Cursor>>, applied: Arc<Mutex<Applied>>) {
+/// Notes every position that one edge comes to, and forgets what is long past.
+async fn note(mut positions: watch::Receiver<Option<Cursor>>, applied: watch::Sender<Applied>) {
     while positions.changed().await.is_ok() {
         let now = Instant::now();
         if let Some(at) = *positions.borrow_and_update() {
-            let mut applied = applied.lock();
-            let (count, last) = applied.entry(at.revision.0).or_insert((0, now));
-            *count += 1;
-            *last = now;
+            applied.send_modify(|applied| {
+                let (count, last) = applied.entry(at.revision.0).or_insert((0, now));
+                *count += 1;
+                *last = now;
+                if applied.len() > KEPT {
+                    applied.pop_first();
+                }
+            });
         }
     }
 }

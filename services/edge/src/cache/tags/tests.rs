@@ -41,7 +41,20 @@ fn patterns_hit_what_they_match_and_matches_are_counted_once() {
         .map(|t| table.hold(at(1), 1, &[tag(t)], now()).unwrap())
         .into();
     let selected = patterns(&["item:*", "*:1", "item:1"]);
-    assert_eq!(table.count(&selected), 2);
+    assert_eq!(
+        table.matching(&selected),
+        Matched {
+            tags: 2,
+            responses: 2
+        }
+    );
+    assert_eq!(
+        table.matching(&patterns(&["*"])),
+        Matched {
+            tags: 3,
+            responses: 3
+        }
+    );
     let matched = table.apply(at(2), Mode::Hard, &selected, now());
     assert_eq!((matched.tags, matched.responses), (2, 2));
     let touched: Vec<_> = held.iter().map(Fence::touched).collect();
