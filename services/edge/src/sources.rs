@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tidegate_domain::{
     Cursor, Digest, Epoch, PathAndQuery, Revision, SiteFilter, SiteName, Tag, TagPattern,
@@ -25,6 +26,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest silence inside a blob.
 const BLOB_SILENCE: Duration = Duration::from_secs(15);
+
+/// What says who asks: no entry is chosen by it, so it stays here.
+const VISITOR: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
 
 /// The most fields of a request that are sent to choose an entry by.
 const MAX_FIELDS: usize = 100;
@@ -86,17 +90,10 @@ impl EntrySource for ControlPlane {
         headers: &HeaderMap,
     ) -> BoxFuture<'static, Option<PushedEntry>> {
         let mut client = self.client.clone();
-        let fields = headers
-            .iter()
-            .take(MAX_FIELDS)
-            .map(|(name, value)| v1::HeaderField {
-                name: name.as_str().to_owned(),
-                value: Bytes::copy_from_slice(value.as_bytes()),
-            });
         let request = v1::LookupEntryRequest {
             site: site.to_string(),
             url: url.to_string(),
-            request_headers: fields.collect(),
+            request_headers: to_choose_by(headers),
         };
         let epoch = self.standing.position().map(|p| p.epoch);
         async move {
@@ -115,6 +112,19 @@ impl EntrySource for ControlPlane {
         }
         .boxed()
     }
+}
+
+/// The fields of a request that an entry may be chosen by.
+fn to_choose_by(request: &HeaderMap) -> Vec<v1::HeaderField> {
+    request
+        .iter()
+        .filter(|(name, _)| !VISITOR.contains(name))
+        .take(MAX_FIELDS)
+        .map(|(name, value)| v1::HeaderField {
+            name: name.as_str().to_owned(),
+            value: Bytes::copy_from_slice(value.as_bytes()),
+        })
+        .collect()
 }
 
 fn pushed(answer: v1::LookupEntryResponse, epoch: Epoch) -> Option<PushedEntry> {
@@ -207,4 +217,21 @@ fn replayed(answer: &v1::ReadLogResponse, after: Cursor) -> Replayed {
         events.extend(told(&event, cursor));
     }
     Replayed::Events(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_a_visitor_stays_at_the_edge() {
+        let mut request = HeaderMap::new();
+        for name in VISITOR {
+            request.insert(name, HeaderValue::from_static("secret"));
+        }
+        request.insert("accept-language", HeaderValue::from_static("de"));
+        let sent = to_choose_by(&request);
+        let names: Vec<_> = sent.iter().map(|field| field.name.as_str()).collect();
+        assert_eq!(names, ["accept-language"]);
+    }
 }

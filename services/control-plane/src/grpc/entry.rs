@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderName, HeaderValue};
 use tidegate_domain::site::CheckedSite;
 use tidegate_domain::{FieldError, MAX_TAGS, PathAndQuery, Tag};
@@ -103,7 +104,18 @@ pub(crate) fn vary(wire: &[v1::HeaderField]) -> Result<Vec<(String, Bytes)>, Fie
     if let Some((name, _)) = vary.iter().find(|(name, _)| name == "*") {
         return Err(FieldError::new("vary", name, "names of request fields"));
     }
+    if let Some((name, _)) = vary.iter().find(|(name, _)| names_visitor(name)) {
+        let allowed = "no field that names a visitor: an entry is for everybody";
+        return Err(FieldError::new("vary", name, allowed));
+    }
     Ok(vary)
+}
+
+/// Whether a request field says who asks. Edges keep such fields to themselves.
+fn names_visitor(name: &str) -> bool {
+    [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE]
+        .iter()
+        .any(|field| field == name)
 }
 
 /// Reads header fields, names in lower case.
@@ -208,7 +220,7 @@ mod tests {
     #[test]
     fn every_limit_of_the_contract_is_kept() {
         type Change = fn(&mut v1::Entry);
-        let cases: [(&str, Change); 13] = [
+        let cases: [(&str, Change); 14] = [
             ("entry.url", |e| {
                 e.url = "a".into();
             }),
@@ -244,6 +256,9 @@ mod tests {
             }),
             ("entry.ttl", |e| {
                 e.ttl = None;
+            }),
+            ("entry.vary", |e| {
+                e.vary = vec![header("Cookie", "id=1")];
             }),
             ("entry.vary", |e| {
                 e.vary = vec![header("a", "1"), header("A", "2")];
