@@ -5,6 +5,7 @@ use std::io::BufRead;
 use thiserror::Error;
 
 use crate::record::Record;
+use crate::unusable::{self, Unusable};
 
 /// All records, in the order of their lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,15 +27,25 @@ pub enum ReadError {
         /// What is wrong with it.
         error: serde_json::Error,
     },
+    /// A record contradicts itself or another one.
+    #[error("line {line}: {why}")]
+    Unusable {
+        /// From 1.
+        line: usize,
+        /// How.
+        why: Unusable,
+    },
 }
 
 impl History {
     /// Reads JSON lines. Empty ones are passed over.
     ///
     /// # Errors
-    /// The input cannot be read, or a line is no record.
+    /// The input cannot be read, a line is no record, or the records contradict each
+    /// other.
     pub fn read(input: impl BufRead) -> Result<Self, ReadError> {
         let mut records = Vec::new();
+        let mut lines = Vec::new();
         for (index, line) in input.lines().enumerate() {
             let line = line?;
             if line.trim().is_empty() {
@@ -45,8 +56,15 @@ impl History {
                 error,
             })?;
             records.push(record);
+            lines.push(index + 1);
         }
-        Ok(Self { records })
+        match unusable::find(&records) {
+            Some((index, why)) => Err(ReadError::Unusable {
+                line: lines[index],
+                why,
+            }),
+            None => Ok(Self { records }),
+        }
     }
 
     /// The records.
@@ -75,7 +93,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix("//! "))
             .filter(|line| line.starts_with("{\"op\""))
             .collect();
-        assert_eq!(documented.len(), 9);
+        assert_eq!(documented.len(), 11);
         let history = History::read(documented.join("\n\n").as_bytes()).unwrap();
         for (line, record) in documented.iter().zip(history.records()) {
             assert_eq!(serde_json::to_string(record).unwrap(), *line);

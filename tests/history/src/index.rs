@@ -3,31 +3,47 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::History;
+use crate::lineage::Lineage;
 use crate::pattern::matches;
-use crate::record::{Invalidate, Mode, Position, Read, Record, Status, Write};
+use crate::record::{Activate, Invalidate, Mode, Position, Read, Record, Status, Write};
 
 /// See the module.
 pub(crate) struct Index<'h> {
     pub(crate) reads: Vec<&'h Read>,
-    pub(crate) invalidations: Vec<Effect<'h>>,
+    pub(crate) activations: Vec<&'h Activate>,
+    /// All that is on the audit trail if it happened: invalidations and activations.
+    pub(crate) commands: Vec<Command<'h>>,
+    pub(crate) lineage: Lineage<'h>,
+    invalidations: Vec<Effect<'h>>,
     writes: HashMap<&'h str, Vec<&'h Write>>,
+}
+
+/// A call that has a place on the audit trail if it happened.
+pub(crate) struct Command<'h> {
+    pub(crate) site: &'h str,
+    pub(crate) patterns: Vec<String>,
+    /// Calls with the same one are one command.
+    pub(crate) key: Option<&'h str>,
+    pub(crate) position: Option<Position>,
+    pub(crate) status: Status,
+    /// See [`Effect::begun`].
+    pub(crate) begun: u64,
+    pub(crate) invoked: u64,
+    pub(crate) completed: u64,
+    /// What says so.
+    pub(crate) record: &'h Record,
 }
 
 /// An invalidation and the first moment at which it may have had its effect.
 #[derive(Clone, Copy)]
-pub(crate) struct Effect<'h> {
-    pub(crate) call: &'h Invalidate,
+struct Effect<'h> {
+    call: &'h Invalidate,
     /// When the first call with its idempotency key began: a repeated call has the
     /// effect of the first one, and says nothing of what was written between the two.
-    pub(crate) begun: u64,
+    begun: u64,
 }
 
 impl Effect<'_> {
-    /// Where it is in the order, if it was answered.
-    pub(crate) fn position(&self) -> Option<Position> {
-        self.call.position
-    }
-
     fn selects(&self, url: &str, tags: &[String]) -> bool {
         self.call.urls.iter().any(|named| named == url)
             || self.call.tags.iter().any(|pattern| {
@@ -86,12 +102,21 @@ pub(crate) struct Floors<'h> {
 impl<'h> Index<'h> {
     pub(crate) fn new(history: &'h History) -> Self {
         let mut reads = Vec::new();
+        let mut activations = Vec::new();
         let mut calls = Vec::new();
+        let mut commands = Vec::new();
         let mut writes: HashMap<_, Vec<_>> = HashMap::new();
         for record in history.records() {
             match record {
                 Record::Read(read) => reads.push(read),
-                Record::Invalidate(call) => calls.push(call),
+                Record::Invalidate(call) => {
+                    calls.push(call);
+                    commands.push(of_invalidation(call, record));
+                }
+                Record::Activate(call) => {
+                    activations.push(call);
+                    commands.push(of_activation(call, record));
+                }
                 Record::Write(write) => writes.entry(write.url.as_str()).or_default().push(write),
                 _ => {}
             }
@@ -99,11 +124,30 @@ impl<'h> Index<'h> {
         for writes in writes.values_mut() {
             writes.sort_by_key(|write| write.version);
         }
+        let begun = first_begun(&calls);
+        let of_call = |call: &Invalidate| begin_of(&begun, &call.site, call.key.as_deref());
+        for command in &mut commands {
+            let first = begin_of(&begun, command.site, command.key);
+            command.begun = first.unwrap_or(command.invoked);
+        }
+        let invalidations = calls.iter().map(|call| Effect {
+            call,
+            begun: of_call(call).unwrap_or(call.invoked),
+        });
         Self {
+            invalidations: invalidations.collect(),
             reads,
-            invalidations: effects(&calls),
+            activations,
+            commands,
+            lineage: Lineage::of(history.records()),
             writes,
         }
+    }
+
+    /// Whether a URL is a page of a release.
+    pub(crate) fn is_page(&self, url: &str) -> bool {
+        let mut named = self.activations.iter().flat_map(|it| &it.urls);
+        named.any(|named| named == url)
     }
 
     /// The write that made a version.
@@ -137,7 +181,7 @@ impl<'h> Index<'h> {
             if is_hard && effect.call.status == Status::Complete {
                 complete.push((effect.call.completed, floor));
             }
-            let Some(at) = effect.position() else {
+            let Some(at) = effect.call.position else {
                 continue;
             };
             any.entry(at.epoch).or_default().push((at.revision, floor));
@@ -159,20 +203,48 @@ impl<'h> Index<'h> {
     }
 }
 
-fn effects<'h>(calls: &[&'h Invalidate]) -> Vec<Effect<'h>> {
-    let mut begun: HashMap<(&str, &str), u64> = HashMap::new();
+/// When the first call with each key of each site began.
+type Begun<'h> = HashMap<(&'h str, &'h str), u64>;
+
+fn first_begun<'h>(calls: &[&'h Invalidate]) -> Begun<'h> {
+    let mut begun = Begun::new();
     for call in calls {
         if let Some(key) = &call.key {
             let first = begun.entry((&call.site, key)).or_insert(call.invoked);
             *first = call.invoked.min(*first);
         }
     }
-    let of = |call: &&'h Invalidate| Effect {
-        call,
-        begun: match &call.key {
-            Some(key) => begun[&(call.site.as_str(), key.as_str())],
-            None => call.invoked,
-        },
-    };
-    calls.iter().map(of).collect()
+    begun
+}
+
+fn begin_of(begun: &Begun<'_>, site: &str, key: Option<&str>) -> Option<u64> {
+    key.and_then(|key| begun.get(&(site, key)).copied())
+}
+
+fn of_invalidation<'h>(call: &'h Invalidate, record: &'h Record) -> Command<'h> {
+    Command {
+        site: &call.site,
+        patterns: call.patterns(),
+        key: call.key.as_deref(),
+        position: call.position,
+        status: call.status,
+        begun: call.invoked,
+        invoked: call.invoked,
+        completed: call.completed,
+        record,
+    }
+}
+
+fn of_activation<'h>(call: &'h Activate, record: &'h Record) -> Command<'h> {
+    Command {
+        site: &call.site,
+        patterns: call.patterns(),
+        key: None,
+        position: call.position,
+        status: call.status,
+        begun: call.invoked,
+        invoked: call.invoked,
+        completed: call.completed,
+        record,
+    }
 }

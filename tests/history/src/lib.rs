@@ -18,9 +18,14 @@
 //! {"op":"event","listener":"l1","kind":"invalidate","tags":["item:*"],"position":{"epoch":7,"revision":3},"at":19}
 //! {"op":"reset","listener":"l1","position":{"epoch":7,"revision":9},"at":30}
 //! {"op":"ack","what":"site","position":{"epoch":7,"revision":1},"invoked":1,"completed":2}
+//! {"op":"activate","site":"shop","urls":["/p.html"],"version":2,"position":{"epoch":7,"revision":4},"status":"complete","invoked":23,"completed":28}
+//! {"op":"restore","kept":{"epoch":7,"revision":4},"epoch":8,"invoked":31,"completed":33}
 //! {"op":"listing","site":"shop","head":{"epoch":7,"revision":9},"invalidations":[{"revision":3,"patterns":["item:*"]}],"invoked":40,"completed":41}
 //! {"op":"note","text":"edge-a killed","at":15}
 //! ```
+//!
+//! A history that contradicts itself is not judged: something that ended before it began,
+//! a version that was written twice, a backup of a history that was not the newest.
 //!
 //! # Rules
 //!
@@ -30,17 +35,20 @@
 
 mod history;
 mod index;
+mod lineage;
 mod pattern;
 mod record;
 mod rules;
+mod unusable;
 mod verdict;
 
 pub use history::{History, ReadError};
 pub use record::{
-    Ack, Connected, Event, Invalidate, Listed, Listing, Mode, Note, Position, Read, Record, Reset,
-    Status, Write,
+    Ack, Activate, Connected, Event, Invalidate, Listed, Listing, Mode, Note, Position, Read,
+    Record, Reset, Restore, Status, Write,
 };
 pub use rules::Rule;
+pub use unusable::Unusable;
 pub use verdict::{Judged, Verdict, Violation};
 
 /// Judges a history by every rule.

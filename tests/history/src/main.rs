@@ -24,6 +24,10 @@ fn main() -> ExitCode {
         Ok(history) => {
             let verdict = judge(&history);
             print!("{verdict}");
+            if verdict.judged.is_empty() {
+                eprintln!("{file} holds nothing that a rule could judge");
+                return ExitCode::from(2);
+            }
             ExitCode::from(u8::from(!verdict.holds()))
         }
         Err(error) => {

@@ -20,6 +20,10 @@ pub enum Record {
     Reset(Reset),
     /// See [`Ack`].
     Ack(Ack),
+    /// See [`Activate`].
+    Activate(Activate),
+    /// See [`Restore`].
+    Restore(Restore),
     /// See [`Listing`].
     Listing(Listing),
     /// See [`Note`].
@@ -185,6 +189,41 @@ pub struct Ack {
     pub completed: u64,
 }
 
+/// A call that switches a site to another release. Of two releases the one with the
+/// higher version is called later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activate {
+    /// The site.
+    pub site: String,
+    /// Its pages, all of which change with each release. They are no URLs of a [`Write`].
+    pub urls: Vec<String>,
+    /// The version that they show.
+    pub version: u64,
+    /// Where it is in the order, if it was answered.
+    pub position: Option<Position>,
+    /// What it was answered with.
+    pub status: Status,
+    /// When the call began.
+    pub invoked: u64,
+    /// When it was answered or given up.
+    pub completed: u64,
+}
+
+/// A backup was put in the place of the newest history, which goes on as another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restore {
+    /// The newest position that is in the backup: what came after it is lost.
+    pub kept: Position,
+    /// The history that goes on from there.
+    pub epoch: u64,
+    /// When the former history had ended.
+    pub invoked: u64,
+    /// When the new one could begin.
+    pub completed: u64,
+}
+
 /// The whole audit trail of a site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -193,7 +232,7 @@ pub struct Listing {
     pub site: String,
     /// The newest position then.
     pub head: Position,
-    /// All invalidations by calls.
+    /// All invalidations by calls, and all activations.
     pub invalidations: Vec<Listed>,
     /// When it was asked for.
     pub invoked: u64,
@@ -219,6 +258,14 @@ pub struct Note {
     pub text: String,
     /// When.
     pub at: u64,
+}
+
+impl Activate {
+    /// What it invalidates, as the audit trail has it.
+    #[must_use]
+    pub fn patterns(&self) -> Vec<String> {
+        self.urls.iter().map(|url| format!("url:{url}")).collect()
+    }
 }
 
 impl Invalidate {

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
-
+use crate::record::Record;
 use crate::rules::Rule;
 
 /// Violations of one rule that are shown; the rest is counted.
@@ -60,11 +59,8 @@ impl Verdict {
 }
 
 /// A record as a line of the history.
-pub(crate) fn shown(op: &str, record: &impl Serialize) -> String {
-    match serde_json::to_string(record) {
-        Ok(text) => format!("{{\"op\":\"{op}\",{}", &text[1..]),
-        Err(error) => error.to_string(),
-    }
+pub(crate) fn line(record: &Record) -> String {
+    serde_json::to_string(record).unwrap_or_else(|error| error.to_string())
 }
 
 impl fmt::Display for Verdict {

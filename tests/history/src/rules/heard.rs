@@ -5,19 +5,19 @@ use std::ops::Bound;
 
 use super::Rule;
 use crate::History;
-use crate::index::Index;
+use crate::index::{Command, Index};
 use crate::pattern::covers;
-use crate::record::{Connected, Event, Invalidate, Position, Record, Reset};
-use crate::verdict::{Verdict, shown};
+use crate::record::{Connected, Event, Position, Record, Reset};
+use crate::verdict::{Verdict, line};
 
-/// Acknowledged invalidations by epoch and revision.
-type Order<'h> = BTreeMap<(u64, u64), &'h Invalidate>;
+/// Acknowledged commands by epoch and revision.
+type Order<'h> = BTreeMap<(u64, u64), &'h Command<'h>>;
 
 /// Something one listener went through.
 #[derive(Clone, Copy)]
 enum Step<'h> {
     Connected(&'h Connected),
-    Event(&'h Event),
+    Event(&'h Event, &'h Record),
     Reset(&'h Reset),
 }
 
@@ -25,7 +25,7 @@ impl Step<'_> {
     fn at(self) -> u64 {
         match self {
             Self::Connected(step) => step.at,
-            Self::Event(step) => step.at,
+            Self::Event(step, _) => step.at,
             Self::Reset(step) => step.at,
         }
     }
@@ -35,16 +35,16 @@ impl Step<'_> {
 /// order, or is told to reset.
 pub(super) fn judge(history: &History, index: &Index<'_>, verdict: &mut Verdict) {
     let mut order = Order::new();
-    for effect in &index.invalidations {
-        if let Some(at) = effect.position() {
-            order.insert((at.epoch, at.revision), effect.call);
+    for command in &index.commands {
+        if let Some(at) = command.position {
+            order.insert((at.epoch, at.revision), command);
         }
     }
     let mut listeners: BTreeMap<&str, Vec<Step<'_>>> = BTreeMap::new();
     for record in history.records() {
         let (listener, step) = match record {
             Record::Connected(step) => (&step.listener, Step::Connected(step)),
-            Record::Event(step) => (&step.listener, Step::Event(step)),
+            Record::Event(step) => (&step.listener, Step::Event(step, record)),
             Record::Reset(step) => (&step.listener, Step::Reset(step)),
             _ => continue,
         };
@@ -66,7 +66,7 @@ struct Listener<'h> {
     /// Everything up to here was told, or was before its time.
     base: Option<Position>,
     /// What was told since with one id.
-    told: Vec<&'h Event>,
+    told: Vec<(&'h Event, &'h Record)>,
 }
 
 impl<'h> Listener<'h> {
@@ -85,12 +85,21 @@ impl<'h> Listener<'h> {
                 self.settle(order, verdict);
                 self.base = Some(reset.position);
             }
-            Step::Event(event) => self.hear(event, order, verdict),
+            Step::Event(event, record) => self.hear((event, record), order, verdict),
         }
     }
 
-    fn hear(&mut self, event: &'h Event, order: &Order<'h>, verdict: &mut Verdict) {
-        let last = self.told.last().map(|told| told.position).or(self.base);
+    fn hear(
+        &mut self,
+        (event, record): (&'h Event, &'h Record),
+        order: &Order<'h>,
+        verdict: &mut Verdict,
+    ) {
+        let last = self
+            .told
+            .last()
+            .map(|(told, _)| told.position)
+            .or(self.base);
         let Some(last) = last else {
             // It began with a reset that has not come, so nothing is known of it.
             return;
@@ -101,7 +110,7 @@ impl<'h> Listener<'h> {
                 "{} went from one history to another without a reset",
                 event.listener
             );
-            verdict.broken(Rule::Heard, what, vec![shown("event", event)]);
+            verdict.broken(Rule::Heard, what, vec![line(record)]);
             self.base = Some(event.position);
             self.told.clear();
             return;
@@ -111,15 +120,15 @@ impl<'h> Listener<'h> {
                 "{} heard revision {} after revision {}",
                 event.listener, event.position.revision, last.revision
             );
-            let before = self.told.last().map(|told| shown("event", told));
-            let records = before.into_iter().chain([shown("event", event)]);
+            let before = self.told.last().map(|(_, told)| line(told));
+            let records = before.into_iter().chain([line(record)]);
             verdict.broken(Rule::Heard, what, records.collect());
             return;
         }
         if event.position.revision > last.revision {
             self.settle(order, verdict);
         }
-        self.told.push(event);
+        self.told.push((event, record));
         if event.kind == "heartbeat" {
             self.settle(order, verdict);
         }
@@ -128,7 +137,7 @@ impl<'h> Listener<'h> {
     /// All that has the id of what was told last is here: nothing that lies between it
     /// and the base may be missing.
     fn settle(&mut self, order: &Order<'h>, verdict: &mut Verdict) {
-        let (Some(base), Some(last)) = (self.base, self.told.last()) else {
+        let (Some(base), Some((last, _))) = (self.base, self.told.last()) else {
             return;
         };
         let upto = last.position;
@@ -136,11 +145,10 @@ impl<'h> Listener<'h> {
             Bound::Excluded((base.epoch, base.revision)),
             Bound::Included((base.epoch, upto.revision)),
         );
-        for (_, invalidation) in order.range(between) {
+        for (_, command) in order.range(between) {
             verdict.judged(Rule::Heard);
-            let missed: Vec<String> = invalidation
-                .patterns()
-                .into_iter()
+            let patterns = command.patterns.iter();
+            let missed: Vec<_> = patterns
                 .filter(|pattern| self.wants(pattern) && !self.was_told(pattern))
                 .collect();
             if !missed.is_empty() {
@@ -148,8 +156,8 @@ impl<'h> Listener<'h> {
                     "{} was told all up to revision {}, but not {missed:?}",
                     last.listener, upto.revision
                 );
-                let mut records = vec![shown("invalidate", *invalidation)];
-                records.extend(self.told.iter().map(|told| shown("event", told)));
+                let mut records = vec![line(command.record)];
+                records.extend(self.told.iter().map(|(_, told)| line(told)));
                 verdict.broken(Rule::Heard, what, records);
             }
         }
@@ -164,7 +172,7 @@ impl<'h> Listener<'h> {
     }
 
     fn was_told(&self, pattern: &str) -> bool {
-        self.told.iter().any(|event| {
+        self.told.iter().any(|(event, _)| {
             event.kind == "invalidate" && event.tags.iter().any(|tag| covers(tag, pattern))
         })
     }

@@ -2,6 +2,8 @@
 
 mod durable;
 mod heard;
+mod listed;
+mod pages;
 mod reads;
 
 use std::fmt;
@@ -26,7 +28,7 @@ pub enum Rule {
     Claimed,
     /// P7: a repeated call has one effect and one answer.
     Once,
-    /// Only what was written is read.
+    /// Only what was written or activated is read.
     Invented,
 }
 
@@ -66,7 +68,7 @@ impl Rule {
             Self::Token => "P6, a request with a token sees what the token stands for",
             Self::Claimed => "an answer is as new as the position it claims",
             Self::Once => "P7, a repeated call has one effect and one answer",
-            Self::Invented => "only what was written is read",
+            Self::Invented => "only what was written or activated is read",
         }
     }
 }
@@ -81,10 +83,11 @@ pub(crate) fn judge(history: &History) -> Verdict {
     let index = Index::new(history);
     let mut verdict = Verdict::default();
     reads::versions(&index, &mut verdict);
+    pages::versions(&index, &mut verdict);
     reads::claims(&index, &mut verdict);
     durable::once(&index, &mut verdict);
     durable::order(history, &index, &mut verdict);
-    durable::listings(history, &index, &mut verdict);
+    listed::listings(history, &index, &mut verdict);
     heard::judge(history, &index, &mut verdict);
     verdict
 }

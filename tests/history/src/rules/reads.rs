@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use super::Rule;
 use crate::index::{Floor, Floors, Index};
-use crate::record::Read;
-use crate::verdict::{Verdict, shown};
+use crate::record::{Read, Record};
+use crate::verdict::{Verdict, line};
 
 /// No read shows what nobody wrote, or what an invalidation has ended.
 pub(super) fn versions(index: &Index<'_>, verdict: &mut Verdict) {
     let mut known: HashMap<(&str, &[String]), Floors<'_>> = HashMap::new();
     for read in &index.reads {
-        let Some(version) = read.version else {
+        let Some(version) = read.version.filter(|_| !index.is_page(&read.url)) else {
             continue;
         };
         verdict.judged(Rule::Invented);
@@ -21,7 +21,7 @@ pub(super) fn versions(index: &Index<'_>, verdict: &mut Verdict) {
                 None => format!("{} was read at version {version}, never written", read.url),
                 Some(_) => format!("{} was read at version {version}, written later", read.url),
             };
-            verdict.broken(Rule::Invented, what, vec![shown("read", *read)]);
+            verdict.broken(Rule::Invented, what, vec![shown(read)]);
             continue;
         };
         let floors = known
@@ -59,9 +59,9 @@ fn hold(rule: Rule, read: &Read, version: u64, floor: Option<Floor<'_>>, verdict
         read.url, read.edge, floor.version
     );
     let records = vec![
-        shown("write", floor.write),
-        shown("invalidate", floor.invalidation),
-        shown("read", read),
+        line(&Record::Write(floor.write.clone())),
+        line(&Record::Invalidate(floor.invalidation.clone())),
+        shown(read),
     ];
     verdict.broken(rule, what, records);
 }
@@ -98,9 +98,13 @@ pub(super) fn claims(index: &Index<'_>, verdict: &mut Verdict) {
                     "{} claims revision {claim} after it had claimed {highest}",
                     read.edge
                 );
-                let records = vec![shown("read", earlier), shown("read", read)];
+                let records = vec![shown(earlier), shown(read)];
                 verdict.broken(Rule::Claimed, what, records);
             }
         }
     }
+}
+
+fn shown(read: &Read) -> String {
+    line(&Record::Read(read.clone()))
 }

@@ -11,7 +11,7 @@ fn judged(records: impl IntoIterator<Item = Record>) -> Verdict {
 }
 
 #[track_caller]
-fn holds(rule: Rule, records: impl IntoIterator<Item = Record>) {
+pub(crate) fn holds(rule: Rule, records: impl IntoIterator<Item = Record>) {
     let verdict = judged(records);
     assert!(verdict.holds(), "{verdict}");
     let count = verdict.judged.get(&rule).copied().unwrap_or_default();
@@ -20,7 +20,7 @@ fn holds(rule: Rule, records: impl IntoIterator<Item = Record>) {
 
 /// Without a rule having anything to say.
 #[track_caller]
-fn is_silent(rule: Rule, records: impl IntoIterator<Item = Record>) {
+pub(crate) fn is_silent(rule: Rule, records: impl IntoIterator<Item = Record>) {
     let verdict = judged(records);
     assert!(verdict.holds(), "{verdict}");
     assert_eq!(verdict.judged.get(&rule), None, "{verdict}");
@@ -28,7 +28,7 @@ fn is_silent(rule: Rule, records: impl IntoIterator<Item = Record>) {
 
 /// Breaks this rule and no other.
 #[track_caller]
-fn breaks(rule: Rule, records: impl IntoIterator<Item = Record>) -> Verdict {
+pub(crate) fn breaks(rule: Rule, records: impl IntoIterator<Item = Record>) -> Verdict {
     let verdict = judged(records);
     assert!(verdict.breaks(rule), "{verdict}");
     let others = verdict.violations.iter().find(|found| found.rule != rule);
@@ -48,21 +48,36 @@ fn with(change: impl FnOnce(&mut Read), read: Read) -> Record {
     Record::Read(read)
 }
 
+/// Version 2 is written at 10, an invalidation like this runs from 12 to 13, and then
+/// there is an answer.
+fn written_and(invalidated: impl FnOnce(&mut Invalidate), answer: Record) -> [Record; 4] {
+    [
+        write(1, 0, 1),
+        write(2, 10, 11),
+        of(invalidated, call(3, 12, 13)),
+        answer,
+    ]
+}
+
+/// The same with one that is hard and complete.
+fn invalidated_and(answer: Record) -> [Record; 4] {
+    written_and(|_| {}, answer)
+}
+
 #[test]
 fn a_read_after_a_complete_invalidation_has_to_be_new() {
-    let before = || vec![write(1, 0, 1), write(2, 10, 11), invalidate(3, 12, 20)];
-    let and = |read| before().into_iter().chain([read]);
-    holds(Rule::Final, and(read(2, 21, 22)));
-    let verdict = breaks(Rule::Final, and(read(1, 21, 22)));
+    holds(Rule::Final, invalidated_and(read(2, 14, 15)));
+    let verdict = breaks(Rule::Final, invalidated_and(read(1, 14, 15)));
     assert_eq!(verdict.violations[0].records.len(), 3);
     // It was under way when the call returned.
-    is_silent(Rule::Final, and(read(1, 20, 30)));
+    is_silent(Rule::Final, invalidated_and(read(1, 13, 30)));
 }
 
 #[test]
 fn a_write_that_was_under_way_when_the_invalidation_began_does_not_count() {
-    let records = [write(1, 0, 1), write(2, 10, 12), invalidate(3, 12, 20)];
-    holds(Rule::Final, records.into_iter().chain([read(1, 21, 22)]));
+    let mut records = invalidated_and(read(1, 14, 15));
+    records[1] = write(2, 10, 12);
+    holds(Rule::Final, records);
 }
 
 #[test]
@@ -79,14 +94,7 @@ fn only_a_hard_invalidation_that_is_complete_and_names_the_content_ends_it() {
         },
     ];
     for way in ways {
-        let invalidation = of(way, call(3, 12, 20));
-        let records = [
-            write(1, 0, 1),
-            write(2, 10, 11),
-            invalidation,
-            read(1, 21, 22),
-        ];
-        is_silent(Rule::Final, records);
+        is_silent(Rule::Final, written_and(way, read(1, 14, 15)));
     }
 }
 
@@ -102,14 +110,7 @@ fn content_is_named_by_pattern_by_url_and_by_everything() {
         },
     ];
     for way in ways {
-        let invalidation = of(way, call(3, 12, 20));
-        let records = [
-            write(1, 0, 1),
-            write(2, 10, 11),
-            invalidation,
-            read(1, 21, 22),
-        ];
-        breaks(Rule::Final, records);
+        breaks(Rule::Final, written_and(way, read(1, 14, 15)));
     }
 }
 
@@ -124,15 +125,8 @@ fn a_repeated_call_says_nothing_of_what_was_written_after_the_first() {
         },
         call(3, 5, 6),
     );
-    let again = of(keyed, call(3, 12, 20));
-    let records = [
-        write(1, 0, 1),
-        lost,
-        write(2, 10, 11),
-        again,
-        read(1, 21, 22),
-    ];
-    holds(Rule::Final, records);
+    let again = written_and(keyed, read(1, 14, 15));
+    holds(Rule::Final, again.into_iter().chain([lost]));
 }
 
 #[test]
@@ -142,10 +136,9 @@ fn an_answer_without_content_is_never_old() {
             read.status = 504;
             read.version = None;
         },
-        got(1, 21, 22),
+        got(1, 14, 15),
     );
-    let records = [write(1, 0, 1), write(2, 10, 11), invalidate(3, 12, 20)];
-    is_silent(Rule::Final, records.into_iter().chain([error]));
+    is_silent(Rule::Final, invalidated_and(error));
 }
 
 #[test]
@@ -154,22 +147,17 @@ fn a_token_covers_its_revision_and_all_before_it_soft_or_hard() {
         call.mode = Mode::Soft;
         call.status = Status::Accepted;
     };
-    let before = |token, version| {
-        let asked = with(|read| read.token = Some(token), got(version, 14, 15));
-        [
-            write(1, 0, 1),
-            write(2, 10, 11),
-            of(soft, call(3, 12, 13)),
-            asked,
-        ]
+    let asked = |token, version| {
+        let answer = with(|read| read.token = Some(token), got(version, 14, 15));
+        written_and(soft, answer)
     };
-    holds(Rule::Token, before(at(3), 2));
-    breaks(Rule::Token, before(at(3), 1));
-    breaks(Rule::Token, before(at(9), 1));
-    is_silent(Rule::Token, before(at(2), 1));
+    holds(Rule::Token, asked(at(3), 2));
+    breaks(Rule::Token, asked(at(3), 1));
+    breaks(Rule::Token, asked(at(9), 1));
+    is_silent(Rule::Token, asked(at(2), 1));
     let mut other = at(3);
     other.epoch = EPOCH + 1;
-    is_silent(Rule::Token, before(other, 1));
+    is_silent(Rule::Token, asked(other, 1));
 }
 
 #[test]
@@ -180,12 +168,7 @@ fn an_answer_is_as_new_as_the_position_it_claims() {
             |read| read.position = Some(at(revision)),
             got(version, 14, 15),
         );
-        [
-            write(1, 0, 1),
-            write(2, 10, 11),
-            of(accepted, call(3, 12, 13)),
-            answer,
-        ]
+        written_and(accepted, answer)
     };
     holds(Rule::Claimed, claiming(3, 2));
     breaks(Rule::Claimed, claiming(3, 1));

@@ -6,3 +6,5 @@ mod make;
 mod model;
 mod program;
 mod random;
+mod restored;
+mod unusable;

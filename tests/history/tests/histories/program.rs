@@ -58,7 +58,15 @@ fn a_wrong_one_exits_1_and_shows_the_operations() {
 
 #[test]
 fn what_is_no_history_exits_2() {
-    for input in ["", "{\"op\":\"read\"}\n", "what\n"] {
+    let backwards = lines(&[write(1, 2, 1)]);
+    let says_nothing = lines(&[write(1, 0, 1)]);
+    for input in [
+        "",
+        "{\"op\":\"read\"}\n",
+        "what\n",
+        &backwards,
+        &says_nothing,
+    ] {
         let output = judged(input);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(!output.stderr.is_empty());
