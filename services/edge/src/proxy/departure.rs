@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::fetch::{Errand, Listing, Share};
+use super::fetch::{Errand, Share};
 use super::flight::{Begun, Flight, FlightKey, LOCK_AGE, Outcome};
+use super::listing::Listing;
 use super::revalidations::{Claim, Claimed, Place, Wanted};
 use super::site::ProxySite;
 use super::visit::Ask;

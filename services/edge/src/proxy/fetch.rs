@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 use super::entries::PushedEntry;
 use super::flight::{Flight, Origin as Came, Outcome};
 use super::head::{self, Parts};
+use super::listing::Listing;
+use super::not_shared::NotShared;
 use super::pass;
 use super::revalidations::Place;
 use super::setup::Setup;
@@ -22,7 +24,7 @@ use super::site::{ProxySite, count};
 use super::visit::Ask;
 use crate::cache::fence::{Fence, Touched};
 use crate::cache::judge::{Demand, Trust};
-use crate::cache::policy::storable::{Asked, Unstorable, examine, examine_pushed};
+use crate::cache::policy::storable::{Asked, examine, examine_pushed};
 use crate::cache::policy::validation;
 use crate::cache::stamp::Stamp;
 use crate::cache::stored::{Head, Stored, StoredBody};
@@ -60,52 +62,6 @@ pub(super) enum Share {
     Response(Box<Response<OriginBody>>, &'static str),
     /// A place at the beginning of a body that is shared.
     Reader(Reader),
-}
-
-/// A response that is not stored.
-struct NotShared {
-    reason: &'static str,
-    /// The next requests need not wait for each other.
-    is_lasting: bool,
-    /// What is stored is out of date.
-    ends_copy: bool,
-}
-
-impl NotShared {
-    fn passing(reason: &'static str) -> Self {
-        Self {
-            reason,
-            is_lasting: false,
-            ends_copy: false,
-        }
-    }
-
-    fn lasting(reason: &'static str) -> Self {
-        Self {
-            reason,
-            is_lasting: true,
-            ends_copy: true,
-        }
-    }
-}
-
-impl From<Unstorable> for NotShared {
-    fn from(why: Unstorable) -> Self {
-        let reason = match why {
-            Unstorable::NoStore => "no-store",
-            Unstorable::Private => "private",
-            Unstorable::Credentials => "credentials",
-            Unstorable::SetCookie => "set-cookie",
-            Unstorable::Vary => "vary",
-            Unstorable::Status => "status",
-            Unstorable::NoFreshness => "no-freshness",
-        };
-        Self {
-            // Of credentials another request may have none.
-            ends_copy: why != Unstorable::Credentials,
-            ..Self::lasting(reason)
-        }
-    }
 }
 
 impl Errand {
@@ -472,28 +428,6 @@ impl Errand {
         let key = &self.ask.key;
         let storage = &self.site.shared.storage;
         storage.put(key, stored, &self.ask.fields, self.setup.max_variants)
-    }
-}
-
-/// A fetch that others can join, until it ends in whatever way.
-pub(super) struct Listing {
-    site: Arc<ProxySite>,
-    flight: Arc<Flight>,
-}
-
-impl Listing {
-    pub(super) fn new(site: &Arc<ProxySite>, flight: &Arc<Flight>) -> Self {
-        Self {
-            site: site.clone(),
-            flight: flight.clone(),
-        }
-    }
-}
-
-impl Drop for Listing {
-    fn drop(&mut self) {
-        self.site.flights.remove(&self.flight);
-        self.flight.publish(Outcome::nothing());
     }
 }
 

@@ -8,7 +8,8 @@
 //! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it.
 //! - `departure`: when a fetch begins; `revalidations`: the places it may need;
 //!   `forced`: how often a token may ask for one.
-//! - `fetch`: the fetch itself, from the request to the origin to the stored copy.
+//! - `fetch`: the fetch itself, from the request to the origin to the stored copy;
+//!   `listing`: for how long it can be joined; `not_shared`: what is only for who began it.
 //! - `failures`: what keeps an origin that is down from being asked at the rate of hits.
 //! - `pass`: what is passed on as it comes: other methods, upgrades, ranges.
 //! - `answer`, `status`: how a response leaves.
@@ -26,7 +27,9 @@ mod flights;
 mod forced;
 mod forward;
 mod head;
+mod listing;
 mod lookup;
+mod not_shared;
 mod pass;
 mod revalidations;
 mod setup;

@@ -142,3 +142,63 @@ async fn the_lease_counts_that_was_held_when_the_request_arrived() {
     world.origin.next().await.answer(200, &[FRESH], "b2");
     assert_eq!(done(late).await.body(), "b2");
 }
+
+#[tokio::test]
+async fn without_a_lease_every_use_is_asked_about_by_a_fetch_that_began_later() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[FRESH, ETAG], "v1").await;
+    let early = world.get("/b").await;
+    let asked_early = world.origin.next().await;
+    world.standing.revoke();
+    for _ in 0..2 {
+        let waiting = world.get("/a").await;
+        let asked = world.origin.next().await;
+        assert_eq!(asked.field("if-none-match"), Some("\"v1\""));
+        asked.answer(304, &[FRESH], "");
+        assert_eq!(done(waiting).await.body(), "v1");
+    }
+    // A fetch is under way for /b, but it began before this request.
+    let late = world.get("/b").await;
+    asked_early.answer(200, &[FRESH], "early");
+    assert_eq!(done(early).await.body(), "early");
+    let asked_late = world.origin.next().await;
+    asked_late.answer(200, &[FRESH], "late");
+    assert_eq!(done(late).await.body(), "late");
+}
+
+#[tokio::test]
+async fn without_a_lease_and_without_an_origin_there_is_no_answer() {
+    let mut world = World::with(|config| {
+        config.cache.stale_if_error = Duration::from_secs(1_000);
+    })
+    .await;
+    world.fetched(get("/a", &[]), &[FRESH, ETAG], "v1").await;
+    world.standing.revoke();
+    let waiting = world.get("/a").await;
+    world.origin.hang_up_twice().await;
+    assert_eq!(done(waiting).await.status, 502);
+}
+
+#[tokio::test]
+async fn a_site_may_serve_marked_copies_for_a_time_or_refuse() {
+    let mut world = World::with(|config| {
+        config.fenced.mode = FencedMode::ServeStale;
+        config.fenced.serve_stale_for = Duration::from_secs(10);
+    })
+    .await;
+    world.fetched(get("/a", &[]), &[FRESH], "v1").await;
+    world.standing.revoke();
+    world.clock.advance(Duration::from_secs(10));
+    assert_eq!(
+        world.cached("/a").await.cache_status(),
+        "tidegate; hit; detail=fenced"
+    );
+    world.clock.advance(Duration::from_secs(1));
+    let got = world.fetched(get("/a", &[]), &[FRESH], "v2").await;
+    assert_eq!(got.body(), "v2");
+
+    let mut world = World::with(|config| config.fenced.mode = FencedMode::Fail).await;
+    world.fetched(get("/a", &[]), &[FRESH], "v1").await;
+    world.standing.revoke();
+    assert_eq!(world.cached("/a").await.status, 503);
+}

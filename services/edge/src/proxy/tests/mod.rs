@@ -3,6 +3,7 @@
 //! The runtime has one thread, so a request that was counted has also looked into the
 //! cache and joined or started its fetch: between both there is nothing to wait for.
 
+mod asked;
 mod collapse;
 mod entries;
 mod failure;
@@ -10,6 +11,7 @@ mod fence;
 mod fenced;
 mod fields;
 mod passing;
+mod pushed;
 mod race;
 mod reset;
 mod stale;

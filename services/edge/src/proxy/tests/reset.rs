@@ -340,3 +340,52 @@ async fn a_fetch_that_waits_asks_as_strictly_as_any_who_waits_for_it() {
         assert_eq!(done(task).await.body(), "new");
     }
 }
+
+#[tokio::test]
+async fn a_reset_makes_everything_ask_once() {
+    let mut world = World::new().await;
+    world
+        .fetched(get("/a", &[]), &[FRESH, TAGGED, ETAG], "v1")
+        .await;
+    // Another history, whose revisions begin anew.
+    for _ in 0..50 {
+        world.invalidate("item:1", Mode::Hard);
+    }
+    let waiting = world.get("/a").await;
+    world.origin.next().await.answer(304, &[FRESH], "");
+    done(waiting).await;
+    assert!(world.cached("/a").await.is_hit());
+    world.standing.raise_era();
+    (world.epoch, world.revision) = (2, 3);
+    world.advance();
+    world.grant();
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), Some("\"v1\""));
+    asked.answer(304, &[FRESH], "");
+    assert_eq!(done(waiting).await.body(), "v1");
+    assert!(
+        world.cached("/a").await.is_hit(),
+        "revisions of the old history count no more"
+    );
+    world.invalidate("item:1", Mode::Hard);
+    let got = world.fetched(get("/a", &[]), &[FRESH, TAGGED], "v2").await;
+    assert_eq!(got.body(), "v2");
+}
+
+#[tokio::test]
+async fn a_fetch_that_a_reset_overtakes_is_asked_about_again() {
+    let mut world = World::new().await;
+    let first = world.get("/a").await;
+    let asked = world.origin.next().await;
+    world.standing.raise_era();
+    world.advance();
+    world.grant();
+    let second = world.get("/a").await;
+    asked.answer(200, &[FRESH, ETAG], "before");
+    assert_eq!(done(first).await.body(), "before");
+    let own = world.origin.next().await;
+    own.answer(200, &[FRESH, ETAG], "after");
+    assert_eq!(done(second).await.body(), "after");
+    assert_eq!(world.cached("/a").await.body(), "after");
+}

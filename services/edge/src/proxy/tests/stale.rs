@@ -131,3 +131,21 @@ async fn a_dead_origin_is_not_asked_to_refresh_at_the_rate_of_hits() {
         world.clock.advance(Duration::from_secs(1));
     }
 }
+
+#[tokio::test]
+async fn a_soft_invalidation_serves_the_stale_copy_while_it_refreshes() {
+    let swr = ("cache-control", "max-age=600, stale-while-revalidate=100");
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[swr, TAGGED], "old").await;
+    world.invalidate("item:1", Mode::Soft);
+    for _ in 0..3 {
+        let got = done(world.get("/a").await).await;
+        assert_eq!(
+            (got.body(), got.cache_status()),
+            ("old", "tidegate; hit; ttl=-0")
+        );
+    }
+    world.origin.next().await.answer(200, &[swr, TAGGED], "new");
+    patiently(async { while done(world.get("/a").await).await.body() == "old" {} }).await;
+    assert!(world.origin.is_idle(), "one refresh for all");
+}

@@ -344,3 +344,27 @@ async fn a_field_that_connection_names_selects_no_variant() {
     assert_eq!(got.body(), "deutsch");
     assert_eq!(world.cached("/a").await.body(), "no language");
 }
+
+#[tokio::test]
+async fn another_configuration_ends_what_was_stored_under_the_old_one() {
+    let mut world = World::new().await;
+    world.fetched(get("/a?x=1", &[]), &[FRESH], "v1").await;
+    let address = world.origin.address;
+    let same = config(&[address], |config| {
+        config.events.public_tags = vec!["*".into()];
+    });
+    world
+        .site
+        .replace_config(same, Revision(world.revision + 1));
+    world.advance();
+    assert!(world.cached("/a?x=1").await.is_hit());
+    let other = config(&[address], |config| {
+        config.cache.default_ttl = Duration::from_secs(1);
+    });
+    world
+        .site
+        .replace_config(other, Revision(world.revision + 1));
+    world.advance();
+    let got = world.fetched(get("/a?x=1", &[]), &[FRESH], "v2").await;
+    assert_eq!(got.body(), "v2");
+}

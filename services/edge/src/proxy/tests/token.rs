@@ -263,3 +263,28 @@ async fn a_token_nobody_knows_is_answered_by_the_origin_and_by_no_entry() {
     asked.answer(200, &[FRESH], "from the origin again");
     assert_eq!(done(strict).await.body(), "from the origin again");
 }
+
+#[tokio::test]
+async fn a_token_asks_for_no_less_than_it_says() {
+    let swr = ("cache-control", "max-age=600, stale-while-revalidate=100");
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[swr, TAGGED], "old").await;
+    let token = Demand::AtLeast(Revision(world.revision));
+    assert!(
+        done(world.begin_with(get("/a", &[]), token).await)
+            .await
+            .is_hit()
+    );
+    world.invalidate("item:1", Mode::Soft);
+    let token = Demand::AtLeast(Revision(world.revision));
+    let waiting = world.begin_with(get("/a", &[]), token).await;
+    world.origin.next().await.answer(200, &[swr, TAGGED], "new");
+    assert_eq!(done(waiting).await.body(), "new");
+    let waiting = world.begin_with(get("/a", &[]), Demand::Revalidate).await;
+    world
+        .origin
+        .next()
+        .await
+        .answer(200, &[swr, TAGGED], "newer");
+    assert_eq!(done(waiting).await.body(), "newer");
+}
