@@ -1,10 +1,14 @@
 //! A configuration that obeys every rule.
 
-use std::fmt;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::config::{FencedMode, OriginConfig, SiteConfig};
+use super::host::HostPattern;
+use super::rules::{
+    check_duration, check_field_name, check_field_value, check_location, check_number,
+    check_path_pattern, check_text, each,
+};
+use super::upstream::UpstreamUrl;
 use crate::{FieldError, PathAndQuery, TagPattern, normalize_host};
 
 /// A configuration that obeys every rule, with the parts that were parsed on the
@@ -46,135 +50,6 @@ impl CheckedSite {
     #[must_use]
     pub fn normalize(&self, url: &PathAndQuery) -> PathAndQuery {
         self.config.key.apply(url)
-    }
-}
-
-/// Which hosts a site answers for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HostPattern {
-    /// This host, normalised.
-    Exact(String),
-    /// Hosts with one label before this suffix, which begins with a dot.
-    Suffix(String),
-    /// Every host that no other site names.
-    Any,
-}
-
-impl HostPattern {
-    fn parse(text: &str) -> Result<Self, FieldError> {
-        let wrong = |_| {
-            FieldError::new(
-                "",
-                text,
-                "a host name such as \"www.example.com\", \"*.example.com\", or \"*\"; no port",
-            )
-        };
-        if text == "*" {
-            return Ok(Self::Any);
-        }
-        let bare = text.strip_prefix("*.").unwrap_or(text);
-        let host = normalize_host(bare).map_err(wrong)?;
-        if host != bare.to_ascii_lowercase() {
-            return Err(wrong(FieldError::new("", text, "")));
-        }
-        Ok(if bare.len() == text.len() {
-            Self::Exact(host)
-        } else {
-            Self::Suffix(format!(".{host}"))
-        })
-    }
-
-    /// Whether it covers a host that [`normalize_host`] returned.
-    #[must_use]
-    pub fn matches(&self, host: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(exact) => exact == host,
-            Self::Suffix(suffix) => host
-                .strip_suffix(suffix.as_str())
-                .is_some_and(|label| !label.is_empty() && !label.contains('.')),
-        }
-    }
-}
-
-impl fmt::Display for HostPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Any => f.write_str("*"),
-            Self::Exact(host) => f.write_str(host),
-            Self::Suffix(suffix) => write!(f, "*{suffix}"),
-        }
-    }
-}
-
-/// How to speak to a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scheme {
-    /// In the clear.
-    Http,
-    /// Over TLS.
-    Https,
-}
-
-/// Where one server of the origin is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct UpstreamUrl {
-    /// How to speak to it.
-    pub scheme: Scheme,
-    /// Host name or address; an IPv6 address in brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
-impl UpstreamUrl {
-    /// Reads `http://host[:port]` or `https://host[:port]`.
-    ///
-    /// # Errors
-    /// It is anything else, in particular a URL with a path or credentials.
-    pub fn parse(text: &str) -> Result<Self, FieldError> {
-        let wrong = || {
-            FieldError::new(
-                "",
-                text,
-                "\"http://host[:port]\" or \"https://host[:port]\", without a path",
-            )
-        };
-        let (scheme, rest, default_port) = if let Some(rest) = text.strip_prefix("http://") {
-            (Scheme::Http, rest, 80)
-        } else {
-            (
-                Scheme::Https,
-                text.strip_prefix("https://").ok_or_else(wrong)?,
-                443,
-            )
-        };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        let host = normalize_host(authority).map_err(|_| wrong())?;
-        let after_host = authority
-            .rsplit_once(']')
-            .map_or(authority, |(_, after)| after);
-        let port = match after_host.rsplit_once(':') {
-            Some((_, port)) => port.parse().ok().filter(|p| *p != 0).ok_or_else(wrong)?,
-            None => default_port,
-        };
-        Ok(Self { scheme, host, port })
-    }
-
-    /// `host:port`.
-    #[must_use]
-    pub fn authority(&self) -> String {
-        format!("{}:{}", self.host, self.port)
-    }
-}
-
-impl fmt::Display for UpstreamUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        write!(f, "{scheme}://{}:{}", self.host, self.port)
     }
 }
 
@@ -359,122 +234,6 @@ fn check_origin(origin: &OriginConfig) -> Result<Vec<UpstreamUrl>, FieldError> {
     })
 }
 
-/// Checks a list and each of its elements.
-fn each<T, U>(
-    list: &[T],
-    field: &str,
-    count: RangeInclusive<usize>,
-    check: impl Fn(&T) -> Result<U, FieldError>,
-) -> Result<Vec<U>, FieldError> {
-    if !count.contains(&list.len()) {
-        return Err(FieldError::new(
-            field,
-            format!("{} elements", list.len()),
-            format!("{} to {} elements", count.start(), count.end()),
-        ));
-    }
-    list.iter()
-        .enumerate()
-        .map(|(index, element)| check(element).map_err(|e| e.within(format!("{field}[{index}]"))))
-        .collect()
-}
-
-fn check_duration(
-    field: &str,
-    duration: Duration,
-    allowed: RangeInclusive<Duration>,
-) -> Result<(), FieldError> {
-    if allowed.contains(&duration) {
-        return Ok(());
-    }
-    let text = humantime::format_duration;
-    Err(FieldError::new(
-        field,
-        text(duration),
-        format!("{} to {}", text(*allowed.start()), text(*allowed.end())),
-    ))
-}
-
-fn check_number(field: &str, number: u64, allowed: RangeInclusive<u64>) -> Result<(), FieldError> {
-    if allowed.contains(&number) {
-        return Ok(());
-    }
-    Err(FieldError::new(
-        field,
-        number,
-        format!("{} to {}", allowed.start(), allowed.end()),
-    ))
-}
-
-fn check_text(text: &str, bytes: RangeInclusive<usize>) -> Result<(), FieldError> {
-    if bytes.contains(&text.len()) && !text.chars().any(char::is_control) {
-        return Ok(());
-    }
-    Err(FieldError::new(
-        "",
-        text,
-        format!(
-            "{} to {} bytes without control characters",
-            bytes.start(),
-            bytes.end()
-        ),
-    ))
-}
-
-fn check_field_name(name: &str) -> Result<(), FieldError> {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if (1..=128).contains(&name.len()) && name.bytes().all(is_token) {
-        return Ok(());
-    }
-    Err(FieldError::new(
-        "",
-        name,
-        "a token of 1 to 128 characters (RFC 9110, section 5.6.2)",
-    ))
-}
-
-fn check_field_value(value: &str) -> Result<(), FieldError> {
-    let good = value
-        .bytes()
-        .all(|b| b == b'\t' || (b' '..=b'~').contains(&b));
-    if good && value.len() <= 4096 {
-        return Ok(());
-    }
-    Err(FieldError::new(
-        "",
-        value,
-        "at most 4096 printable ASCII characters",
-    ))
-}
-
-fn check_path_pattern(pattern: &str) -> Result<(), FieldError> {
-    let good = pattern.starts_with(['/', '*']) && pattern.bytes().all(|b| b.is_ascii_graphic());
-    if good && pattern.len() <= 1024 {
-        return Ok(());
-    }
-    Err(FieldError::new(
-        "",
-        pattern,
-        "a path of visible ASCII that begins with \"/\" or \"*\"; \"*\" stands for any run of characters",
-    ))
-}
-
-fn check_location(location: &str) -> Result<(), FieldError> {
-    let is_path = PathAndQuery::parse(location.split('#').next().unwrap_or_default()).is_ok();
-    let is_absolute = ["http://", "https://"]
-        .iter()
-        .any(|s| location.starts_with(s));
-    let is_plain = location.bytes().all(|b| b.is_ascii_graphic());
-    if (is_path || is_absolute) && is_plain && location.len() <= 4096 {
-        return Ok(());
-    }
-    Err(FieldError::new(
-        "",
-        location,
-        "a path, or a URL with http or https",
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::config::*;
@@ -534,45 +293,5 @@ mod tests {
             breaks(&mut config);
             assert_eq!(config.check().unwrap_err().field, field);
         }
-    }
-
-    #[test]
-    fn upstream_urls_have_no_path() {
-        let url = UpstreamUrl::parse("https://[::1]:8443").unwrap();
-        assert_eq!(url.to_string(), "https://[::1]:8443");
-        assert_eq!(UpstreamUrl::parse("http://example.com/").unwrap().port, 80);
-        for bad in [
-            "http://",
-            "example.com",
-            "http://a/b",
-            "http://u@h",
-            "http://a:0",
-            "http://a:x",
-        ] {
-            assert!(UpstreamUrl::parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_star_label_is_one_label() {
-        let pattern = HostPattern::parse("*.example.com").unwrap();
-        assert!(pattern.matches("a.example.com"));
-        assert!(!pattern.matches("a.b.example.com"));
-        assert!(!pattern.matches("example.com"));
-    }
-
-    #[test]
-    fn unknown_fields_are_refused_by_name() {
-        let error =
-            serde_json::from_str::<SiteConfig>(r#"{"hosts":["a"],"orign":{}}"#).unwrap_err();
-        assert!(error.to_string().contains("orign"), "{error}");
-    }
-
-    #[test]
-    fn durations_are_written_with_a_unit() {
-        let config: SiteConfig =
-            serde_json::from_str(r#"{"hosts":["a"],"cache":{"default_ttl":"1m 30s"}}"#).unwrap();
-        assert_eq!(config.cache.default_ttl, Duration::from_secs(90));
-        assert!(serde_json::from_str::<SiteConfig>(r#"{"cache":{"default_ttl":"fast"}}"#).is_err());
     }
 }

@@ -291,3 +291,23 @@ impl Default for EventsConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_refused_by_name() {
+        let error =
+            serde_json::from_str::<SiteConfig>(r#"{"hosts":["a"],"orign":{}}"#).unwrap_err();
+        assert!(error.to_string().contains("orign"), "{error}");
+    }
+
+    #[test]
+    fn durations_are_written_with_a_unit() {
+        let config: SiteConfig =
+            serde_json::from_str(r#"{"hosts":["a"],"cache":{"default_ttl":"1m 30s"}}"#).unwrap();
+        assert_eq!(config.cache.default_ttl, Duration::from_secs(90));
+        assert!(serde_json::from_str::<SiteConfig>(r#"{"cache":{"default_ttl":"fast"}}"#).is_err());
+    }
+}

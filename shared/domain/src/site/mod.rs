@@ -7,10 +7,15 @@
 mod checked;
 mod config;
 mod duration;
+mod host;
 mod key;
+mod rules;
+mod upstream;
 
-pub use checked::{CheckedSite, HostPattern, Scheme, UpstreamUrl};
+pub use checked::CheckedSite;
 pub use config::{
     BrowserPolicy, CachePolicy, EventsConfig, FencedMode, FencedPolicy, HeaderRule, KeyPolicy,
     OriginConfig, PagesConfig, QueryMode, Redirect, SiteConfig, Upstream,
 };
+pub use host::HostPattern;
+pub use upstream::{Scheme, UpstreamUrl};
