@@ -49,12 +49,6 @@ pub use sled_store::{FatalHandler, SledOptions, SledStore, StoreOpenError};
 pub use store::{Direction, KeyRange, Pair, Store, StoreError, View, WriteSet};
 
 #[cfg(test)]
-mod fence_tests;
-#[cfg(test)]
-mod idempotency_tests;
-#[cfg(test)]
-mod schedule_tests;
-#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

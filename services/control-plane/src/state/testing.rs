@@ -1,5 +1,6 @@
 //! Commands and a bare state, for tests.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +16,7 @@ use super::{
     Applied, Catalog, Direction, EntryQuota, KeyRange, MemoryStore, Overlay, Pair, Reader, Rules,
     State, Store, View, keys,
 };
-use crate::command::{Command, EntryBody, Outcome, Proposal, PushedEntry};
+use crate::command::{Command, EntryBody, Outcome, Proposal, PushedEntry, Refusal};
 
 pub(crate) const EPOCH: Epoch = Epoch(7);
 pub(crate) const TERM: Term = Term(7);
@@ -173,6 +174,22 @@ pub(crate) fn applied(outcome: &Outcome) -> u64 {
     match outcome {
         Outcome::Applied { revision, .. } => revision.0,
         other => panic!("not applied: {other:?}"),
+    }
+}
+
+/// Why a command was refused.
+pub(crate) fn refusal(outcome: Outcome) -> Refusal {
+    match outcome {
+        Outcome::Refused(refusal) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// Where that stands which a command would have done again.
+pub(crate) fn unchanged(outcome: Outcome) -> u64 {
+    match outcome {
+        Outcome::Unchanged { revision } => revision.0,
+        other => panic!("not unchanged: {other:?}"),
     }
 }
 
@@ -399,5 +416,19 @@ fn check_not_invalidated(
         let hard = audit.mode == i32::from(v1::InvalidationMode::Hard);
         assert!(!hard, "{tags:?} outlived {audit:?} of {revision}");
         assert!(record.soft_revision >= revision || soft_floor >= revision);
+    }
+}
+
+/// Copies what a process that is killed now would leave behind.
+pub(crate) fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
     }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 use tidegate_clock::ManualClock;
 use tidegate_domain::Mode;
 
-use super::testing::*;
 use crate::command::{Outcome, Proposal, Refusal};
 use crate::log::{InlineLog, LogSettings};
+use crate::state::keys;
+use crate::state::testing::*;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -92,4 +93,41 @@ fn a_key_outlives_a_repetition_that_no_configuration_lets_read() {
     assert!(is_repetition(
         &propose(&log, vec![proposal(again, start_time())])[0]
     ));
+}
+
+#[test]
+fn a_repeated_call_has_one_effect_also_within_one_batch() {
+    let mut bench = Bench::with_site();
+    let call = || keyed("dev", &["a", "b"], Mode::Hard, "key");
+    let outcomes = bench.apply_all(vec![call(), call()]);
+    assert_eq!(applied(&outcomes[0].outcome), 3);
+    assert_eq!(unchanged(outcomes[1].outcome.clone()), 3);
+    assert!(outcomes[1].event.is_none());
+    assert_eq!(unchanged(bench.apply(call())), 3);
+
+    for other in [
+        keyed("dev", &["a"], Mode::Hard, "key"),
+        keyed("dev", &["a", "b"], Mode::Soft, "key"),
+    ] {
+        assert_eq!(refusal(bench.apply(other)), Refusal::KeyReused);
+    }
+    bench.time += Duration::from_secs(24 * 3_600);
+    assert_eq!(applied(&bench.apply(call())), 4, "a day later it is new");
+}
+
+#[test]
+fn an_idempotency_key_belongs_to_its_scope_and_site() {
+    let mut bench = Bench::with_site();
+    bench.apply(put_site("two", &["two.example"]));
+    let key = |s: &str, caller: &str, key: &str| keys::idempotency(&site(s), caller, key);
+    assert_ne!(key("dev", "a", "k"), key("dev", "b", "k"));
+    assert_ne!(key("dev", "a", "k"), key("two", "a", "k"));
+    assert_eq!(
+        applied(&bench.apply(keyed("dev", &["a"], Mode::Hard, "k"))),
+        4
+    );
+    assert_eq!(
+        applied(&bench.apply(keyed("two", &["a"], Mode::Hard, "k"))),
+        5
+    );
 }

@@ -6,9 +6,9 @@ use tidegate_domain::{Mode, Revision, ScheduleName};
 use tidegate_proto::{duration_to_wire, mode_to_wire, v1};
 use v1::schedule::When;
 
-use super::testing::*;
-use super::{MAX_SCHEDULES, PageRequest};
 use crate::command::{Command, Outcome, Refusal};
+use crate::state::testing::*;
+use crate::state::{MAX_SCHEDULES, PageRequest};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -53,13 +53,6 @@ fn fire(bench: &Bench, put_at: u64, due: SystemTime) -> Command {
         due,
         next_due: due + HOUR,
         patterns: patterns(&["t"]),
-    }
-}
-
-fn refusal(outcome: Outcome) -> Refusal {
-    match outcome {
-        Outcome::Refused(refusal) => refusal,
-        other => panic!("not refused: {other:?}"),
     }
 }
 
