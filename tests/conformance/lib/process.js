@@ -12,10 +12,15 @@ const PATIENCE = 30_000;
 /** Milliseconds between two looks at a port. */
 const LOOK = 20;
 
+/** What has to be ended and removed with this process, whatever ends it. */
+const leftovers = new Set();
+process.once("exit", () => [...leftovers].reverse().forEach((remove) => remove()));
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+
 /** A folder that goes with this process. */
 export function temporaryFolder(name) {
   const folder = mkdtempSync(join(tmpdir(), `tidegate-conformance-${name}-`));
-  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  leftovers.add(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -54,10 +59,11 @@ export function start(program, words, { folder, env = {}, cwd, show = false }) {
     });
   });
   const stop = () => {
-    if (!ended && child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+    if (ended || child.pid === undefined) return;
+    ended = true;
+    process.kill(-child.pid, "SIGKILL");
   };
-  // A run that is ended leaves nothing behind.
-  process.once("exit", stop);
+  leftovers.add(stop);
   const problem = (what) => new Error(`${program} ${what}: ${text}\n${readFileSync(log)}`);
   return {
     async firstLine() {

@@ -42,7 +42,8 @@ export function judgement(run, { failures, passed, unknown, known }, expected) {
   for (const test of known) console.log(`known  ${test.id}: ${expected.get(test.id)}`);
   const failed = failures.length + passed.length + unknown.length;
   const good = run.tests.filter((test) => test.kind !== "check" && test.verdict === "pass");
-  console.log(`\n${good.length - passed.length} passed, ${failed} failed, 0 skipped`);
+  console.log(`\nknown to fail, with a reason each: ${known.length}`);
+  console.log(`${good.length - passed.length} passed, ${failed} failed, 0 skipped`);
   return failed === 0;
 }
 

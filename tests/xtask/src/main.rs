@@ -29,7 +29,8 @@ Usage: cargo xtask TASK
   setup   only installs what the tests need
   fmt     formats the code
 
-`test NAME...` runs only these suites: rust, doc, python, browser, deploy, bench.
+`test NAME...` runs only these suites: rust, doc, python, browser, conformance,
+deploy, bench.
 `check NAME...` runs only these checks: format, lints, documentation, dependencies,
 contract.";
 

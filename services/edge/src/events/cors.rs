@@ -15,6 +15,8 @@ const ALLOWED_FIELDS: &str =
 pub enum Verdict {
     /// The site allows no other origin, so there is nothing to say.
     Silent,
+    /// Every one, whatever the request says: caches on the way need not tell them apart.
+    Everyone,
     /// Not this one. The answer would differ for an allowed one, and says so.
     Other,
     /// This origin.
@@ -24,12 +26,15 @@ pub enum Verdict {
 impl Verdict {
     /// Adds it to an answer.
     pub fn mark(self, response: &mut HeaderMap) {
-        if self != Self::Silent {
+        if matches!(self, Self::Other | Self::Allowed(_)) {
             response.append(VARY, HeaderValue::from_static("origin"));
         }
-        if let Self::Allowed(origin) = self {
-            response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        }
+        let allowed = match self {
+            Self::Silent | Self::Other => return,
+            Self::Everyone => HeaderValue::from_static("*"),
+            Self::Allowed(origin) => origin,
+        };
+        response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
     }
 }
 
@@ -52,6 +57,9 @@ impl Cors {
     pub fn judge(&self, request: &HeaderMap) -> Verdict {
         if self.origins.is_empty() {
             return Verdict::Silent;
+        }
+        if self.origins.iter().any(|o| o == "*") {
+            return Verdict::Everyone;
         }
         self.allowed(request)
             .map_or(Verdict::Other, |origin| Verdict::Allowed(origin.clone()))
@@ -129,5 +137,16 @@ mod tests {
         let mut response = HeaderMap::new();
         Cors::new(&[]).apply(&HeaderMap::new(), &mut response);
         assert!(response.is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_everyone_may_read_does_not_vary() {
+        let cors = Cors::new(&["https://a.example".to_owned(), "*".to_owned()]);
+        for asked in [request(&[]), request(&[(ORIGIN, "https://b.example")])] {
+            let mut response = HeaderMap::new();
+            cors.apply(&asked, &mut response);
+            assert_eq!(response[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+            assert!(!response.contains_key(VARY));
+        }
     }
 }

@@ -61,6 +61,10 @@ pub(crate) fn everything(checkout: &Checkout) -> Tools {
         tools.note(name, &outcome);
     }
     tools.note("browser-modules", &node::install(checkout, "tests/browser"));
+    tools.note(
+        "conformance-modules",
+        &node::install(checkout, "tests/conformance"),
+    );
     tools.note("tool-modules", &node::install(checkout, "tests/tools"));
     tools.note("python", &python::install(checkout));
     tools.note("manual", &manual::install(checkout));

@@ -2,6 +2,7 @@
 
 mod bench;
 mod browser;
+mod conformance;
 mod python;
 mod rust;
 
@@ -21,6 +22,8 @@ pub(crate) enum Suite {
     Python,
     /// A real browser.
     Browser,
+    /// The public tests of HTTP caches.
+    Conformance,
     /// Images and Kubernetes manifests.
     Deploy,
     /// The benchmarks, shortened: they have to run and print their ratios.
@@ -28,11 +31,12 @@ pub(crate) enum Suite {
 }
 
 /// Every suite, in the order in which they run.
-pub(crate) const ALL: [Suite; 6] = [
+pub(crate) const ALL: [Suite; 7] = [
     Suite::Rust,
     Suite::Doc,
     Suite::Python,
     Suite::Browser,
+    Suite::Conformance,
     Suite::Deploy,
     Suite::Bench,
 ];
@@ -44,6 +48,7 @@ impl Suite {
             Self::Doc => "doc",
             Self::Python => "python",
             Self::Browser => "browser",
+            Self::Conformance => "conformance",
             Self::Deploy => "deploy",
             Self::Bench => "bench",
         }
@@ -85,6 +90,7 @@ pub(crate) fn run(checkout: &Checkout, suites: &[Suite], report: &mut Report) {
             Suite::Doc => rust::examples(checkout, report),
             Suite::Python => python::run("python", "tests/python", checkout, &tools, report),
             Suite::Browser => browser::run(checkout, &tools, report),
+            Suite::Conformance => conformance::run(checkout, &tools, report),
             Suite::Deploy => python::run("deploy", "tests/deploy", checkout, &tools, report),
             Suite::Bench => bench::run(checkout, &tools, report),
         }
