@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { HELP, UsageError, parse } from "./arguments.js";
 import { compare, readExpected } from "./expected.js";
 import { startOrigin } from "./origin.js";
+import { Origin, ownTests, runOwn } from "./own.js";
 import { runPublic } from "./public.js";
 import * as report from "./report.js";
 import { JUDGED, SUBJECTS } from "./subjects.js";
@@ -35,13 +36,28 @@ async function main(words) {
 async function run(name, options) {
   const subject = SUBJECTS[name];
   const version = await subject.version();
-  const show = options.ids.length === 1;
-  const origin = await startOrigin({ show });
-  const cache = await subject.start(origin.port);
   const begun = Date.now();
+  const tests = [
+    ...(await behind(subject, await startOrigin({ show: options.ids.length === 1 }), (url) =>
+      runPublic(url, options),
+    )),
+    ...(await runOwnBehind(subject, options)),
+  ];
+  return { name, version, seconds: (Date.now() - begun) / 1000, tests };
+}
+
+async function runOwnBehind(subject, options) {
+  const tests = await ownTests(options);
+  if (tests.length === 0) return [];
+  const origin = await Origin.start();
+  return behind(subject, origin, (url) => runOwn(url, origin, tests, options));
+}
+
+/** Starts the cache in front of the origin, runs, and ends both. */
+async function behind(subject, origin, run) {
+  const cache = await subject.start(origin.port);
   try {
-    const tests = await runPublic(cache.url, options);
-    return { name, version, seconds: (Date.now() - begun) / 1000, tests };
+    return await run(cache.url);
   } finally {
     cache.stop();
     origin.stop();

@@ -4,7 +4,7 @@ import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { determineTestResult } from "http-cache-tests/lib/display.mjs";
 
-import { publicSuites } from "./suites.js";
+import { EXTRA, publicSuites } from "./suites.js";
 
 /** The suite's words, by the sign that stands for each on the command line. */
 const VERDICTS = {
@@ -21,13 +21,14 @@ const VERDICTS = {
 };
 
 /**
- * Runs the chosen tests against `url`. Returns one object a test: `id`, `suite`, `kind`,
- * `name`, `verdict` and `why`. Dependencies count only where all tests were run.
+ * Runs the chosen tests against `url`. Returns one object a test: `id`, `suite`, `list`
+ * (its row in the table), `kind`, `name`, `verdict` and `why`. Dependencies count only where all tests were run.
  */
 export async function runPublic(url, { suites, ids }) {
+  const chosen = publicSuites({ suites, ids });
+  if (chosen.length === 0) return [];
   const results = await runEngine({ url, suites, ids });
   const all = suites.length === 0 && ids.length === 0;
-  const chosen = publicSuites({ suites, ids });
   return chosen.flatMap((suite) =>
     suite.tests.map((test) => {
       const sign = determineTestResult(chosen, test.id, results, all)[2];
@@ -35,6 +36,7 @@ export async function runPublic(url, { suites, ids }) {
       return {
         id: test.id,
         suite: suite.id,
+        list: suite.id === EXTRA ? "  and Surrogate-Control" : "http-cache-tests",
         kind: test.kind ?? "required",
         name: test.name,
         verdict: VERDICTS[sign],

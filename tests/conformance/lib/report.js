@@ -1,5 +1,4 @@
 // What is printed: the table of scores, lists of failures, and the judgement.
-import { EXTRA } from "./suites.js";
 
 const KINDS = ["required", "optimal", "check"];
 
@@ -18,7 +17,12 @@ export function table(runs) {
   );
   console.log("");
   for (const row of [head, ...rows]) {
-    console.log(row.map((cell, column) => cell.padEnd(widths[column])).join("  ").trimEnd());
+    console.log(
+      row
+        .map((cell, column) => cell.padEnd(widths[column]))
+        .join("  ")
+        .trimEnd(),
+    );
   }
 }
 
@@ -48,11 +52,9 @@ export function judgement(run, { failures, passed, unknown, known }, expected) {
 }
 
 function groups(tests) {
-  const lists = [
-    ["http-cache-tests", tests.filter((test) => test.suite !== EXTRA)],
-    ["  with Surrogate-Control", tests.filter((test) => test.suite === EXTRA)],
-  ];
-  return lists.filter(([, list]) => list.length > 0);
+  const lists = new Map();
+  for (const test of tests) lists.set(test.list, [...(lists.get(test.list) ?? []), test]);
+  return [...lists];
 }
 
 function score(tests) {
