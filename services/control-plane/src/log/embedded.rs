@@ -11,18 +11,17 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use parking_lot::{Mutex, RwLock};
 use tidegate_clock::Clock;
-use tidegate_domain::{Epoch, InstanceId, Revision, SiteName, Term};
-use tidegate_proto::storage::v1 as storage;
-use tokio::sync::{oneshot, watch};
+use tidegate_domain::Revision;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::open::{OpenError, OpenOptions};
 use super::pass::Pass;
+use super::sequenced::Sequenced;
 use super::sequencer::{Answer, Job, Sequencer};
 use super::shared::Shared;
-use super::{Facts, HistoryFact, Inherited, LeaseFact, Log, OwnLog, ProposeError, ReadError};
-use crate::command::{LogEntry, Outcome, Proposal};
-use crate::state::{Reader, SledStore, StoreError, keys};
+use super::{OwnLog, ProposeError};
+use crate::state::{Reader, SledStore, StoreError};
 
 /// Commands in one commit.
 const MAX_BATCH: usize = 1_024;
@@ -82,13 +81,7 @@ impl EmbeddedLog {
     /// # Errors
     /// The log is overloaded or has stopped.
     pub async fn compact_to(&self, floor: Revision) -> Result<(), ProposeError> {
-        self.ask(|answer| Job::Compact(floor, answer)).await
-    }
-
-    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, ProposeError> {
-        let (answer, answered) = oneshot::channel();
-        self.send(job(answer))?;
-        answered.await.unwrap_or(Err(ProposeError::Stopped))
+        self.submit(|answer| Job::Compact(floor, answer)).await
     }
 
     fn send(&self, job: Job) -> Result<(), ProposeError> {
@@ -139,57 +132,35 @@ fn write_all(sequencer: &Sequencer, jobs: &Receiver<Job>) -> Result<(), StoreErr
     }
 }
 
-impl Log for EmbeddedLog {
-    fn propose(&self, proposal: Proposal) -> BoxFuture<'_, Result<Outcome, ProposeError>> {
-        self.ask(|answer| Job::Propose(Box::new(proposal), answer))
-            .boxed()
+impl Sequenced for EmbeddedLog {
+    fn shared(&self) -> &Shared {
+        &self.shared
     }
 
-    fn epoch(&self) -> Epoch {
-        self.shared.epoch()
+    fn submit<'a, T: Send + 'static>(
+        &'a self,
+        job: impl FnOnce(Answer<T>) -> Job + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, ProposeError>> {
+        async {
+            let (answer, answered) = oneshot::channel();
+            self.send(job(answer))?;
+            answered.await.unwrap_or(Err(ProposeError::Stopped))
+        }
+        .boxed()
     }
 
-    fn inherited(&self) -> Option<Inherited> {
-        self.shared.inherited()
-    }
-
-    fn head(&self) -> Revision {
-        self.shared.head()
-    }
-
-    fn watch_head(&self) -> watch::Receiver<Revision> {
-        self.shared.head.subscribe()
-    }
-
-    fn floor(&self) -> Revision {
-        self.shared.floor()
-    }
-
-    fn term_at(&self, revision: Revision) -> Option<Term> {
-        self.shared.term_at(revision)
-    }
-
-    fn past_term_at(&self, revision: Revision) -> Option<Term> {
-        self.shared.past_term_at(revision)
-    }
-
-    fn read(
-        &self,
-        after: Revision,
-        up_to: Revision,
-        limit: usize,
-    ) -> Result<Vec<LogEntry>, ReadError> {
-        self.shared.read(after, up_to, limit)
+    fn has_written_within(&self, max_age: Duration) -> bool {
+        self.clock.boot().saturating_since(self.shared.last_write()) <= max_age
     }
 }
 
 impl OwnLog for EmbeddedLog {
     fn reader(&self) -> Reader {
-        Reader::new(self.shared.store.clone(), self.shared.catalog.clone())
+        self.shared.reader()
     }
 
     fn pass(&self) -> BoxFuture<'_, Result<Pass, ProposeError>> {
-        self.ask(Job::BeginPass).boxed()
+        self.submit(Job::BeginPass)
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
@@ -206,74 +177,5 @@ impl OwnLog for EmbeddedLog {
 
     fn ended(&self) -> BoxFuture<'_, ()> {
         self.ended.cancelled().boxed()
-    }
-}
-
-impl Facts for EmbeddedLog {
-    fn put_lease(&self, lease: LeaseFact) -> BoxFuture<'_, Result<(), ProposeError>> {
-        self.ask(|answer| Job::PutLease(lease, answer)).boxed()
-    }
-
-    fn remove_lease(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), ProposeError>> {
-        self.ask(|answer| Job::RemoveLease(instance, answer))
-            .boxed()
-    }
-
-    fn leases(&self) -> Result<Vec<LeaseFact>, ReadError> {
-        self.shared.leases()
-    }
-
-    fn put_history(&self, fact: HistoryFact) -> BoxFuture<'_, Result<(), ProposeError>> {
-        self.ask(|answer| Job::PutHistory(fact, answer)).boxed()
-    }
-
-    fn runs(&self) -> Result<Vec<(InstanceId, storage::RunRecord)>, ReadError> {
-        self.shared.runs()
-    }
-
-    fn effects(
-        &self,
-        from: Revision,
-        visit: &mut dyn FnMut(storage::EffectsRecord) -> bool,
-    ) -> Result<(), ReadError> {
-        self.shared.effects(from, visit)
-    }
-
-    fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>> {
-        async move {
-            let age = self.clock.boot().saturating_since(self.shared.last_write());
-            if age <= max_age {
-                return Ok(());
-            }
-            self.ask(|answer| Job::Touch(max_age, answer)).await
-        }
-        .boxed()
-    }
-
-    fn begin_history(&self, from: Epoch) -> BoxFuture<'_, Result<Epoch, ProposeError>> {
-        self.ask(move |answer| Job::BeginHistory(from, answer))
-            .boxed()
-    }
-
-    fn unknown_leases(&self) -> Result<Option<Duration>, ReadError> {
-        Ok(self.shared.lease_bound(keys::UNKNOWN_LEASES)?)
-    }
-
-    fn forget_unknown_leases(&self, of: Epoch) -> BoxFuture<'_, Result<(), ProposeError>> {
-        self.ask(move |answer| Job::ForgetUnknownLeases(of, answer))
-            .boxed()
-    }
-
-    fn former_stale(&self) -> Result<Vec<(SiteName, Duration)>, ReadError> {
-        self.shared.former_stale()
-    }
-
-    fn forget_former_stale(
-        &self,
-        site: SiteName,
-        as_of: Revision,
-    ) -> BoxFuture<'_, Result<(), ProposeError>> {
-        self.ask(move |answer| Job::ForgetFormerStale(site, as_of, answer))
-            .boxed()
     }
 }

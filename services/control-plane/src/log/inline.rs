@@ -2,22 +2,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture, FutureExt as _};
 use parking_lot::Mutex;
-use tidegate_domain::{Epoch, InstanceId, Revision, SiteName, Term};
-use tidegate_proto::storage::v1 as storage;
-use tokio::sync::{oneshot, watch};
+use tidegate_domain::Revision;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::open::{LogSettings, OpenError};
 use super::pass::Pass;
+use super::sequenced::Sequenced;
 use super::sequencer::{Answer, Job, Sequencer};
 use super::shared::Shared;
-use super::{Facts, HistoryFact, Inherited, LeaseFact, Log, OwnLog, ProposeError, ReadError};
-use crate::command::{LogEntry, Outcome, Proposal};
-use crate::state::{MemoryStore, Reader, Store, keys};
+use super::{OwnLog, ProposeError};
+use crate::command::{Outcome, Proposal};
+use crate::state::{MemoryStore, Reader, Store};
 
 /// A log whose commands take effect while they are proposed. The same sequencer as
 /// the embedded one's, so they decide alike.
@@ -135,13 +134,6 @@ impl InlineLog {
         })
     }
 
-    async fn take<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, ProposeError> {
-        self.wait().await;
-        let done = self.ask(job);
-        self.wait().await;
-        done
-    }
-
     async fn wait(&self) {
         if let Some(pace) = &self.pace {
             pace().await;
@@ -155,53 +147,28 @@ impl InlineLog {
     }
 }
 
-impl Log for InlineLog {
-    fn propose(&self, proposal: Proposal) -> BoxFuture<'_, Result<Outcome, ProposeError>> {
-        self.take(move |answer| Job::Propose(Box::new(proposal), answer))
-            .boxed()
+impl Sequenced for InlineLog {
+    fn shared(&self) -> &Shared {
+        &self.shared
     }
 
-    fn epoch(&self) -> Epoch {
-        self.shared.epoch()
-    }
-
-    fn inherited(&self) -> Option<Inherited> {
-        self.shared.inherited()
-    }
-
-    fn head(&self) -> Revision {
-        self.shared.head()
-    }
-
-    fn watch_head(&self) -> watch::Receiver<Revision> {
-        self.shared.head.subscribe()
-    }
-
-    fn floor(&self) -> Revision {
-        self.shared.floor()
-    }
-
-    fn term_at(&self, revision: Revision) -> Option<Term> {
-        self.shared.term_at(revision)
-    }
-
-    fn past_term_at(&self, revision: Revision) -> Option<Term> {
-        self.shared.past_term_at(revision)
-    }
-
-    fn read(
-        &self,
-        after: Revision,
-        up_to: Revision,
-        limit: usize,
-    ) -> Result<Vec<LogEntry>, ReadError> {
-        self.shared.read(after, up_to, limit)
+    fn submit<'a, T: Send + 'static>(
+        &'a self,
+        job: impl FnOnce(Answer<T>) -> Job + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, ProposeError>> {
+        async {
+            self.wait().await;
+            let done = self.ask(job);
+            self.wait().await;
+            done
+        }
+        .boxed()
     }
 }
 
 impl OwnLog for InlineLog {
     fn reader(&self) -> Reader {
-        Reader::new(self.shared.store.clone(), self.shared.catalog.clone())
+        self.shared.reader()
     }
 
     fn pass(&self) -> BoxFuture<'_, Result<Pass, ProposeError>> {
@@ -216,69 +183,5 @@ impl OwnLog for InlineLog {
 
     fn ended(&self) -> BoxFuture<'_, ()> {
         self.ended.cancelled().boxed()
-    }
-}
-
-impl Facts for InlineLog {
-    fn put_lease(&self, lease: LeaseFact) -> BoxFuture<'_, Result<(), ProposeError>> {
-        self.take(move |answer| Job::PutLease(lease, answer))
-            .boxed()
-    }
-
-    fn remove_lease(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), ProposeError>> {
-        self.take(move |answer| Job::RemoveLease(instance, answer))
-            .boxed()
-    }
-
-    fn leases(&self) -> Result<Vec<LeaseFact>, ReadError> {
-        self.shared.leases()
-    }
-
-    fn put_history(&self, fact: HistoryFact) -> BoxFuture<'_, Result<(), ProposeError>> {
-        self.take(move |answer| Job::PutHistory(fact, answer))
-            .boxed()
-    }
-
-    fn runs(&self) -> Result<Vec<(InstanceId, storage::RunRecord)>, ReadError> {
-        self.shared.runs()
-    }
-
-    fn effects(
-        &self,
-        from: Revision,
-        visit: &mut dyn FnMut(storage::EffectsRecord) -> bool,
-    ) -> Result<(), ReadError> {
-        self.shared.effects(from, visit)
-    }
-
-    fn ensure_recent_write(&self, max_age: Duration) -> BoxFuture<'_, Result<(), ProposeError>> {
-        self.take(move |answer| Job::Touch(max_age, answer)).boxed()
-    }
-
-    fn begin_history(&self, from: Epoch) -> BoxFuture<'_, Result<Epoch, ProposeError>> {
-        self.take(move |answer| Job::BeginHistory(from, answer))
-            .boxed()
-    }
-
-    fn unknown_leases(&self) -> Result<Option<Duration>, ReadError> {
-        Ok(self.shared.lease_bound(keys::UNKNOWN_LEASES)?)
-    }
-
-    fn forget_unknown_leases(&self, of: Epoch) -> BoxFuture<'_, Result<(), ProposeError>> {
-        self.take(move |answer| Job::ForgetUnknownLeases(of, answer))
-            .boxed()
-    }
-
-    fn former_stale(&self) -> Result<Vec<(SiteName, Duration)>, ReadError> {
-        self.shared.former_stale()
-    }
-
-    fn forget_former_stale(
-        &self,
-        site: SiteName,
-        as_of: Revision,
-    ) -> BoxFuture<'_, Result<(), ProposeError>> {
-        self.take(move |answer| Job::ForgetFormerStale(site, as_of, answer))
-            .boxed()
     }
 }

@@ -8,6 +8,7 @@ mod inline;
 mod open;
 mod pass;
 mod retention;
+mod sequenced;
 mod sequencer;
 mod shared;
 mod tail;

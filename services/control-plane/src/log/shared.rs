@@ -16,7 +16,7 @@ use super::pass::Passes;
 use super::tail::Tail;
 use super::{Inherited, LeaseFact, ReadError};
 use crate::command::LogEntry;
-use crate::state::{Catalog, Direction, KeyRange, Store, StoreError, keys, tables};
+use crate::state::{Catalog, Direction, KeyRange, Reader, Store, StoreError, keys, tables};
 
 /// What readers see. The writer alone changes it, after what it shows is durable.
 pub(crate) struct Shared {
@@ -66,6 +66,11 @@ impl Shared {
             last_write: AtomicU64::new(0),
             store,
         })
+    }
+
+    /// Answers questions about the state.
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::new(self.store.clone(), self.catalog.clone())
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
