@@ -12,7 +12,7 @@ use tidegate_proto::v1::site_service_client::SiteServiceClient;
 use tidegate_telemetry::grpc::Propagate;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::args::ControlUrl;
 use crate::failure::{Failure, is_refused, is_transport};
@@ -105,14 +105,16 @@ impl Client {
 
     /// Makes a call that may be made twice, and makes it again if the connection broke
     /// or the server asks for that, a few times, each within the deadline.
-    pub(crate) async fn safe<T, F>(
+    pub(crate) async fn safe<Q: Clone, T, F>(
         &self,
         deadline: Duration,
-        mut call: impl FnMut() -> F,
+        request: Q,
+        call: impl Fn(Request<Q>) -> F,
     ) -> Result<T, Failure>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        let call = || call(with_deadline(deadline, request.clone()));
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         for _ in 1..TRIES {
             match tokio::time::timeout(deadline, call()).await {
@@ -130,10 +132,8 @@ impl Client {
 
     /// The newest position in the order.
     pub(crate) async fn head(&self) -> Result<v1::GetHeadResponse, Failure> {
-        self.safe(DEADLINE, || async {
-            self.cache()
-                .get_head(with_deadline(DEADLINE, v1::GetHeadRequest {}))
-                .await
+        self.safe(DEADLINE, v1::GetHeadRequest {}, |request| async move {
+            self.cache().get_head(request).await
         })
         .await
     }
@@ -146,8 +146,8 @@ fn may_pass(status: &Status) -> bool {
 }
 
 /// A request that tells the server how long its caller waits.
-pub(crate) fn with_deadline<T>(deadline: Duration, message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
+pub(crate) fn with_deadline<T>(deadline: Duration, message: T) -> Request<T> {
+    let mut request = Request::new(message);
     request.set_timeout(deadline);
     request
 }

@@ -2,7 +2,8 @@
 
 use tidegate_proto::v1;
 
-use super::{Session, list};
+use super::Session;
+use super::list::list;
 use crate::args::AuditArgs;
 use crate::failure::{Exit, Failure};
 use crate::report::audit::{Audit, Detail, Record};
@@ -26,8 +27,7 @@ pub(super) async fn run(session: &mut Session<'_>, args: AuditArgs) -> Result<Ex
         return Err(Failure::new("NOT_FOUND", message)
             .advise("Records go after their time; `tidegate audit` lists those there are."));
     };
-    session.output.result(&Detail::from(Record::from(found)))?;
-    Ok(Exit::Done)
+    session.show(&Detail::from(Record::from(found)))
 }
 
 /// Newest first, and none older than the page that holds `oldest`.

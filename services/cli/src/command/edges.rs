@@ -2,7 +2,8 @@
 
 use tidegate_proto::v1;
 
-use super::{Session, list};
+use super::Session;
+use super::list::list;
 use crate::failure::{Exit, Failure};
 use crate::report::fleet::Edges;
 
@@ -26,6 +27,5 @@ pub(super) async fn run(session: &mut Session<'_>) -> Result<Exit, Failure> {
         },
     )
     .await?;
-    session.output.result(&Edges::new(head.get(), edges))?;
-    Ok(Exit::Done)
+    session.show(&Edges::new(head.get(), edges))
 }

@@ -49,12 +49,11 @@ async fn put(session: &mut Session<'_>, args: EntryPutArgs) -> Result<Exit, Fail
     let mut cache = session.client.cache();
     let call = cache.put_entry(with_deadline(DEADLINE, request));
     let answer = session.client.once(DEADLINE, call).await?;
-    session.output.result(&Position {
+    session.show(&Position {
         revision: answer.revision,
         cursor: answer.cursor,
         done: format!("{} pushed", args.url),
-    })?;
-    Ok(Exit::Done)
+    })
 }
 
 async fn get(
@@ -70,8 +69,7 @@ async fn get(
     };
     let client = &session.client;
     let answer = client
-        .safe(DEADLINE, || async {
-            let request = with_deadline(DEADLINE, request.clone());
+        .safe(DEADLINE, request, |request| async move {
             client.cache().get_entry(request).await
         })
         .await?;
@@ -94,7 +92,7 @@ async fn write_file(path: PathBuf, bytes: &[u8]) -> Result<(), Failure> {
 
 pub(super) async fn list(session: &mut Session<'_>, args: EntryListArgs) -> Result<Exit, Failure> {
     let (client, site, prefix) = (&session.client, &session.site, &args.prefix);
-    let entries = super::list(
+    let entries = super::list::list(
         client,
         args.limit,
         |page_size, page_token| v1::ListEntriesRequest {
@@ -107,8 +105,7 @@ pub(super) async fn list(session: &mut Session<'_>, args: EntryListArgs) -> Resu
         |answer| (answer.entries, answer.next_page_token),
     )
     .await?;
-    session.output.result(&Entries::from(entries))?;
-    Ok(Exit::Done)
+    session.show(&Entries::from(entries))
 }
 
 async fn delete(session: &mut Session<'_>, url: String) -> Result<Exit, Failure> {
@@ -120,10 +117,9 @@ async fn delete(session: &mut Session<'_>, url: String) -> Result<Exit, Failure>
     let call = cache.delete_entry(with_deadline(DEADLINE, request));
     let answer = session.client.once(DEADLINE, call).await?;
     let removed = count(answer.removed.into(), "variant", "variants");
-    session.output.result(&Position {
+    session.show(&Position {
         revision: answer.revision,
         cursor: String::new(),
         done: format!("{removed} of {url} deleted"),
-    })?;
-    Ok(Exit::Done)
+    })
 }

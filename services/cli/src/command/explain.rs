@@ -4,7 +4,7 @@ use tidegate_proto::v1;
 
 use super::{Session, header_fields};
 use crate::args::ExplainArgs;
-use crate::client::{DEADLINE, with_deadline};
+use crate::client::DEADLINE;
 use crate::failure::{Exit, Failure};
 use crate::report::explain::Explained;
 
@@ -22,8 +22,7 @@ pub(super) async fn run(session: &mut Session<'_>, args: ExplainArgs) -> Result<
     };
     let client = &session.client;
     let answer = client
-        .safe(DEADLINE, || async {
-            let request = with_deadline(DEADLINE, request.clone());
+        .safe(DEADLINE, request, |request| async move {
             client.fleet().explain_url(request).await
         })
         .await?;

@@ -6,7 +6,7 @@ use tidegate_proto::{duration_to_wire, mode_to_wire, v1};
 
 use super::Session;
 use crate::args::InvalidateArgs;
-use crate::client::{DEADLINE, deadline_for, with_deadline};
+use crate::client::{DEADLINE, deadline_for};
 use crate::failure::{Exit, Failure};
 use crate::publish::wait_for;
 use crate::report::invalidation::{Completion, Invalidated, Preview};
@@ -32,8 +32,7 @@ pub(super) async fn run(session: &mut Session<'_>, args: InvalidateArgs) -> Resu
     };
     let (deadline, client) = (deadline_for(wait), &session.client);
     let answer = client
-        .safe(deadline, || async {
-            let request = with_deadline(deadline, request.clone());
+        .safe(deadline, request, |request| async move {
             client.cache().invalidate(request).await
         })
         .await?;
@@ -63,8 +62,7 @@ async fn preview(session: &mut Session<'_>, args: InvalidateArgs) -> Result<Exit
     };
     let client = &session.client;
     let answer = client
-        .safe(DEADLINE, || async {
-            let request = with_deadline(DEADLINE, request.clone());
+        .safe(DEADLINE, request, |request| async move {
             client.cache().preview_invalidation(request).await
         })
         .await?;

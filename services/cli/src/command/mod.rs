@@ -6,23 +6,22 @@ mod edges;
 mod entry;
 mod explain;
 mod invalidate;
+mod list;
 mod preload;
 mod publish_event;
 mod schedule;
 mod site;
 mod watch;
 
-use std::future::Future;
-
 use tidegate_domain::SiteName;
 use tidegate_proto::v1;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Cli, Command};
-use crate::client::{Client, DEADLINE, with_deadline};
+use crate::client::Client;
 use crate::dev;
 use crate::failure::{Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, Report};
 
 /// What every command needs.
 pub(crate) struct Session<'a> {
@@ -31,6 +30,14 @@ pub(crate) struct Session<'a> {
     pub(crate) output: &'a mut Output,
     /// Ends what has no end of its own.
     pub(crate) shutdown: CancellationToken,
+}
+
+impl Session<'_> {
+    /// Hands over what there is to say, which ends the command.
+    fn show(&mut self, report: &impl Report) -> Result<Exit, Failure> {
+        self.output.result(report)?;
+        Ok(Exit::Done)
+    }
 }
 
 /// Does what the command line says. `shutdown` ends commands that have no end of
@@ -90,52 +97,6 @@ fn completions(session: &mut Session<'_>, shell: clap_complete::Shell) -> Result
     Ok(Exit::Done)
 }
 
-/// Calls a list page by page until `limit` items are there or no page is left.
-/// `request` takes the size of a page and its token, `read` an answer apart.
-async fn list<Q, A, T, F>(
-    client: &Client,
-    limit: u32,
-    request: impl Fn(u32, String) -> Q,
-    call: impl Fn(tonic::Request<Q>) -> F,
-    read: impl Fn(A) -> (Vec<T>, String),
-) -> Result<Vec<T>, Failure>
-where
-    Q: Clone,
-    F: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
-{
-    let (request, call, read) = (&request, &call, &read);
-    pages(limit, |page_size, page_token| async move {
-        let request = request(page_size, page_token);
-        let answer = client
-            .safe(DEADLINE, || call(with_deadline(DEADLINE, request.clone())))
-            .await?;
-        Ok(read(answer))
-    })
-    .await
-}
-
-/// Fetches pages until `limit` items are there or no page is left.
-async fn pages<T, F>(limit: u32, mut page: impl FnMut(u32, String) -> F) -> Result<Vec<T>, Failure>
-where
-    F: Future<Output = Result<(Vec<T>, String), Failure>>,
-{
-    const PAGE: u32 = 1_000;
-    let limit = limit as usize;
-    let (mut items, mut token) = (Vec::new(), String::new());
-    loop {
-        let wanted = u32::try_from(limit - items.len()).map_or(PAGE, |left| left.min(PAGE));
-        let (more, next) = page(wanted, token.clone()).await?;
-        // A page without items and with a token like the last would go on for ever.
-        let stuck = more.is_empty() && next == token;
-        items.extend(more);
-        items.truncate(limit);
-        if next.is_empty() || stuck || items.len() >= limit {
-            return Ok(items);
-        }
-        token = next;
-    }
-}
-
 /// Fields of a request or a response as the protocol has them.
 fn header_fields(pairs: Vec<(String, String)>) -> Vec<v1::HeaderField> {
     let fields = pairs.into_iter().map(|(name, value)| v1::HeaderField {
@@ -143,51 +104,4 @@ fn header_fields(pairs: Vec<(String, String)>) -> Vec<v1::HeaderField> {
         value: value.into(),
     });
     fields.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn listed(limit: u32, there: u32) -> (Vec<u32>, u32) {
-        let mut calls = 0;
-        let items = pages(limit, |wanted, token| {
-            calls += 1;
-            let from: u32 = token.parse().unwrap_or(0);
-            let to = there.min(from + wanted.min(2));
-            let next = if to < there {
-                to.to_string()
-            } else {
-                String::new()
-            };
-            async move { Ok(((from..to).collect(), next)) }
-        })
-        .await
-        .unwrap();
-        (items, calls)
-    }
-
-    #[tokio::test]
-    async fn pages_are_fetched_up_to_the_limit_and_no_further() {
-        assert_eq!(listed(10, 5).await, ((0..5).collect(), 3));
-        assert_eq!(listed(3, 5).await, ((0..3).collect(), 2));
-        assert_eq!(listed(4, 4).await, ((0..4).collect(), 2));
-    }
-
-    #[tokio::test]
-    async fn a_server_that_goes_in_circles_is_left() {
-        let items: Vec<u32> = pages(10, |_, _| async { Ok((Vec::new(), String::new())) })
-            .await
-            .unwrap();
-        assert!(items.is_empty());
-        let mut calls = 0;
-        let stuck: Vec<u32> = pages(10, |_, _| {
-            calls += 1;
-            async { Ok((Vec::new(), "same".to_owned())) }
-        })
-        .await
-        .unwrap();
-        assert!(stuck.is_empty());
-        assert_eq!(calls, 2);
-    }
 }

@@ -18,10 +18,9 @@ pub(super) async fn run(session: &mut Session<'_>, args: PreloadArgs) -> Result<
     let mut cache = session.client.cache();
     let call = cache.preload_hint(with_deadline(DEADLINE, request));
     let answer = session.client.once(DEADLINE, call).await?;
-    session.output.result(&Position {
+    session.show(&Position {
         revision: answer.revision,
         cursor: answer.cursor,
         done: format!("hinted at {}", count(urls, "URL", "URLs")),
-    })?;
-    Ok(Exit::Done)
+    })
 }

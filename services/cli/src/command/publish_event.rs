@@ -25,12 +25,11 @@ pub(super) async fn run(
     let mut cache = session.client.cache();
     let call = cache.publish_event(with_deadline(DEADLINE, request));
     let answer = session.client.once(DEADLINE, call).await?;
-    session.output.result(&Position {
+    session.show(&Position {
         revision: answer.revision,
         cursor: answer.cursor,
         done: format!("event \"{}\" published", args.event_type),
-    })?;
-    Ok(Exit::Done)
+    })
 }
 
 async fn data(argument: String) -> Result<String, Failure> {

@@ -42,22 +42,20 @@ async fn put(session: &mut Session<'_>, args: SchedulePutArgs) -> Result<Exit, F
     // The same schedule again changes nothing, so the call may be made twice.
     let client = &session.client;
     let answer = client
-        .safe(DEADLINE, || async {
-            let request = with_deadline(DEADLINE, request.clone());
+        .safe(DEADLINE, request, |request| async move {
             client.cache().put_schedule(request).await
         })
         .await?;
-    session.output.result(&Position {
+    session.show(&Position {
         revision: answer.revision,
         cursor: String::new(),
         done: format!("schedule {} is in place", args.name),
-    })?;
-    Ok(Exit::Done)
+    })
 }
 
 async fn list(session: &mut Session<'_>, limit: u32) -> Result<Exit, Failure> {
     let (client, site) = (&session.client, &session.site);
-    let schedules = super::list(
+    let schedules = super::list::list(
         client,
         limit,
         |page_size, page_token| v1::ListSchedulesRequest {
@@ -69,8 +67,7 @@ async fn list(session: &mut Session<'_>, limit: u32) -> Result<Exit, Failure> {
         |answer| (answer.schedules, answer.next_page_token),
     )
     .await?;
-    session.output.result(&Schedules::from(schedules))?;
-    Ok(Exit::Done)
+    session.show(&Schedules::from(schedules))
 }
 
 async fn delete(session: &mut Session<'_>, name: &str) -> Result<Exit, Failure> {
@@ -81,10 +78,9 @@ async fn delete(session: &mut Session<'_>, name: &str) -> Result<Exit, Failure> 
     let mut cache = session.client.cache();
     let call = cache.delete_schedule(with_deadline(DEADLINE, request));
     let answer = session.client.once(DEADLINE, call).await?;
-    session.output.result(&Position {
+    session.show(&Position {
         revision: answer.revision,
         cursor: String::new(),
         done: format!("schedule {name} deleted"),
-    })?;
-    Ok(Exit::Done)
+    })
 }

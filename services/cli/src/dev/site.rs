@@ -116,8 +116,7 @@ pub(super) async fn put(client: &Client, site: &SiteName, source: &Source) -> Re
         config: Some(tidegate_proto::site_to_wire(&source.config())),
     };
     let answer = client
-        .safe(DEADLINE, || async {
-            let request = with_deadline(DEADLINE, request.clone());
+        .safe(DEADLINE, request, |request| async move {
             client.sites().put_site(request).await
         })
         .await?;

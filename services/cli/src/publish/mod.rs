@@ -15,7 +15,7 @@ use tidegate_domain::{Digest, SiteName};
 use tidegate_proto::{duration_to_wire, v1};
 use tidegate_site::{Build, BuildError, BuildOptions, Warning};
 
-use crate::client::{Client, DEADLINE, deadline_for, with_deadline};
+use crate::client::{Client, DEADLINE, deadline_for};
 use crate::failure::Failure;
 
 /// Publishing checks every page that changed.
@@ -164,8 +164,7 @@ async fn publish_build(
         label,
     };
     let published = client
-        .safe(PUBLISH_DEADLINE, || async {
-            let request = with_deadline(PUBLISH_DEADLINE, request.clone());
+        .safe(PUBLISH_DEADLINE, request, |request| async move {
             client.sites().publish_release(request).await
         })
         .await?;
@@ -207,8 +206,7 @@ pub async fn activate(
     // Edges may fetch the release's blobs before it is switched to.
     let deadline = deadline_for(how.wait).max(4 * DEADLINE);
     client
-        .safe(deadline, || async {
-            let request = with_deadline(deadline, request.clone());
+        .safe(deadline, request, |request| async move {
             client.sites().activate_release(request).await
         })
         .await

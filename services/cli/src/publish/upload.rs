@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 
 use super::Progress;
 use super::blobs::{BlobError, Blobs};
-use crate::client::{Client, DEADLINE, with_deadline};
+use crate::client::{Client, DEADLINE};
 use crate::failure::{Failure, is_transport};
 use tidegate_net::Backoff;
 
@@ -122,8 +122,7 @@ async fn missing_of(
             digests: page.iter().map(ToString::to_string).collect(),
         };
         let answer = client
-            .safe(DEADLINE, || async {
-                let request = with_deadline(DEADLINE, request.clone());
+            .safe(DEADLINE, request, |request| async move {
                 client.sites().missing_blobs(request).await
             })
             .await?;

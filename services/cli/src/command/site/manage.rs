@@ -21,16 +21,14 @@ pub(super) async fn apply(session: &mut Session<'_>, args: ApplyArgs) -> Result<
     let client = &session.client;
     // Putting the same configuration twice changes nothing.
     let answer = client
-        .safe(DEADLINE, || async {
-            let request = with_deadline(DEADLINE, request.clone());
+        .safe(DEADLINE, request, |request| async move {
             client.sites().put_site(request).await
         })
         .await?;
-    session.output.result(&Applied {
+    session.show(&Applied {
         revision: answer.revision,
         site: read(answer.site)?,
-    })?;
-    Ok(Exit::Done)
+    })
 }
 
 pub(super) async fn show(session: &mut Session<'_>) -> Result<Exit, Failure> {
@@ -39,18 +37,16 @@ pub(super) async fn show(session: &mut Session<'_>) -> Result<Exit, Failure> {
     };
     let client = &session.client;
     let answer = client
-        .safe(DEADLINE, || async {
-            let request = with_deadline(DEADLINE, request.clone());
+        .safe(DEADLINE, request, |request| async move {
             client.sites().get_site(request).await
         })
         .await?;
-    session.output.result(&read(answer.site)?)?;
-    Ok(Exit::Done)
+    session.show(&read(answer.site)?)
 }
 
 pub(super) async fn list(session: &mut Session<'_>, limit: u32) -> Result<Exit, Failure> {
     let client = &session.client;
-    let sites = super::super::list(
+    let sites = super::super::list::list(
         client,
         limit,
         |page_size, page_token| v1::ListSitesRequest {
@@ -62,8 +58,7 @@ pub(super) async fn list(session: &mut Session<'_>, limit: u32) -> Result<Exit, 
     )
     .await?;
     let sites: Result<Vec<Site>, Failure> = sites.into_iter().map(|it| read(Some(it))).collect();
-    session.output.result(&Sites { sites: sites? })?;
-    Ok(Exit::Done)
+    session.show(&Sites { sites: sites? })
 }
 
 pub(super) async fn delete(session: &mut Session<'_>, name: SiteName) -> Result<Exit, Failure> {
@@ -73,12 +68,11 @@ pub(super) async fn delete(session: &mut Session<'_>, name: SiteName) -> Result<
     let mut sites = session.client.sites();
     let call = sites.delete_site(with_deadline(DEADLINE, request));
     let answer = session.client.once(DEADLINE, call).await?;
-    session.output.result(&Position {
+    session.show(&Position {
         revision: answer.revision,
         cursor: String::new(),
         done: format!("site {name} deleted"),
-    })?;
-    Ok(Exit::Done)
+    })
 }
 
 fn read(site: Option<v1::Site>) -> Result<Site, Failure> {

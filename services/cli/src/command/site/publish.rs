@@ -24,8 +24,7 @@ pub(super) async fn build(session: &mut Session<'_>, args: BuildArgs) -> Result<
         report.out = Some(out.display().to_string());
         write(build, out).await?;
     }
-    session.output.result(&report)?;
-    Ok(Exit::Done)
+    session.show(&report)
 }
 
 async fn write(build: Build, out: std::path::PathBuf) -> Result<(), Failure> {

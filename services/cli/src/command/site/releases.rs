@@ -18,14 +18,13 @@ const MIN_DIGITS: usize = 6;
 
 pub(super) async fn list(session: &mut Session<'_>, limit: u32) -> Result<Exit, Failure> {
     let releases = newest(session, limit).await?;
-    session.output.result(&Releases::from(releases))?;
-    Ok(Exit::Done)
+    session.show(&Releases::from(releases))
 }
 
 /// Releases, newest first.
 async fn newest(session: &Session<'_>, limit: u32) -> Result<Vec<v1::Release>, Failure> {
     let (client, site) = (&session.client, &session.site);
-    super::super::list(
+    super::super::list::list(
         client,
         limit,
         |page_size, page_token| v1::ListReleasesRequest {
@@ -130,10 +129,9 @@ pub(super) async fn prune(session: &mut Session<'_>, keep: u32) -> Result<Exit, 
     let mut sites = session.client.sites();
     let call = sites.prune_releases(with_deadline(DEADLINE, request));
     let answer = session.client.once(DEADLINE, call).await?;
-    session.output.result(&Pruned {
+    session.show(&Pruned {
         removed: answer.removed,
-    })?;
-    Ok(Exit::Done)
+    })
 }
 
 #[cfg(test)]
