@@ -44,11 +44,6 @@ impl TraceContext {
         Self::of(opentelemetry::Context::current().span().span_context())
     }
 
-    /// The context of `span`. Asking fixes the span's parent: set that first.
-    pub fn of_span(span: &Span) -> Option<Self> {
-        Self::of(span.context().span().span_context())
-    }
-
     fn of(span: &SpanContext) -> Option<Self> {
         span.is_valid().then(|| Self { span: span.clone() })
     }
@@ -81,11 +76,6 @@ impl TraceContext {
             return None;
         }
         Self::from_headers(headers).filter(Self::is_sampled)
-    }
-
-    /// Reads the context of a gRPC call.
-    pub fn from_metadata(metadata: &MetadataMap) -> Option<Self> {
-        Self::from_headers(metadata.as_ref())
     }
 
     /// Writes the context into an HTTP message in place of the one it carries.
@@ -247,7 +237,7 @@ mod tests {
         let mut metadata = MetadataMap::new();
         context.write_metadata(&mut metadata);
         assert_eq!(
-            TraceContext::from_metadata(&metadata),
+            TraceContext::from_headers(metadata.as_ref()),
             Some(context.clone())
         );
 

@@ -44,7 +44,5 @@ pub use context::TraceContext;
 pub use health::{Health, Readiness};
 pub use init::{FilterHandle, Guard, InitError, LogFormat, Options, init};
 pub use labels::{Label, LabelSet};
-pub use metrics::{
-    CounterBy, GaugeBy, HistogramBy, LATENCY_SECONDS, MetricError, Registry, TEXT_CONTENT_TYPE,
-};
+pub use metrics::{CounterBy, LATENCY_SECONDS, MetricError, Registry, TEXT_CONTENT_TYPE};
 pub use prometheus::{Histogram, IntCounter, IntGauge};

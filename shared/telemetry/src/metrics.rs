@@ -8,8 +8,7 @@ use std::marker::PhantomData;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    TextEncoder,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder,
 };
 
 use crate::labels::LabelSet;
@@ -64,13 +63,6 @@ impl Registry {
         self.register(name, IntGauge::new(name, help))
     }
 
-    /// A number for each value of a label.
-    pub fn gauge_by<L: LabelSet>(&self, name: &str, help: &str) -> Result<GaugeBy<L>, MetricError> {
-        let family = IntGaugeVec::new(Opts::new(name, help), &L::names());
-        let family = self.register(name, family)?;
-        Ok(Cells::new(|values| family.with_label_values(values)))
-    }
-
     /// A number that is asked for when metrics are read. `read` must be quick and may not block.
     pub fn gauge_from(
         &self,
@@ -92,18 +84,6 @@ impl Registry {
     ) -> Result<Histogram, MetricError> {
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         self.register(name, Histogram::with_opts(options))
-    }
-
-    /// A distribution for each value of a label.
-    pub fn histogram_by<L: LabelSet>(
-        &self,
-        name: &str,
-        help: &str,
-        buckets: &[f64],
-    ) -> Result<HistogramBy<L>, MetricError> {
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        let family = self.register(name, HistogramVec::new(options, &L::names()))?;
-        Ok(Cells::new(|values| family.with_label_values(values)))
     }
 
     /// All metrics in Prometheus' text exposition format, version 0.0.4 ([`TEXT_CONTENT_TYPE`]).
@@ -134,10 +114,6 @@ fn named(name: &str, source: prometheus::Error) -> MetricError {
 
 /// One counter for each value of a label.
 pub type CounterBy<L> = Cells<L, IntCounter>;
-/// One gauge for each value of a label.
-pub type GaugeBy<L> = Cells<L, IntGauge>;
-/// One histogram for each value of a label.
-pub type HistogramBy<L> = Cells<L, Histogram>;
 
 /// The metrics of all values of a label, made at once: finding one is an index, and all series exist from the start.
 #[derive(Clone, Debug)]

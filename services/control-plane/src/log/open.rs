@@ -7,7 +7,7 @@ use thiserror::Error;
 use tidegate_clock::Clock;
 
 use super::retention::Retention;
-use crate::state::{EntryQuota, FatalHandler, Rules, SledOptions, StoreError, StoreOpenError};
+use crate::state::{EntryQuota, Rules, SledOptions, StoreError, StoreOpenError};
 
 /// What every log needs.
 #[derive(Clone)]
@@ -70,13 +70,6 @@ impl OpenOptions {
             queue: 8_192,
             log: LogSettings::new(clock),
         }
-    }
-
-    /// Is told of a failed write in place of the default, which ends the process.
-    #[must_use]
-    pub fn with_fatal(mut self, fatal: FatalHandler) -> Self {
-        self.store.fatal = fatal;
-        self
     }
 }
 
