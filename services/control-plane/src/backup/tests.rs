@@ -279,9 +279,14 @@ async fn there_is_one_at_a_time_and_no_blob_goes_meanwhile() {
     let turn = rig.backups.try_collect();
     assert!(turn.is_some());
     drop(turn);
-    while rig.log.reader().entry_blobs().unwrap().contains(&body) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let gone = async {
+        while rig.log.reader().entry_blobs().unwrap().contains(&body) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone)
+        .await
+        .unwrap();
     let reader = rig.log.reader();
     let collected = collect_garbage(&reader, &*rig.blobs, Duration::ZERO).unwrap();
     assert_eq!(collected.removed, 1);

@@ -5,9 +5,7 @@ use std::time::{Duration, SystemTime};
 use tidegate_proto::v1;
 use tidegate_proto::v1::EdgeOutcomeKind::{Applied, Fenced, Pending};
 
-use crate::rig::{Rig, waiting};
-
-const LONG: Duration = Duration::from_secs(60);
+use crate::rig::{LONG, Rig, eventually, short_leases};
 
 async fn trail(rig: &Rig) -> Vec<v1::InvalidationRecord> {
     let request = v1::ListInvalidationsRequest {
@@ -20,12 +18,6 @@ async fn trail(rig: &Rig) -> Vec<v1::InvalidationRecord> {
 
 fn time(wire: Option<prost_types::Timestamp>) -> SystemTime {
     wire.unwrap().try_into().unwrap()
-}
-
-fn short_leases(config: &mut tidegate_control_plane::config::Config) {
-    config.fleet.lease = Duration::from_millis(500);
-    config.fleet.heartbeat = Duration::from_millis(100);
-    config.fleet.margin = Duration::from_millis(50);
 }
 
 fn told(revision: u64, ago: Duration, evicted: u64) -> v1::AppliedInvalidations {
@@ -96,11 +88,8 @@ async fn it_says_when_each_edge_had_applied_it_and_what_was_evicted_also_after_a
 async fn an_edge_that_slept_past_its_lease_was_fenced_before_it_applied_it() {
     let rig = Rig::with(short_leases).await;
     rig.put_site("s").await;
-    let head = rig.head().await;
-    let mut edge = rig.edge("a");
-    edge.beat(&head.cursor).await;
-    let done = rig.cache().invalidate(waiting("s", &["t"], LONG)).await;
-    let done = done.unwrap().into_inner();
+    let mut edge = rig.leased_edge("a").await;
+    let done = rig.invalidate_and_wait("s", &["t"], LONG).await;
     assert_eq!(done.status(), v1::CompletionStatus::Complete);
     let asleep = trail(&rig).await.remove(0).edges.remove(0);
     assert_eq!((asleep.outcome(), &asleep.applied_at), (Fenced, &None));
@@ -121,20 +110,15 @@ async fn an_edge_that_died_stays_fenced_on_the_trail_when_it_is_long_forgotten()
     })
     .await;
     rig.put_site("s").await;
-    let head = rig.head().await;
-    rig.edge("a").beat(&head.cursor).await;
-    let done = rig.cache().invalidate(waiting("s", &["t"], LONG)).await;
-    assert_eq!(done.unwrap().into_inner().edges.len(), 1);
-    loop {
-        let listed = rig
-            .fleet()
-            .list_edges(v1::ListEdgesRequest::default())
-            .await;
-        if listed.unwrap().into_inner().edges.is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    rig.leased_edge("a").await;
+    let done = rig.invalidate_and_wait("s", &["t"], LONG).await;
+    assert_eq!(done.edges.len(), 1);
+    eventually("the edge is forgotten", async || {
+        let everything = v1::ListEdgesRequest::default();
+        let listed = rig.fleet().list_edges(everything).await;
+        listed.unwrap().into_inner().edges.is_empty().then_some(())
+    })
+    .await;
     rig.invalidate("s", &["later"]).await;
     let rig = rig.restart().await;
     let trail = trail(&rig).await;
@@ -168,9 +152,7 @@ async fn an_edge_that_left_before_it_applied_it_is_fenced_from_then_on() {
 async fn what_an_edge_cannot_mean_does_not_count_and_its_acknowledgement_does() {
     let rig = Rig::start().await;
     rig.put_site("s").await;
-    let head = rig.head().await;
-    let mut edge = rig.edge("a");
-    edge.beat(&head.cursor).await;
+    let mut edge = rig.leased_edge("a").await;
     let done = rig.invalidate("s", &["t"]).await;
     let ahead = told(done.revision + 1, Duration::ZERO, 9);
     let answer = edge.send(&done.cursor, |beat| beat.applied = vec![ahead]);

@@ -7,15 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_clock::{Clock, SystemClock};
 use tidegate_control_plane::backup::{check, restore};
-use tidegate_control_plane::config::Config;
 use tidegate_proto::v1;
 use tidegate_proto::v1::EdgeOutcomeKind::{Applied, Pending};
 use tonic::{Code, Status, Streaming};
 
-use crate::rig::{Rig, outcomes, waiting};
-
-const SHORT: Duration = Duration::from_millis(200);
-const LONG: Duration = Duration::from_secs(60);
+use crate::rig::{LONG, Rig, SHORT, eventually, outcomes, serving_stale, short_leases, waiting};
 
 async fn begin(rig: &Rig) -> Result<Streaming<v1::BackupResponse>, Status> {
     let answer = rig.admin().backup(v1::BackupRequest {}).await;
@@ -49,13 +45,6 @@ fn copy_all(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).unwrap();
         }
     }
-}
-
-fn short_leases(config: &mut Config) {
-    config.fleet.heartbeat = Duration::from_millis(100);
-    config.fleet.lease = Duration::from_millis(500);
-    config.fleet.margin = Duration::from_millis(50);
-    config.fleet.recent_write = Duration::from_millis(450);
 }
 
 /// Pushes more than the transport holds back for a reader who does not read.
@@ -138,13 +127,16 @@ async fn there_is_one_backup_at_a_time_and_who_leaves_makes_room() {
     assert_eq!(second.code(), Code::ResourceExhausted, "{second:?}");
     assert!(second.message().contains("one at a time"), "{second:?}");
     drop(first);
-    let third = loop {
+    let third = eventually("there is room for another", async || {
         match begin(&rig).await {
-            Ok(stream) => break stream,
-            Err(status) => assert_eq!(status.code(), Code::ResourceExhausted),
+            Ok(stream) => Some(stream),
+            Err(status) => {
+                assert_eq!(status.code(), Code::ResourceExhausted);
+                None
+            }
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    })
+    .await;
     let bytes = rest(third).await.unwrap();
     assert_eq!(check(&mut &bytes[..]).unwrap().blobs, 6);
     rig.stop().await;
@@ -255,16 +247,8 @@ async fn a_folder_that_was_put_back_without_a_word_is_noticed_by_what_edges_show
 #[tokio::test]
 async fn a_bound_that_was_lowered_before_a_restart_is_waited_for_after_it() {
     let rig = Rig::with(short_leases).await;
-    let bound = |config: &mut v1::SiteConfig| {
-        config.fenced = Some(v1::FencedPolicy {
-            mode: v1::FencedMode::ServeStale.into(),
-            serve_stale_for: Some(prost_types::Duration {
-                seconds: 600,
-                nanos: 0,
-            }),
-        });
-    };
-    rig.configure("s", bound).await;
+    rig.configure("s", |config| config.fenced = Some(serving_stale()))
+        .await;
     rig.put_site("plain").await;
     let head = rig.head().await;
     // It hears no more after this, and goes by what it knows.
@@ -272,11 +256,9 @@ async fn a_bound_that_was_lowered_before_a_restart_is_waited_for_after_it() {
     rig.put_site("s").await;
     let folder = rig.stop().await;
     let rig = Rig::on(folder, short_leases).await;
-    let answer = rig.cache().invalidate(waiting("plain", &["t"], LONG)).await;
-    let answer = answer.unwrap().into_inner();
+    let answer = rig.invalidate_and_wait("plain", &["t"], LONG).await;
     assert_eq!(answer.status(), v1::CompletionStatus::Complete);
-    let answer = rig.cache().invalidate(waiting("s", &["t"], SHORT)).await;
-    let answer = answer.unwrap().into_inner();
+    let answer = rig.invalidate_and_wait("s", &["t"], SHORT).await;
     assert_eq!(answer.status(), v1::CompletionStatus::Partial);
     assert_eq!(outcomes(&answer.edges), [("cut-off", Pending)]);
     // It has come back and applied it.

@@ -141,8 +141,7 @@ async fn one_edge_can_be_asked_alone_and_the_url_itself_was_invalidated() {
 async fn what_is_not_there_or_breaks_a_rule_is_named() {
     let rig = Rig::start().await;
     rig.put_site("s").await;
-    let head = rig.head().await;
-    rig.edge("a").beat(&head.cursor).await;
+    rig.leased_edge("a").await;
     let of_edge = |edge: &str| v1::ExplainUrlRequest {
         edge_id: edge.into(),
         ..question("s", "/x")

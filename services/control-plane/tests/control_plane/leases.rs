@@ -6,10 +6,7 @@ use tidegate_proto::v1;
 use tidegate_proto::v1::EdgeOutcomeKind::{Applied, Fenced, Pending};
 use tonic::Code;
 
-use crate::rig::{Rig, outcomes, waiting};
-
-const SHORT: Duration = Duration::from_millis(200);
-const LONG: Duration = Duration::from_secs(60);
+use crate::rig::{LONG, Rig, SHORT, outcomes, serving_stale, short_leases, waiting};
 
 #[tokio::test]
 async fn complete_when_both_edges_have_applied_it() {
@@ -43,8 +40,7 @@ async fn complete_when_both_edges_have_applied_it() {
 async fn no_edge_known_is_complete_at_once() {
     let rig = Rig::start().await;
     rig.put_site("s").await;
-    let answer = rig.cache().invalidate(waiting("s", &["t"], LONG)).await;
-    let answer = answer.unwrap().into_inner();
+    let answer = rig.invalidate_and_wait("s", &["t"], LONG).await;
     assert_eq!(answer.status(), v1::CompletionStatus::Complete);
     assert_eq!(answer.edges, []);
     rig.stop().await;
@@ -87,17 +83,10 @@ async fn partial_when_the_time_is_up_and_complete_when_asked_again() {
 
 #[tokio::test]
 async fn complete_when_a_silent_edge_has_lost_its_lease() {
-    let rig = Rig::with(|config| {
-        config.fleet.lease = Duration::from_millis(500);
-        config.fleet.heartbeat = Duration::from_millis(100);
-        config.fleet.margin = Duration::from_millis(50);
-    })
-    .await;
+    let rig = Rig::with(short_leases).await;
     rig.put_site("s").await;
-    let head = rig.head().await;
-    rig.edge("a").beat(&head.cursor).await;
-    let answer = rig.cache().invalidate(waiting("s", &["t"], LONG)).await;
-    let answer = answer.unwrap().into_inner();
+    rig.leased_edge("a").await;
+    let answer = rig.invalidate_and_wait("s", &["t"], LONG).await;
     assert_eq!(answer.status(), v1::CompletionStatus::Complete);
     assert_eq!(outcomes(&answer.edges), [("a", Fenced)]);
     rig.stop().await;
@@ -105,71 +94,41 @@ async fn complete_when_a_silent_edge_has_lost_its_lease() {
 
 #[tokio::test]
 async fn a_site_that_serves_stale_is_complete_only_after_its_bound() {
-    let rig = Rig::with(|config| {
-        config.fleet.lease = Duration::from_millis(500);
-        config.fleet.heartbeat = Duration::from_millis(100);
-        config.fleet.margin = Duration::from_millis(50);
-    })
-    .await;
-    let bound = |config: &mut v1::SiteConfig| {
-        config.fenced = Some(v1::FencedPolicy {
-            mode: v1::FencedMode::ServeStale.into(),
-            serve_stale_for: Some(prost_types::Duration {
-                seconds: 600,
-                nanos: 0,
-            }),
-        });
-    };
-    rig.configure("s", bound).await;
+    let rig = Rig::with(short_leases).await;
+    rig.configure("s", |config| config.fenced = Some(serving_stale()))
+        .await;
     rig.put_site("plain").await;
-    let head = rig.head().await;
-    rig.edge("a").beat(&head.cursor).await;
+    rig.leased_edge("a").await;
     // The lease is over when this is complete, and the bound is not.
-    let answer = rig.cache().invalidate(waiting("plain", &["t"], LONG)).await;
-    let answer = answer.unwrap().into_inner();
+    let answer = rig.invalidate_and_wait("plain", &["t"], LONG).await;
     assert_eq!(outcomes(&answer.edges), [("a", Fenced)]);
-    let answer = rig.cache().invalidate(waiting("s", &["t"], SHORT)).await;
-    let answer = answer.unwrap().into_inner();
+    let answer = rig.invalidate_and_wait("s", &["t"], SHORT).await;
     assert_eq!(answer.status(), v1::CompletionStatus::Partial);
     assert_eq!(outcomes(&answer.edges), [("a", Pending)]);
     // An edge that is cut off does not hear that the site changed its mind.
     rig.put_site("s").await;
-    let answer = rig.cache().invalidate(waiting("s", &["t"], SHORT)).await;
-    let answer = answer.unwrap().into_inner();
+    let answer = rig.invalidate_and_wait("s", &["t"], SHORT).await;
     assert_eq!(answer.status(), v1::CompletionStatus::Partial);
     rig.stop().await;
 }
 
 #[tokio::test]
 async fn a_bound_that_was_refused_is_not_waited_for() {
-    let rig = Rig::with(|config| {
-        config.fleet.lease = Duration::from_millis(500);
-        config.fleet.heartbeat = Duration::from_millis(100);
-        config.fleet.margin = Duration::from_millis(50);
-    })
-    .await;
+    let rig = Rig::with(short_leases).await;
     rig.put_site("s").await;
     rig.put_site("other").await;
     let refused = v1::PutSiteRequest {
         site: "s".into(),
         config: Some(v1::SiteConfig {
             hosts: vec!["other.example".into()],
-            fenced: Some(v1::FencedPolicy {
-                mode: v1::FencedMode::ServeStale.into(),
-                serve_stale_for: Some(prost_types::Duration {
-                    seconds: 600,
-                    nanos: 0,
-                }),
-            }),
+            fenced: Some(serving_stale()),
             ..v1::SiteConfig::default()
         }),
     };
     let refused = rig.sites().put_site(refused).await.unwrap_err();
     assert_eq!(refused.code(), Code::AlreadyExists);
-    let head = rig.head().await;
-    rig.edge("a").beat(&head.cursor).await;
-    let answer = rig.cache().invalidate(waiting("s", &["t"], LONG)).await;
-    let answer = answer.unwrap().into_inner();
+    rig.leased_edge("a").await;
+    let answer = rig.invalidate_and_wait("s", &["t"], LONG).await;
     assert_eq!(answer.status(), v1::CompletionStatus::Complete);
     assert_eq!(outcomes(&answer.edges), [("a", Fenced)]);
     rig.stop().await;
@@ -177,17 +136,10 @@ async fn a_bound_that_was_refused_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_release_is_pending_at_an_edge_that_lost_its_lease() {
-    let rig = Rig::with(|config| {
-        config.fleet.lease = Duration::from_millis(500);
-        config.fleet.heartbeat = Duration::from_millis(100);
-        config.fleet.margin = Duration::from_millis(50);
-    })
-    .await;
+    let rig = Rig::with(short_leases).await;
     rig.put_site("s").await;
-    let head = rig.head().await;
-    rig.edge("a").beat(&head.cursor).await;
-    let answer = rig.cache().invalidate(waiting("s", &["t"], LONG)).await;
-    let answer = answer.unwrap().into_inner();
+    rig.leased_edge("a").await;
+    let answer = rig.invalidate_and_wait("s", &["t"], LONG).await;
     assert_eq!(outcomes(&answer.edges), [("a", Fenced)]);
     let activated = crate::releases::publish_and_activate(&rig, SHORT).await;
     assert_eq!(activated.status(), v1::CompletionStatus::Partial);

@@ -20,6 +20,11 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
+/// For how long a caller waits who is to see whose acknowledgement is missing.
+pub(crate) const SHORT: Duration = Duration::from_millis(200);
+/// Longer than any wait that ends well.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
 /// A control plane in this process.
 pub(crate) struct Rig {
     pub(crate) addresses: Addresses,
@@ -35,6 +40,14 @@ pub(crate) fn config(folder: &Path) -> Config {
     config.grpc_listen.set_port(0);
     config.admin_listen.set_port(0);
     config
+}
+
+/// Leases that end while a test waits.
+pub(crate) fn short_leases(config: &mut Config) {
+    config.fleet.heartbeat = Duration::from_millis(100);
+    config.fleet.lease = Duration::from_millis(500);
+    config.fleet.margin = Duration::from_millis(50);
+    config.fleet.recent_write = Duration::from_millis(450);
 }
 
 impl Rig {
@@ -135,6 +148,18 @@ impl Rig {
         answer.into_inner()
     }
 
+    /// The same by a caller who waits for all edges.
+    pub(crate) async fn invalidate_and_wait(
+        &self,
+        site: &str,
+        tags: &[&str],
+        timeout: Duration,
+    ) -> v1::InvalidateResponse {
+        let request = waiting(site, tags, timeout);
+        let answer = self.cache().invalidate(request).await.unwrap();
+        answer.into_inner()
+    }
+
     pub(crate) async fn head(&self) -> v1::GetHeadResponse {
         let answer = self.cache().get_head(v1::GetHeadRequest {}).await.unwrap();
         answer.into_inner()
@@ -148,6 +173,28 @@ impl Rig {
             sites: Vec::new(),
         }
     }
+
+    /// An edge that has applied everything so far and got a lease.
+    pub(crate) async fn leased_edge(&self, instance: &str) -> FakeEdge {
+        let head = self.head().await;
+        let mut edge = self.edge(instance);
+        assert!(edge.beat(&head.cursor).await.lease.is_some());
+        edge
+    }
+}
+
+/// Looks again and again until there is what is looked for.
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = tokio::time::timeout(LONG, async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let found = found.await;
+    found.unwrap_or_else(|_| panic!("not within {LONG:?}: {what}"))
 }
 
 pub(crate) fn invalidation(site: &str, tags: &[&str]) -> v1::InvalidateRequest {
@@ -171,6 +218,17 @@ pub(crate) fn outcomes(edges: &[v1::EdgeOutcome]) -> Vec<(&str, v1::EdgeOutcomeK
     edges
         .map(|e| (e.instance_id.as_str(), e.outcome()))
         .collect()
+}
+
+/// Edges of the site serve without a lease for ten minutes.
+pub(crate) fn serving_stale() -> v1::FencedPolicy {
+    v1::FencedPolicy {
+        mode: v1::FencedMode::ServeStale.into(),
+        serve_stale_for: Some(prost_types::Duration {
+            seconds: 600,
+            nanos: 0,
+        }),
+    }
 }
 
 /// The field that a refused call names.

@@ -60,12 +60,8 @@ async fn what_was_pushed_before_is_not_found_after_it_and_old_positions_push_not
     check_entries(&*store, &site("dev"));
 }
 
-fn lease(seconds: u64) -> LeaseFact {
-    LeaseFact {
-        instance: InstanceId::parse(&format!("i{seconds}")).unwrap(),
-        edge: EdgeId::parse("e").unwrap(),
-        lease: Duration::from_secs(seconds),
-    }
+fn lasting(seconds: u64) -> LeaseFact {
+    lease(&format!("i{seconds}"), seconds)
 }
 
 #[tokio::test]
@@ -73,9 +69,9 @@ async fn the_longest_lease_ever_granted_is_remembered_for_it() {
     let (_, log) = inline(settings(Arc::new(ManualClock::default())));
     assert_eq!(log.unknown_leases().unwrap(), None);
     for seconds in [5, 60, 10] {
-        log.put_lease(lease(seconds)).await.unwrap();
+        log.put_lease(lasting(seconds)).await.unwrap();
     }
-    log.remove_lease(lease(60).instance).await.unwrap();
+    log.remove_lease(lasting(60).instance).await.unwrap();
     let first = log.epoch();
     let second = log.begin_history(first).await.unwrap();
     let minute = Some(Duration::from_secs(60));
@@ -90,7 +86,7 @@ async fn the_longest_lease_ever_granted_is_remembered_for_it() {
 async fn a_restored_store_is_another_history_with_leases_that_nobody_knows() {
     let (store, log) = inline(settings(Arc::new(ManualClock::default())));
     propose(&*log, put_site("dev", &["*"])).await;
-    log.put_lease(lease(5)).await.unwrap();
+    log.put_lease(lasting(5)).await.unwrap();
     let (before, head) = (log.epoch(), log.head());
     drop(log);
     let settings = settings(Arc::new(ManualClock::default()));
@@ -102,7 +98,7 @@ async fn a_restored_store_is_another_history_with_leases_that_nobody_knows() {
     let log = InlineLog::open_on(store, settings).unwrap();
     assert_eq!(log.epoch(), restored.epoch);
     assert_eq!(log.unknown_leases().unwrap(), Some(longest));
-    assert_eq!(log.leases().unwrap(), [lease(5)]);
+    assert_eq!(log.leases().unwrap(), [lasting(5)]);
 }
 
 fn with_bound(name: &str, seconds: u64) -> Command {
