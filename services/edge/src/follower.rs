@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate_domain::{Cursor, Digest, Mode, PathAndQuery, TagPattern};
 use tidegate_proto::v1;
 use tidegate_telemetry::Component;
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
 use crate::events::SiteEvent;
 use crate::faults::Faults;
@@ -51,7 +51,7 @@ impl SiteFollower {
         applied.map(|matched| matched.responses).sum()
     }
 
-    fn apply_to(&self, site: &Site, event: &Event) -> Option<u64> {
+    async fn apply_to(&self, site: &Site, event: &Event) -> Option<u64> {
         let revision = event.revision;
         let matched = match &event.change {
             Change::Invalidated { .. } if self.faults.skips(revision.0) => return Some(0),
@@ -64,7 +64,9 @@ impl SiteFollower {
                 if *by_entry {
                     site.proxy.set_has_entries(true);
                 }
-                site.proxy.apply_invalidation(revision, patterns, *mode)
+                site.proxy
+                    .apply_invalidation(revision, patterns, *mode)
+                    .await
             }
             Change::ReleasePublished(release) => {
                 site.pages.prepare(*release);
@@ -74,6 +76,7 @@ impl SiteFollower {
                 site.pages.activate(active.clone());
                 site.proxy
                     .apply_invalidation(revision, patterns, Mode::Hard)
+                    .await
             }
             Change::NotUnderstood => site.proxy.apply_all(revision),
             Change::Preloaded { .. }
@@ -84,16 +87,8 @@ impl SiteFollower {
         };
         Some(matched.responses)
     }
-}
 
-impl Follower for SiteFollower {
-    fn adopt(&self, sites: Vec<SnapshotSite>, cursor: Cursor) {
-        self.sites.adopt(sites, cursor);
-    }
-
-    fn apply(&self, event: &Event, cursor: Cursor) -> Option<u64> {
-        let span = span(event);
-        let _entered = span.enter();
+    async fn apply_untraced(&self, event: &Event, cursor: Cursor) -> Option<u64> {
         let evicted = match (&event.site, &event.change) {
             (None, Change::NotUnderstood) => Some(self.apply_to_all(event)),
             (None, _) => None,
@@ -105,13 +100,25 @@ impl Follower for SiteFollower {
                 self.sites.remove(name);
                 None
             }
-            (Some(name), _) => {
-                let site = self.sites.by_name(name.as_str());
-                site.and_then(|site| self.apply_to(&site, event))
-            }
+            (Some(name), _) => match self.sites.by_name(name.as_str()) {
+                Some(site) => self.apply_to(&site, event).await,
+                None => None,
+            },
         };
         self.metrics.applied(event.time);
         evicted
+    }
+}
+
+impl Follower for SiteFollower {
+    fn adopt(&self, sites: Vec<SnapshotSite>, cursor: Cursor) {
+        self.sites.adopt(sites, cursor);
+    }
+
+    async fn apply(&self, event: &Event, cursor: Cursor) -> Option<u64> {
+        self.apply_untraced(event, cursor)
+            .instrument(span(event))
+            .await
     }
 
     fn announce(&self, event: &Event, cursor: Cursor) {

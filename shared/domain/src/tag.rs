@@ -133,6 +133,13 @@ impl TagPattern {
         }
     }
 
+    /// What matching tags begin with, if that is all that is asked of them.
+    #[must_use]
+    pub fn as_prefix(&self) -> Option<&str> {
+        let prefix = self.0.strip_suffix('*')?;
+        (prefix == self.literal_prefix()).then_some(prefix)
+    }
+
     /// Whether the tag matches. A `url:` tag that was too long and so holds only
     /// the beginning of its URL matches wherever the whole URL might: an
     /// invalidation too many is allowed, one too few is not.

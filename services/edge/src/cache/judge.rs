@@ -235,6 +235,7 @@ mod tests {
     use crate::cache::stamp::Stamp;
     use crate::cache::tags::TagTable;
     use crate::standing::Era;
+    use futures_util::FutureExt as _;
     use std::sync::Arc;
     use tidegate_domain::{Mode, Tag, TagPattern};
 
@@ -305,7 +306,10 @@ mod tests {
             let stamp = Stamp::of_invalidation(Era(2), Revision(revision));
             let pattern = [TagPattern::parse("a").unwrap()];
             let now = BootInstant::from_boot(seconds(at));
-            self.table.apply(stamp, mode, &pattern, now);
+            let applied = self.table.apply(stamp, mode, &pattern, now);
+            applied
+                .now_or_never()
+                .expect("few tags are applied at once");
         }
     }
 

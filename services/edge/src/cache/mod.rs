@@ -6,7 +6,7 @@
 //!
 //! - [`policy`]: HTTP caching as RFC 9111 has it, a file a topic.
 //! - [`tagging`]: the tags of a response.
-//! - [`stamp`], [`fence`], [`tags`], [`recent`]: which invalidation a copy is behind.
+//! - [`stamp`], [`fence`], [`tags`], `walk`, [`recent`]: which invalidation a copy is behind.
 //! - [`key`], [`stored`], [`storage`]: the copies.
 //! - [`judge`]: whether a copy may be used.
 
@@ -20,3 +20,4 @@ pub mod storage;
 pub mod stored;
 pub mod tagging;
 pub mod tags;
+mod walk;

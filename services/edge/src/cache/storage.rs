@@ -190,7 +190,7 @@ mod tests {
     use http::StatusCode;
     use std::time::Duration;
     use tidegate_clock::BootInstant;
-    use tidegate_domain::{Mode, PathAndQuery, Revision, TagPattern};
+    use tidegate_domain::{Mode, PathAndQuery, Revision};
 
     fn key(path: &str) -> Key {
         let url = PathAndQuery::parse(path).unwrap();
@@ -284,12 +284,7 @@ mod tests {
             storage.put(&key(path), &one, &HeaderMap::new(), 2);
         }
         let stamp = Stamp::of_invalidation(Era(1), Revision(5));
-        table.apply(
-            stamp,
-            Mode::Hard,
-            &[TagPattern::everything()],
-            BootInstant::default(),
-        );
+        table.apply_to_everything(stamp, Mode::Hard, BootInstant::default());
         assert_eq!(storage.sweep().await, 1);
         assert!(storage.get(&key("/dead").as_ref()).is_none());
         assert!(storage.get(&key("/alive").as_ref()).is_some());

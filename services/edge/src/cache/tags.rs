@@ -39,10 +39,11 @@ use tidegate_domain::{Mode, Tag, TagPattern};
 use super::fence::{Fence, TagMark};
 use super::recent::Recent;
 use super::stamp::Stamp;
+use super::walk::Walk;
 use crate::standing::Moment;
 
-/// Tags looked at under one hold of the lock.
-const WALK_STEP: usize = 256;
+/// Holds of the lock after which an invalidation lets the requests have their turn.
+const STEPS_AT_ONCE: usize = 8;
 /// Tags looked at for removal with every fetch, besides twice those it brought.
 const SWEEP_STEP: usize = 8;
 /// URLs remembered after an unsafe request changed them.
@@ -170,8 +171,9 @@ impl TagTable {
     }
 
     /// Applies an invalidation. Returns what it matched; when it returns, every copy that
-    /// carries one of these tags is judged by it.
-    pub fn apply(
+    /// carries one of these tags is judged by it. It waits for nothing but, where very many
+    /// tags match, its turn among the requests.
+    pub async fn apply(
         &self,
         stamp: Stamp,
         mode: Mode,
@@ -184,14 +186,12 @@ impl TagTable {
                 matched.add(mark);
             }
         };
+        if patterns.iter().any(TagPattern::is_everything) {
+            return self.apply_to_everything(stamp, mode, now);
+        }
         {
             let mut inner = self.inner.lock();
             inner.recent.push(stamp, mode, patterns);
-            if patterns.iter().any(TagPattern::is_everything) {
-                self.everything.raise(stamp, mode, now);
-                drop(inner);
-                return self.all();
-            }
             for literal in patterns.iter().filter_map(TagPattern::as_literal) {
                 if let Some(mark) = inner.tags.get(literal) {
                     raise(mark);
@@ -199,9 +199,27 @@ impl TagTable {
             }
         }
         for pattern in patterns.iter().filter(|p| p.as_literal().is_none()) {
-            self.walk(pattern, &mut raise);
+            let mut walk = Walk::new(pattern);
+            let mut steps = 0;
+            while walk.step(&self.inner.lock().tags, &mut raise) {
+                steps += 1;
+                if steps % STEPS_AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
         }
         matched
+    }
+
+    /// Applies an invalidation of everything, as [`apply`](Self::apply) does; its cost does
+    /// not depend on what there is.
+    pub fn apply_to_everything(&self, stamp: Stamp, mode: Mode, now: BootInstant) -> Matched {
+        {
+            let mut inner = self.inner.lock();
+            inner.recent.push(stamp, mode, &[TagPattern::everything()]);
+            self.everything.raise(stamp, mode, now);
+        }
+        self.all()
     }
 
     /// What an invalidation would match, counted as [`apply`](Self::apply) counts.
@@ -224,7 +242,10 @@ impl TagTable {
                         visit(mark);
                     }
                 }
-                None => self.walk(pattern, &mut visit),
+                None => {
+                    let mut walk = Walk::new(pattern);
+                    while walk.step(&self.inner.lock().tags, &mut visit) {}
+                }
             }
         }
         matched
@@ -269,38 +290,6 @@ impl TagTable {
     /// Removes tags that no copy carries; looks at no more than `max`.
     pub fn sweep(&self, max: usize) {
         self.inner.lock().sweep(max);
-    }
-
-    /// Visits the marks that match, letting others in every few tags.
-    fn walk(&self, pattern: &TagPattern, mut visit: impl FnMut(&Arc<TagMark>)) {
-        let prefix = pattern.literal_prefix();
-        let mut from: Option<Tag> = None;
-        loop {
-            let inner = self.inner.lock();
-            let start = match &from {
-                Some(last) => Bound::Excluded(last.as_str()),
-                None => Bound::Included(prefix),
-            };
-            let mut looked = 0;
-            let mut last = None;
-            for (tag, mark) in inner.tags.range::<str, _>((start, Bound::Unbounded)) {
-                if !tag.as_str().starts_with(prefix) {
-                    return;
-                }
-                if pattern.matches(tag.as_str()) {
-                    visit(mark);
-                }
-                looked += 1;
-                if looked == WALK_STEP {
-                    last = Some(tag.clone());
-                    break;
-                }
-            }
-            if last.is_none() {
-                return;
-            }
-            from = last;
-        }
     }
 }
 

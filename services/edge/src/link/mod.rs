@@ -50,9 +50,9 @@ pub trait Follower: Send + Sync + 'static {
     fn adopt(&self, sites: Vec<SnapshotSite>, cursor: Cursor);
 
     /// Makes the effect of an event visible to every request that begins from now
-    /// on. Never waits. If the event invalidates something: how many cached responses
-    /// carried a matching tag, each counted for each of them.
-    fn apply(&self, event: &Event, cursor: Cursor) -> Option<u64>;
+    /// on. Waits for nothing but its turn. If the event invalidates something: how many
+    /// cached responses carried a matching tag, each counted for each of them.
+    fn apply(&self, event: &Event, cursor: Cursor) -> impl Future<Output = Option<u64>> + Send;
 
     /// Tells the browsers of an event, after the position has moved past it.
     fn announce(&self, event: &Event, cursor: Cursor);

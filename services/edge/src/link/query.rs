@@ -103,7 +103,7 @@ mod tests {
     impl Follower for Slow {
         fn adopt(&self, _: Vec<SnapshotSite>, _: Cursor) {}
 
-        fn apply(&self, _: &Event, _: Cursor) -> Option<u64> {
+        async fn apply(&self, _: &Event, _: Cursor) -> Option<u64> {
             None
         }
 

@@ -193,7 +193,7 @@ impl<F: Follower> Subscriber<F> {
                     self.complaint.settle();
                 }
                 (Frame::Batch(batch), Some(stream)) => {
-                    self.apply(&batch, stream)?;
+                    self.apply(&batch, stream).await?;
                     self.complaint.settle();
                 }
                 (Frame::Query(query), Some(_)) => self.answers.answer(query),
@@ -252,7 +252,7 @@ impl<F: Follower> Subscriber<F> {
         Ok(())
     }
 
-    fn apply(&self, batch: &v1::Batch, stream: &Stream) -> Result<(), StreamError> {
+    async fn apply(&self, batch: &v1::Batch, stream: &Stream) -> Result<(), StreamError> {
         let cursor: Cursor = batch.cursor.parse()?;
         let applied = self.standing.position().map(|c| c.revision);
         if stream.snapshot.is_some() || applied != Some(Revision(batch.from_exclusive)) {
@@ -274,7 +274,7 @@ impl<F: Follower> Subscriber<F> {
             filter: SiteFilter::ALL,
         };
         for event in &events {
-            if let Some(evicted) = self.follower.apply(event, at(event)) {
+            if let Some(evicted) = self.follower.apply(event, at(event)).await {
                 // Noted before the position moves, so that the heartbeat that acknowledges
                 // it tells it too.
                 self.applied.push(Applied {
@@ -382,7 +382,7 @@ mod tests {
             self.note("adopt", cursor.revision);
         }
 
-        fn apply(&self, event: &Event, _: Cursor) -> Option<u64> {
+        async fn apply(&self, event: &Event, _: Cursor) -> Option<u64> {
             self.note("apply", event.revision);
             None
         }
@@ -449,7 +449,7 @@ mod tests {
             cursor: cursor(6).to_string(),
             events: vec![b"\xff\xff\xff".to_vec().into()],
         };
-        let error = subscriber.apply(&batch, &stream).unwrap_err();
+        let error = subscriber.apply(&batch, &stream).await.unwrap_err();
         assert!(matches!(error, StreamError::NotUnderstood), "{error}");
         assert_eq!(standing.position(), Some(cursor(5)));
         assert_eq!(*follower.0.lock(), ["apply 6"]);

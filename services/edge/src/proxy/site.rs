@@ -172,20 +172,28 @@ impl ProxySite {
 
     /// Applies an invalidation. To be called before the position moves. Returns what it
     /// matched.
-    pub fn apply_invalidation(
+    pub async fn apply_invalidation(
         &self,
         revision: Revision,
         patterns: &[TagPattern],
         mode: Mode,
     ) -> Matched {
-        let era = self.shared.standing.now().era;
-        let stamp = Stamp::of_invalidation(era, revision);
-        self.tags.apply(stamp, mode, patterns, self.shared.now())
+        let now = self.shared.now();
+        let stamp = self.stamp_of_invalidation(revision);
+        self.tags.apply(stamp, mode, patterns, now).await
     }
 
     /// Invalidates everything.
     pub fn apply_all(&self, revision: Revision) -> Matched {
-        self.apply_invalidation(revision, &[TagPattern::everything()], Mode::Hard)
+        let now = self.shared.now();
+        let stamp = self.stamp_of_invalidation(revision);
+        self.tags.apply_to_everything(stamp, Mode::Hard, now)
+    }
+
+    /// The era is raised by the task that applies, and by no other, so it stays while an
+    /// invalidation is applied.
+    fn stamp_of_invalidation(&self, revision: Revision) -> Stamp {
+        Stamp::of_invalidation(self.shared.standing.now().era, revision)
     }
 
     /// Counts what an invalidation would match.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::cache::fence::Touched;
 use crate::standing::{Era, Lease};
+use futures_util::FutureExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 use tidegate_domain::Revision;
@@ -24,6 +25,18 @@ fn patterns(texts: &[&str]) -> Vec<TagPattern> {
         .iter()
         .map(|t| TagPattern::parse(t).unwrap())
         .collect()
+}
+
+/// Applies to few tags, which takes one turn.
+fn apply(
+    table: &TagTable,
+    stamp: Stamp,
+    mode: Mode,
+    patterns: &[TagPattern],
+    now: BootInstant,
+) -> Matched {
+    let applied = table.apply(stamp, mode, patterns, now).now_or_never();
+    applied.expect("few tags are applied at once")
 }
 
 fn moment(revision: u64) -> Moment {
@@ -55,11 +68,11 @@ fn patterns_hit_what_they_match_and_matches_are_counted_once() {
             responses: 3
         }
     );
-    let matched = table.apply(at(2), Mode::Hard, &selected, now());
+    let matched = apply(&table, at(2), Mode::Hard, &selected, now());
     assert_eq!((matched.tags, matched.responses), (2, 2));
     let touched: Vec<_> = held.iter().map(Fence::touched).collect();
     assert_eq!(touched, [Touched::Hard, Touched::Hard, Touched::Untouched]);
-    let matched = table.apply(at(3), Mode::Hard, &patterns(&["*"]), now());
+    let matched = apply(&table, at(3), Mode::Hard, &patterns(&["*"]), now());
     assert_eq!((matched.tags, matched.responses), (3, 3));
     assert_eq!(held[2].touched(), Touched::Hard);
 }
@@ -75,9 +88,7 @@ fn responses_are_counted_once_for_each_of_their_tags_and_no_longer_than_they_liv
     let one = hold(&["a:1"]);
     let responses = |revision, pattern| {
         let patterns = patterns(&[pattern]);
-        table
-            .apply(at(revision), Mode::Soft, &patterns, now())
-            .responses
+        apply(&table, at(revision), Mode::Soft, &patterns, now()).responses
     };
     assert_eq!(responses(2, "a:*"), 3);
     assert_eq!(responses(3, "a:1"), 2);
@@ -99,7 +110,8 @@ fn a_copy_is_stale_since_the_first_soft_invalidation_that_was_seen() {
     let fence = table.hold(at(1), 1, &[tag("a")], now()).unwrap();
     let second = |n| BootInstant::from_boot(Duration::from_secs(n));
     for revision in 2..=4 {
-        table.apply(
+        apply(
+            &table,
             at(revision),
             Mode::Soft,
             &patterns(&["a"]),
@@ -110,7 +122,7 @@ fn a_copy_is_stale_since_the_first_soft_invalidation_that_was_seen() {
     }
     // One that is fetched anew knows nothing of that.
     let next = table.hold(at(4), 2, &[tag("a")], now()).unwrap();
-    table.apply(at(5), Mode::Soft, &patterns(&["a"]), second(9));
+    apply(&table, at(5), Mode::Soft, &patterns(&["a"]), second(9));
     assert_eq!(next.touched(), Touched::Soft(second(9)));
 }
 
@@ -119,7 +131,7 @@ fn the_last_hit_is_the_one_that_counts_most() {
     let table = Arc::new(TagTable::default());
     let fence = table.hold(at(5), 1, &[tag("a"), tag("b")], now()).unwrap();
     let hit = |revision, mode, pattern| {
-        table.apply(at(revision), mode, &patterns(&[pattern]), now());
+        apply(&table, at(revision), mode, &patterns(&[pattern]), now());
         let hit = fence.last_hit().unwrap();
         (hit.stamp.revision().0, hit.mode, hit.place)
     };
@@ -141,7 +153,7 @@ fn a_tag_seen_first_when_its_fetch_ends_knows_what_hit_it_before() {
         for mode in [Mode::Soft, Mode::Hard] {
             let table = Arc::new(TagTable::default());
             let (open, _) = table.open(|| moment(1), || 1);
-            table.apply(at(2), mode, &patterns(&[hit]), now());
+            apply(&table, at(2), mode, &patterns(&[hit]), now());
             let filled = open.filled.unwrap();
             let fence = table.hold(filled, 1, &[tag("item:1")], now()).unwrap();
             let expected = match mode {
@@ -160,7 +172,7 @@ fn a_tag_seen_first_when_its_fetch_ends_knows_what_hit_it_before() {
 fn a_mark_that_exists_is_still_raised_by_what_is_remembered() {
     let table = Arc::new(TagTable::default());
     let (old, _) = table.open(|| moment(1), || 1);
-    table.apply(at(2), Mode::Hard, &patterns(&["a"]), now());
+    apply(&table, at(2), Mode::Hard, &patterns(&["a"]), now());
     // A newer fetch brings the tag to life without the invalidation at 2 ...
     let newer = table.hold(at(2), 2, &[tag("a")], now()).unwrap();
     assert_eq!(newer.touched(), Touched::Untouched);
@@ -175,7 +187,7 @@ fn a_mark_that_exists_is_still_raised_by_what_is_remembered() {
 fn what_is_forgotten_makes_a_fetch_unstorable() {
     let table = Arc::new(TagTable::default());
     for revision in 2..=5_000 {
-        table.apply(at(revision), Mode::Hard, &patterns(&["x"]), now());
+        apply(&table, at(revision), Mode::Hard, &patterns(&["x"]), now());
     }
     assert_eq!(
         table.hold(at(1), 1, &[tag("a")], now()).unwrap_err(),
@@ -270,7 +282,7 @@ fn under_a_race_no_copy_behind_an_invalidation_is_ever_untouched() {
         for revision in 2..REVISIONS {
             // Prefix patterns, a pattern that has to look at everything, and `*`.
             let hit = ["i:*", "i*:*", "*"][(revision % 3) as usize];
-            table.apply(at(revision), Mode::Hard, &patterns(&[hit]), now());
+            apply(&table, at(revision), Mode::Hard, &patterns(&[hit]), now());
             applied.store(revision, Ordering::Release);
             table.sweep(64);
             // The fillers get a turn, or the writer would race with nobody.
@@ -286,4 +298,29 @@ fn under_a_race_no_copy_behind_an_invalidation_is_ever_untouched() {
     });
     assert!(usable.load(Ordering::Relaxed) > REVISIONS / 10);
     drop(crowd);
+}
+
+#[tokio::test]
+async fn an_invalidation_of_very_many_tags_lets_requests_have_their_turn() {
+    let table = Arc::new(TagTable::default());
+    let held: Vec<_> = (0..20_000)
+        .map(|n| {
+            let tags = [tag(&format!("item:{n}"))];
+            table.hold(at(1), 1, &tags, now()).unwrap()
+        })
+        .collect();
+    let turns = Arc::new(AtomicU64::new(0));
+    let counted = turns.clone();
+    let request = tokio::spawn(async move {
+        loop {
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    let selected = patterns(&["item:*"]);
+    let matched = table.apply(at(2), Mode::Hard, &selected, now()).await;
+    request.abort();
+    assert_eq!(matched.tags, 20_000);
+    assert!(held.iter().all(|fence| fence.touched() == Touched::Hard));
+    assert!(turns.load(Ordering::Relaxed) >= 8, "{turns:?}");
 }

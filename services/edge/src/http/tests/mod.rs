@@ -270,7 +270,9 @@ impl Edge {
         let pattern = TagPattern::parse(pattern).unwrap();
         let site = self.sites.by_name("dev").unwrap();
         site.proxy
-            .apply_invalidation(Revision(number), &[pattern], mode);
+            .apply_invalidation(Revision(number), &[pattern], mode)
+            .now_or_never()
+            .expect("few tags are applied at once");
         self.standing.advance(at(1, number));
     }
 

@@ -142,7 +142,10 @@ async fn what_so_much_was_invalidated_after_that_nobody_remembers_is_given_to_no
         .collect();
     for patterns in &others {
         let next = Revision(world.revision + 1);
-        world.site.apply_invalidation(next, patterns, Mode::Hard);
+        world
+            .site
+            .apply_invalidation(next, patterns, Mode::Hard)
+            .await;
         world.advance();
     }
     let second = world.get("/a").await;

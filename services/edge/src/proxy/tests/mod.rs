@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -313,7 +314,9 @@ impl World {
     fn invalidate(&mut self, pattern: &str, mode: Mode) {
         let pattern = TagPattern::parse(pattern).unwrap();
         self.site
-            .apply_invalidation(Revision(self.revision + 1), &[pattern], mode);
+            .apply_invalidation(Revision(self.revision + 1), &[pattern], mode)
+            .now_or_never()
+            .expect("few tags are applied at once");
         self.advance();
     }
 
