@@ -52,7 +52,7 @@ pub async fn execute(
 ) -> Result<Exit, Failure> {
     // A service drains when it is told to stop; a command is interrupted.
     if let Command::Dev(args) = cli.command {
-        return dev::run(args, output, shutdown).await;
+        return Box::pin(dev::run(args, output, shutdown)).await;
     }
     let mut session = Session {
         client: Client::at(&cli.global.control),
@@ -63,8 +63,10 @@ pub async fn execute(
     if let Command::Watch(args) = cli.command {
         return watch::run(&mut session, args).await;
     }
+    // It has room for whichever command is the largest.
+    let answer = Box::pin(answer(&mut session, cli.command));
     tokio::select! {
-        ended = answer(&mut session, cli.command) => ended,
+        ended = answer => ended,
         () = shutdown.cancelled() => Err(Failure::new("INTERRUPTED", "interrupted")),
     }
 }
