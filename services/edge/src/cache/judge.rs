@@ -58,17 +58,27 @@ pub enum Verdict {
         /// The edge has no lease.
         fenced: bool,
     },
-    /// The origin is asked. A 304 is believed. `on_error` says whether the copy may be
-    /// used if the origin fails.
+    /// The origin is asked. A 304 is believed.
     Revalidate {
-        /// See the variant.
-        on_error: bool,
+        /// Whether the copy may be used if that does not succeed.
+        fallback: Fallback,
     },
     /// The origin is asked, and a 304 is believed only for what tells two versions
     /// apart for certain.
     RevalidateStrictly,
     /// Nothing of this site is answered (503).
     Refuse,
+}
+
+/// When a copy may be used although the origin should have been asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// Never.
+    None,
+    /// If there is no answer at all (RFC 9111, section 4.2.4).
+    IfUnreachable,
+    /// If the origin fails in whatever way (RFC 5861, section 4).
+    IfFailed,
 }
 
 /// Whether the site lets the edge use its copies at this moment.
@@ -202,10 +212,22 @@ fn by_freshness(
         ground = Ground::SoftInvalidated;
     }
     let fenced = trust == Trust::Fenced;
-    let on_error = over < terms.stale_if_error && !terms.no_cache;
+    let asked_for = request
+        .stale_if_error
+        .filter(|_| terms.stale_on_request && soft_since.is_none())
+        .is_some_and(|max| over <= max);
+    let fallback = match terms.no_cache {
+        true => Fallback::None,
+        false if over < terms.stale_if_error || asked_for => Fallback::IfFailed,
+        false if over < terms.stale_if_unreachable => Fallback::IfUnreachable,
+        false => Fallback::None,
+    };
     let judged = |verdict, ground| Judgement { verdict, ground };
-    let ask = |ground| judged(Verdict::Revalidate { on_error }, ground);
-    let too_old = |max: Duration| age > max || max.is_zero();
+    let ask = |ground| judged(Verdict::Revalidate { fallback }, ground);
+    // A reload asks for the age of zero, which what never changes need not have
+    // (RFC 8246, section 2.1).
+    let is_as_it_was = terms.immutable && !is_stale;
+    let too_old = |max: Duration| (age > max || max.is_zero()) && !is_as_it_was;
     if request.no_cache || request.max_age.is_some_and(too_old) {
         return ask(Ground::Request);
     }
@@ -222,7 +244,7 @@ fn by_freshness(
         return judged(Verdict::UseWhileRefreshing { over, fenced }, ground);
     }
     let wanted_stale = request.max_stale.is_some_and(|max| over <= max);
-    if wanted_stale && terms.max_stale_allowed && soft_since.is_none() {
+    if wanted_stale && terms.stale_on_request && soft_since.is_none() {
         return judged(Verdict::UseWhileRefreshing { over, fenced }, ground);
     }
     ask(ground)
@@ -239,8 +261,12 @@ mod tests {
     use std::sync::Arc;
     use tidegate_domain::{Mode, Tag, TagPattern};
 
-    const ON_ERROR: Verdict = Verdict::Revalidate { on_error: true };
-    const ASK: Verdict = Verdict::Revalidate { on_error: false };
+    const ON_ERROR: Verdict = asking(Fallback::IfFailed);
+    const ASK: Verdict = asking(Fallback::None);
+
+    const fn asking(fallback: Fallback) -> Verdict {
+        Verdict::Revalidate { fallback }
+    }
 
     /// A copy filled at revision 5 in era 2, fresh for 60 s, stale-while-revalidate 10 s,
     /// stale-if-error 20 s.
@@ -275,9 +301,11 @@ mod tests {
                     lifetime: seconds(60),
                 },
                 no_cache: false,
+                immutable: false,
                 stale_while_revalidate: seconds(10),
                 stale_if_error: seconds(20),
-                max_stale_allowed: true,
+                stale_if_unreachable: Duration::ZERO,
+                stale_on_request: true,
             },
             request: RequestDirectives::default(),
             moment: Moment {
@@ -426,8 +454,57 @@ mod tests {
         };
         assert_eq!(case.at(150), refreshing(90));
         assert_eq!(case.at(170), ASK);
-        case.terms.max_stale_allowed = false;
+        case.terms.stale_on_request = false;
         assert_eq!(case.at(150), ASK);
+    }
+
+    #[test]
+    fn a_request_may_take_what_is_stale_if_the_origin_fails() {
+        // RFC 5861, section 4.
+        let mut case = case();
+        case.request.stale_if_error = Some(seconds(50));
+        assert_eq!(case.at(110), ON_ERROR);
+        assert_eq!(case.at(111), ASK);
+        case.terms.stale_on_request = false;
+        assert_eq!(case.at(100), ASK);
+        case.terms.stale_on_request = true;
+        case.invalidate(6, Mode::Soft, 1);
+        assert_eq!(
+            case.at(40),
+            ASK,
+            "what was invalidated is not for a request to take"
+        );
+    }
+
+    #[test]
+    fn a_copy_may_stand_in_for_longer_if_there_is_no_answer_at_all() {
+        // RFC 9111, section 4.2.4.
+        let mut case = case();
+        case.terms.stale_if_unreachable = seconds(40);
+        assert_eq!(case.at(75), ON_ERROR);
+        assert_eq!(case.at(85), asking(Fallback::IfUnreachable));
+        assert_eq!(case.at(101), ASK);
+        case.invalidate(6, Mode::Soft, 20);
+        assert_eq!(case.at(45), asking(Fallback::IfUnreachable));
+        case.terms.no_cache = true;
+        assert_eq!(case.at(45), ASK);
+        case.invalidate(7, Mode::Hard, 20);
+        assert_eq!(case.at(45), Verdict::RevalidateStrictly);
+    }
+
+    #[test]
+    fn a_reload_need_not_ask_about_what_never_changes() {
+        // RFC 8246, section 2.1.
+        let mut case = case();
+        case.terms.immutable = true;
+        case.request.max_age = Some(Duration::ZERO);
+        assert_eq!(case.at(10), used(50));
+        assert_eq!(case.at(65), ON_ERROR, "not when it is stale");
+        case.request.no_cache = true;
+        assert_eq!(case.at(10), ON_ERROR, "nor when the request insists");
+        case.request.no_cache = false;
+        case.invalidate(6, Mode::Soft, 5);
+        assert_eq!(case.at(10), ON_ERROR, "nor when it was invalidated");
     }
 
     #[test]
@@ -436,6 +513,7 @@ mod tests {
         case.terms.no_cache = true;
         assert_eq!(case.at(1), ASK);
     }
+
     #[test]
     fn every_verdict_says_what_it_rests_on() {
         let ground = |case: &Case, now| {

@@ -8,7 +8,7 @@ use http::header::{AGE, CACHE_CONTROL, ETAG};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::fence::Fence;
-use super::policy::freshness::date;
+use super::policy::date;
 use super::policy::storable::Terms;
 use super::policy::vary::Selection;
 use super::tagging::ResponseTags;
@@ -79,7 +79,7 @@ impl Head {
     pub fn validators(&self) -> Validators<'_> {
         Validators {
             etag: self.fields.get(ETAG).and_then(|value| value.to_str().ok()),
-            last_modified: date(&self.fields, &http::header::LAST_MODIFIED),
+            last_modified: date::of_field(&self.fields, &http::header::LAST_MODIFIED),
         }
     }
 

@@ -68,6 +68,19 @@ impl OriginError {
         }
     }
 
+    /// Whether the origin was asked, or should have been, and gave no answer: the edge is
+    /// disconnected from it (RFC 9111, section 4.2.4).
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. }
+                | Self::ConnectTimeout(_)
+                | Self::FirstByteTimeout(_)
+                | Self::Broken { .. }
+        )
+    }
+
     /// A word for clients and metrics, which tells nothing of the inside.
     #[must_use]
     pub fn reason(&self) -> &'static str {

@@ -16,12 +16,14 @@ const MAX_VISITS: usize = 8;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Fields that are about one connection (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 9] = [
+/// Fields that are about one connection (RFC 9110, section 7.6.1) or one proxy (section
+/// 11.7): none of them is stored (RFC 9111, section 3.1).
+const HOP_BY_HOP: [HeaderName; 10] = [
     CONNECTION,
     PROXY_CONNECTION,
     KEEP_ALIVE,
     PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
     PROXY_AUTHORIZATION,
     TE,
     TRAILER,
@@ -209,6 +211,7 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("upgrade", "h2c"),
             ("proxy-authorization", "x"),
+            ("proxy-authentication-info", "x"),
             ("x-kept", "1"),
         ]);
         remove_hop_by_hop(&mut sent);

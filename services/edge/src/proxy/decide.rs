@@ -172,7 +172,10 @@ impl ProxySite {
                 let asks_about_copy = matches!(judged, Some((_, Verdict::RevalidateStrictly)));
                 let is_bare_head =
                     question.method == Method::HEAD && !has_entries && !asks_about_copy;
-                if is_bare_head || directives.no_store {
+                // `no-store` is about storing: such a request shares fetches and their
+                // limits like others, and what it fetches is not kept. Passed on alone it
+                // would be a way around what protects the origin.
+                if is_bare_head {
                     return Decision::Pass(why);
                 }
             }

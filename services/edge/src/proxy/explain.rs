@@ -11,7 +11,6 @@ use tidegate_domain::{Mode, Revision, Tag};
 
 use super::decide::{Decision, Question};
 use super::site::ProxySite;
-use super::status::Why;
 use super::visit::Visit;
 use crate::cache::judge::{Ground, Trust, Verdict, weigh};
 use crate::cache::key::KeyRef;
@@ -147,11 +146,10 @@ impl ProxySite {
                 )
             }
             Decision::Forward { copy: None, .. } => self.of_none(question, resource),
-            Decision::Pass(Why::Bypass | Why::Method) => (
+            Decision::Pass(_) => (
                 Would::Pass,
                 "the request is for the origin alone".to_owned(),
             ),
-            Decision::Pass(_) => (Would::Pass, "the request says no-store".to_owned()),
             Decision::NotCached => (
                 Would::Refuse,
                 "the request says only-if-cached, and nothing stored will do".to_owned(),

@@ -24,6 +24,7 @@ use super::site::{ProxySite, count};
 use super::visit::Ask;
 use crate::cache::fence::{Fence, Touched};
 use crate::cache::judge::{Demand, Trust};
+use crate::cache::policy::freshness::is_failure;
 use crate::cache::policy::storable::{Asked, examine, examine_pushed};
 use crate::cache::policy::validation;
 use crate::cache::stamp::Stamp;
@@ -60,8 +61,10 @@ pub(super) struct Errand {
 pub(super) enum Share {
     /// A response that cannot be shared, and why.
     Response(Box<Response<OriginBody>>, &'static str),
-    /// A place at the beginning of a body that is shared.
-    Reader(Reader),
+    /// A place at the beginning of a body that is shared, and fields that are not.
+    Reader(Reader, HeaderMap),
+    /// Fields that are not shared, of a response that is.
+    Fields(HeaderMap),
 }
 
 impl Errand {
@@ -152,8 +155,11 @@ impl Errand {
     ) -> Option<(Arc<Head>, Arc<SharedBody>, OriginBody)> {
         if response.status() == StatusCode::NOT_MODIFIED && self.copy.is_some() {
             match self.validated(&response, delay, &open) {
-                Ok(stored) => {
+                Ok((stored, for_one)) => {
                     self.keep(&stored);
+                    if let Some(share) = self.share.take() {
+                        let _ = share.send(Share::Fields(for_one));
+                    }
                     self.flight.publish(Outcome::Whole(stored, Came::Validated));
                     return None;
                 }
@@ -183,7 +189,7 @@ impl Errand {
         };
         drop(open);
         match head {
-            Ok(head) => Some(self.share_body(Arc::new(head), response)),
+            Ok((head, for_one)) => Some(self.share_body(Arc::new(head), for_one, response)),
             Err(why) => {
                 self.answer_alone(response, &why);
                 None
@@ -194,6 +200,7 @@ impl Errand {
     fn share_body(
         &mut self,
         head: Arc<Head>,
+        for_one: HeaderMap,
         response: Response<OriginBody>,
     ) -> (Arc<Head>, Arc<SharedBody>, OriginBody) {
         self.site.shared.forget_uncacheable(&self.ask.key);
@@ -202,7 +209,7 @@ impl Errand {
         let shared = SharedBody::new(budget, self.setup.max_object_bytes, announced);
         if let (Some(share), Some(reader)) = (self.share.take(), shared.reader()) {
             // If the one who started it has left, its place is given up at once.
-            let _ = share.send(Share::Reader(reader));
+            let _ = share.send(Share::Reader(reader, for_one));
         }
         self.flight
             .publish(Outcome::Streaming(head.clone(), shared.clone()));
@@ -216,10 +223,9 @@ impl Errand {
         response: &Response<OriginBody>,
         delay: Duration,
         open: &OpenFill,
-    ) -> Result<Head, NotShared> {
+    ) -> Result<(Head, HeaderMap), NotShared> {
         let status = response.status();
-        let sie = |copy: &Arc<Stored>| !copy.head.terms.stale_if_error.is_zero();
-        if matches!(status.as_u16(), 500 | 502..=504) && self.copy.as_ref().is_some_and(sie) {
+        if is_failure(status) && self.may_use_copy_instead() {
             return Err(NotShared::passing("error"));
         }
         if length(response.headers()).is_some_and(|len| len > self.setup.max_object_bytes) {
@@ -227,6 +233,15 @@ impl Errand {
         }
         self.parts(status, response.headers().clone(), delay, open, None)
             .map(|parts| parts.into_head(&self.setup))
+    }
+
+    /// Whether there is a copy that some request may take when the origin fails.
+    fn may_use_copy_instead(&self) -> bool {
+        let asked_for = self.ask.directives.stale_if_error.is_some();
+        self.copy.as_ref().is_some_and(|copy| {
+            let terms = &copy.head.terms;
+            !terms.stale_if_error.is_zero() || (asked_for && terms.stale_on_request)
+        })
     }
 
     fn parts(
@@ -239,10 +254,12 @@ impl Errand {
     ) -> Result<Parts, NotShared> {
         let now = self.site.shared.clocks();
         let asked = Asked::of(&self.ask.fields);
-        let (terms, vary) = examine(status, &fields, asked, self.setup.defaults, now, delay)
-            .map_err(|why| match status.is_server_error() {
-                true => NotShared::passing("error"),
-                false => why.into(),
+        let admitted =
+            examine(status, &fields, asked, &self.setup.defaults, now, delay).map_err(|why| {
+                match status.is_server_error() {
+                    true => NotShared::passing("error"),
+                    false => why.into(),
+                }
             })?;
         let tags = ResponseTags::read(&fields, &self.setup.tag_fields)
             .and_then(|tags| match earlier {
@@ -261,8 +278,9 @@ impl Errand {
             fields,
             tags,
             fence,
-            terms,
-            selection: vary.select(&self.ask.fields),
+            terms: admitted.terms,
+            selection: admitted.vary.select(&self.ask.fields),
+            for_one: admitted.for_one,
         })
     }
 
@@ -285,13 +303,14 @@ impl Errand {
             .map_err(|_| NotShared::passing("invalidations-forgotten"))
     }
 
-    /// The copy, as a 304 leaves it: known to be good as of when this fetch began.
+    /// The copy, as a 304 leaves it: known to be good as of when this fetch began. With it
+    /// the fields that are for the one who asked.
     fn validated(
         &self,
         response: &Response<OriginBody>,
         delay: Duration,
         open: &OpenFill,
-    ) -> Result<Arc<Stored>, NotShared> {
+    ) -> Result<(Arc<Stored>, HeaderMap), NotShared> {
         let copy = self.copy.as_ref().ok_or(NotShared::passing("no-copy"))?;
         let mut said = response.headers().clone();
         fields::remove_hop_by_hop(&mut said);
@@ -302,7 +321,8 @@ impl Errand {
         }
         let after = validation::updated(&before, &said);
         let parts = self.parts(copy.head.status, after, delay, open, Some(&copy.head.tags))?;
-        Ok(head::whole(parts.into_head(&self.setup), copy.body.clone()))
+        let (head, for_one) = parts.into_head(&self.setup);
+        Ok((head::whole(head, copy.body.clone()), for_one))
     }
 
     /// Not without a lease, because a cut-off edge cannot know what the control plane
@@ -337,18 +357,20 @@ impl Errand {
             .and_then(|tags| tags.union(&ResponseTags::of(entry.tags)?))
             .ok()?;
         let (fresh_for, age) = (entry.fresh_for, entry.age);
-        let (terms, vary) =
-            examine_pushed(&fields, fresh_for, age, self.setup.defaults, now).ok()?;
+        let defaults = &self.setup.defaults;
+        let admitted = examine_pushed(entry.status, &fields, fresh_for, age, defaults, now).ok()?;
         let parts = Parts {
             status: entry.status,
             fields,
             fence: self.hold(filled, open.serial, &tags).ok()?,
             tags,
-            terms,
-            selection: vary.select(&self.ask.fields),
+            terms: admitted.terms,
+            selection: admitted.vary.select(&self.ask.fields),
+            for_one: admitted.for_one,
         };
         let body = StoredBody::copy_of(std::iter::once(&entry.body), entry.body.len());
-        Some(head::whole(parts.into_head(&self.setup), body))
+        let (head, _) = parts.into_head(&self.setup);
+        Some(head::whole(head, body))
     }
 
     /// Hands a response to the one who started the fetch, and to nobody else.
@@ -416,10 +438,11 @@ impl Errand {
         }
     }
 
-    /// Stores a response. What a hard invalidation has hit by now is not worth the room;
-    /// every use is judged anyway. Whether it was stored.
+    /// Stores a response, unless the request it answers says that nothing of it may be.
+    /// What a hard invalidation has hit by now is not worth the room; every use is judged
+    /// anyway. Whether it was stored.
     fn keep(&self, stored: &Arc<Stored>) -> bool {
-        if stored.head.fence.touched() == Touched::Hard {
+        if self.ask.directives.no_store || stored.head.fence.touched() == Touched::Hard {
             return false;
         }
         if let Some(copy) = &self.copy {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::answer;
 use super::body::Body;
@@ -19,6 +19,7 @@ use super::status::{Forwarded, Status, Why};
 use super::visit::Ask;
 use crate::cache::fence::Touched;
 use crate::cache::judge::Demand;
+use crate::cache::policy::directives::RequestDirectives;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{Head, Stored};
 use crate::origin::OriginError;
@@ -212,38 +213,42 @@ impl ProxySite {
                     None => Round::Alone,
                 }
             }
-            Outcome::Private(status) => {
-                match found.on_error().filter(|_| status.is_server_error()) {
-                    Some(copy) => Round::Answered(self.despite_error(copy, ask, status.as_u16())),
-                    None => Round::Alone,
-                }
-            }
+            Outcome::Private(status) => match found.despite(status) {
+                Some(copy) => Round::Answered(self.despite_error(copy, ask, Some(status))),
+                None => Round::Alone,
+            },
             Outcome::NoEntry => Round::Nothing,
             Outcome::Failed(error) => Round::Answered(self.failed(ask, found, &error)),
         }
     }
 
-    async fn wait_for_own(&self, ask: &Ask, found: &Found, own: Own) -> Option<Response<Body>> {
+    async fn wait_for_own(&self, ask: &Ask, found: &Found, mut own: Own) -> Option<Response<Body>> {
         let outcome = own.flight.outcome().await;
         let mut said = Forwarded::because(found.why);
         Some(match outcome {
             Outcome::NoEntry => return None,
             Outcome::Whole(stored, origin) => {
-                said.is_stored = true;
-                self.whole(&stored, origin, ask, said)
+                said.is_stored = !ask.directives.no_store;
+                let for_one = match own.share.try_recv() {
+                    Ok(Share::Fields(fields)) => fields,
+                    _ => HeaderMap::new(),
+                };
+                with(self.whole(&stored, origin, ask, said), &for_one)
             }
             Outcome::Streaming(head, body) => {
-                said.is_stored = head.fence.touched() != Touched::Hard;
-                let reader = match own.share.await {
-                    Ok(Share::Reader(reader)) => Some(reader),
-                    _ => body.reader(),
+                let is_kept = head.fence.touched() != Touched::Hard;
+                said.is_stored = is_kept && !ask.directives.no_store;
+                let (reader, for_one) = match own.share.await {
+                    Ok(Share::Reader(reader, for_one)) => (Some(reader), for_one),
+                    _ => (body.reader(), HeaderMap::new()),
                 };
                 self.streaming(&head, &body, reader, ask, said)
+                    .map(|response| with(response, &for_one))
                     .unwrap_or_else(|| self.failed(ask, found, &gone()))
             }
             Outcome::Private(status) => {
-                if let Some(copy) = found.on_error().filter(|_| status.is_server_error()) {
-                    return Some(self.despite_error(copy, ask, status.as_u16()));
+                if let Some(copy) = found.despite(status) {
+                    return Some(self.despite_error(copy, ask, Some(status)));
                 }
                 match own.share.await {
                     Ok(Share::Response(mut response, reason)) => {
@@ -274,8 +279,13 @@ impl ProxySite {
         // Where there is no place for it, a later use of the copy tries again.
         let now = self.shared.now();
         let is_under_way = |flight: &Flight| flight.is_young(now);
+        let own = Ask {
+            // What the request says is about its own answer.
+            directives: RequestDirectives::default(),
+            ..ask.clone()
+        };
         let started: Seat<_, ()> = self.flights.join_or_start(&key, is_under_way, |_| {
-            self.start_refresh(ask, key.clone(), copy).ok_or(())
+            self.start_refresh(&own, key.clone(), copy).ok_or(())
         });
         drop(started);
     }
@@ -317,23 +327,37 @@ impl ProxySite {
     }
 
     fn failed(&self, ask: &Ask, found: &Found, error: &OriginError) -> Response<Body> {
-        if let Some(copy) = found.on_error() {
-            return self.despite_error(copy, ask, error.status().as_u16());
+        if let Some(copy) = found.without_answer(error) {
+            return self.despite_error(copy, ask, None);
         }
         let mut said = Forwarded::because(found.why);
         said.detail = Some(error.reason());
         answer::failed(error, Status::Forwarded(said))
     }
 
-    /// RFC 5861, section 4.
-    fn despite_error(&self, copy: &Stored, ask: &Ask, status: u16) -> Response<Body> {
+    /// RFC 5861, section 4, and RFC 9111, section 4.2.4. `status` is what the origin has
+    /// answered, if it has.
+    fn despite_error(
+        &self,
+        copy: &Stored,
+        ask: &Ask,
+        status: Option<StatusCode>,
+    ) -> Response<Body> {
         let mut said = Forwarded::because(Why::Stale);
-        said.status = Some(status);
+        said.status = status.map(|status| status.as_u16());
         said.detail = Some("stale-if-error");
         let age = copy.head.terms.freshness.age(self.shared.now());
         let status = Status::Forwarded(said);
         answer::stale(copy, &ask.method, &ask.fields, age, status)
     }
+}
+
+/// The response with the fields that only the one who asked for it gets.
+fn with(mut response: Response<Body>, for_one: &HeaderMap) -> Response<Body> {
+    for (name, value) in for_one {
+        response.headers_mut().append(name, value.clone());
+    }
+    response
 }
 
 fn selection(head: &Head, ask: &Ask) -> Selection {

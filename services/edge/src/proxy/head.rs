@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use http::header::{AGE, CONTENT_LENGTH, DATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::setup::{Setup, withhold};
 use super::status::{Hit, Status};
 use crate::cache::fence::Fence;
+use crate::cache::policy;
 use crate::cache::policy::storable::Terms;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{CACHE_STATUS, Head, Stored, StoredBody, Uses};
@@ -26,11 +27,18 @@ pub(super) struct Parts {
     pub(super) fence: Fence,
     pub(super) terms: Terms,
     pub(super) selection: Selection,
+    /// Which of the fields are for the one who asked, and are not stored.
+    pub(super) for_one: Vec<HeaderName>,
 }
 
 impl Parts {
-    pub(super) fn into_head(self, setup: &Setup) -> Head {
+    /// The head, and the fields that are for the one who asked.
+    pub(super) fn into_head(self, setup: &Setup) -> (Head, HeaderMap) {
         let mut fields = self.fields;
+        let mut for_one = HeaderMap::new();
+        for name in &self.for_one {
+            withhold(&mut fields, &mut for_one, name);
+        }
         fields.remove(AGE);
         let (mut withheld, has_site_policy) = setup.dress(&mut fields, !self.tags.own.is_empty());
         withhold(&mut fields, &mut withheld, &CACHE_STATUS);
@@ -38,7 +46,7 @@ impl Parts {
         fields.insert(AGE, HeaderValue::from_static("0"));
         fields.reserve(ADDED_LATER);
         fields.insert(CACHE_STATUS, Status::Hit(Hit::Fresh).behind(&withheld));
-        Head {
+        let head = Head {
             status: self.status,
             fields,
             withheld,
@@ -47,7 +55,8 @@ impl Parts {
             fence: self.fence,
             terms: self.terms,
             selection: self.selection,
-        }
+        };
+        (head, for_one)
     }
 }
 
@@ -65,9 +74,10 @@ pub(super) fn whole(mut head: Head, body: StoredBody) -> Arc<Stored> {
     })
 }
 
-/// Says when a response was received, if it does not (RFC 9110, section 6.6.1).
+/// Says when a response was received, if it does not or says what is no time (RFC 9110,
+/// section 6.6.1).
 pub(super) fn date(fields: &mut HeaderMap, now: std::time::SystemTime) {
-    if !fields.contains_key(DATE)
+    if policy::date::once(fields, &DATE, now).is_none()
         && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now))
     {
         fields.insert(DATE, date);

@@ -12,8 +12,10 @@ use super::decide::{Decision, hit};
 use super::site::{ProxySite, count};
 use super::status::{Hit, Status, Why};
 use super::visit::{Ask, Visit, port};
-use crate::cache::judge::{Arrival, Verdict, judge};
+use crate::cache::judge::{Arrival, Fallback, Verdict, judge};
+use crate::cache::policy::freshness::is_failure;
 use crate::cache::stored::Stored;
+use crate::origin::OriginError;
 
 /// What comes of a look-up.
 pub(super) enum Looked {
@@ -47,10 +49,27 @@ impl Found {
         self.verdict == Some(Verdict::RevalidateStrictly)
     }
 
-    /// The copy, if it may be used when the origin fails.
-    pub(super) fn on_error(&self) -> Option<&Arc<Stored>> {
-        let may = matches!(self.verdict, Some(Verdict::Revalidate { on_error: true }));
+    /// The copy, if it may be used in place of an answer with this status.
+    pub(super) fn despite(&self, status: StatusCode) -> Option<&Arc<Stored>> {
+        let may = is_failure(status) && self.fallback() == Fallback::IfFailed;
         self.copy.as_ref().filter(|_| may)
+    }
+
+    /// The copy, if it may be used where there is no answer.
+    pub(super) fn without_answer(&self, error: &OriginError) -> Option<&Arc<Stored>> {
+        let may = match self.fallback() {
+            Fallback::None => false,
+            Fallback::IfUnreachable => error.is_unreachable(),
+            Fallback::IfFailed => true,
+        };
+        self.copy.as_ref().filter(|_| may)
+    }
+
+    fn fallback(&self) -> Fallback {
+        match self.verdict {
+            Some(Verdict::Revalidate { fallback }) => fallback,
+            _ => Fallback::None,
+        }
     }
 }
 

@@ -18,7 +18,6 @@ use super::setup::Setup;
 use super::site::{ProxySite, count};
 use super::status::{Forwarded, Status, Why};
 use super::visit::Ask;
-use crate::cache::policy::directives::ResponseDirectives;
 use crate::cache::stored::CACHE_STATUS;
 use crate::cache::tagging::ResponseTags;
 use crate::origin::{OriginBody, OriginError, OriginRequest, RequestBody, fields};
@@ -31,14 +30,9 @@ pub(super) fn mark<B>(response: &mut Response<B>, status: Status) {
 
 /// Makes the fields of a response that is not stored those that leave.
 pub(super) fn dress(setup: &Setup, response: &mut HeaderMap) {
-    let directives = ResponseDirectives::read(response);
     let tags = ResponseTags::read(response, &setup.tag_fields);
     let is_tagged = tags.is_ok_and(|tags| !tags.own.is_empty());
-    // What the origin wants to be private stays so.
-    setup.dress(
-        response,
-        is_tagged && !directives.no_store && !directives.private,
-    );
+    setup.dress(response, is_tagged);
 }
 
 impl ProxySite {

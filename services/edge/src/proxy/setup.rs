@@ -8,8 +8,12 @@ use tidegate_domain::site::{CheckedSite, FencedPolicy};
 use tidegate_net::Dialer;
 
 use crate::cache::key::ExtraParts;
+use crate::cache::policy::directives::{ResponseDirectives, Scope};
+use crate::cache::policy::freshness::AssumedTtl;
 use crate::cache::policy::storable::Defaults;
 use crate::origin::{Origin, OriginError};
+
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
 /// See the module.
 #[derive(Debug)]
@@ -41,9 +45,14 @@ impl Setup {
         Self {
             origin,
             defaults: Defaults {
-                ttl: cache.default_ttl,
+                ttl: AssumedTtl {
+                    usual: cache.default_ttl,
+                    negative: cache.negative_ttl,
+                },
                 stale_while_revalidate: cache.stale_while_revalidate,
                 stale_if_error: cache.stale_if_error,
+                stale_if_unreachable: cache.stale_if_unreachable,
+                targets: names(&cache.targeted_headers),
             },
             tag_fields: names(&cache.tag_headers),
             extra: ExtraParts {
@@ -81,6 +90,11 @@ impl Setup {
     /// response has the site's `Cache-Control`, because browsers hear of changes and
     /// have to ask before every reuse. What the origin wants to be private stays so.
     ///
+    /// `Surrogate-Control` stays here too, because it is for the next cache alone. Other
+    /// targeted fields are for all caches in front of the origin (RFC 9213, section 3.1):
+    /// they are passed on, unless the site's `Cache-Control` takes their place, since caches
+    /// between here and the browsers hear of no changes.
+    ///
     /// Returns what was taken away, and whether the site's `Cache-Control` took the place
     /// of the origin's.
     pub(super) fn dress(&self, fields: &mut HeaderMap, is_tagged: bool) -> (HeaderMap, bool) {
@@ -88,13 +102,20 @@ impl Setup {
         for name in &self.tag_fields {
             withhold(fields, &mut withheld, name);
         }
-        if is_tagged {
+        withhold(fields, &mut withheld, &SURROGATE_CONTROL);
+        let stated = ResponseDirectives::read(fields);
+        let is_private = stated.no_store || stated.private != Scope::Nothing;
+        let has_site_policy = is_tagged && !is_private;
+        if has_site_policy {
+            for name in &self.defaults.targets {
+                withhold(fields, &mut withheld, name);
+            }
             withhold(fields, &mut withheld, &CACHE_CONTROL);
             withhold(fields, &mut withheld, &http::header::EXPIRES);
             withhold(fields, &mut withheld, &http::header::PRAGMA);
             fields.insert(CACHE_CONTROL, self.browser.clone());
         }
-        (withheld, is_tagged)
+        (withheld, has_site_policy)
     }
 }
 

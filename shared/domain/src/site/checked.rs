@@ -100,12 +100,18 @@ impl SiteConfig {
             ("default_ttl", cache.default_ttl),
             ("stale_while_revalidate", cache.stale_while_revalidate),
             ("stale_if_error", cache.stale_if_error),
+            ("stale_if_unreachable", cache.stale_if_unreachable),
         ] {
             check_duration(field, duration, Duration::ZERO..=year)?;
         }
+        let day = Duration::from_secs(86_400);
+        check_duration("negative_ttl", cache.negative_ttl, Duration::ZERO..=day)?;
         check_number("max_object_bytes", cache.max_object_bytes, 0..=1 << 30)?;
         check_number("max_variants", cache.max_variants.into(), 1..=256)?;
         each(&cache.tag_headers, "tag_headers", 0..=16, |name| {
+            check_field_name(name)
+        })?;
+        each(&cache.targeted_headers, "targeted_headers", 0..=8, |name| {
             check_field_name(name)
         })?;
         Ok(())
@@ -255,7 +261,7 @@ mod tests {
     #[test]
     fn an_error_names_the_field() {
         type Break = fn(&mut SiteConfig);
-        let broken: [(Break, &str); 8] = [
+        let broken: [(Break, &str); 10] = [
             (|s| s.hosts.clear(), "hosts"),
             (|s| s.hosts.push("a b".into()), "hosts[1]"),
             (
@@ -275,6 +281,14 @@ mod tests {
                 "origin.upstreams[0].url",
             ),
             (|s| s.cache.max_variants = 0, "cache.max_variants"),
+            (
+                |s| s.cache.negative_ttl = Duration::from_secs(86_401),
+                "cache.negative_ttl",
+            ),
+            (
+                |s| s.cache.targeted_headers = vec!["a b".into()],
+                "cache.targeted_headers[0]",
+            ),
             (
                 |s| s.fenced.mode = FencedMode::ServeStale,
                 "fenced.serve_stale_for",

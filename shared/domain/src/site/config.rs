@@ -132,32 +132,52 @@ pub enum QueryMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CachePolicy {
-    /// Freshness of a cacheable response that states none.
+    /// Freshness of a cacheable response that states none and is no error. Zero, the
+    /// default, leaves it to the heuristic of RFC 9111, section 4.2.2. At most 366 days.
     #[serde(with = "duration")]
     pub default_ttl: Duration,
+    /// Freshness of a 404, a 410 or a 5xx that states none, so that the origin is not asked
+    /// again and again for what is not there or fails. Zero, the default: such a response
+    /// is used again only by its own fields. At most one day.
+    #[serde(with = "duration")]
+    pub negative_ttl: Duration,
     /// How long a stale copy may be used while it is refreshed (RFC 5861).
     #[serde(with = "duration")]
     pub stale_while_revalidate: Duration,
     /// How long a stale copy may be used when the origin fails (RFC 5861).
     #[serde(with = "duration")]
     pub stale_if_error: Duration,
+    /// How long a stale copy may be used while the origin gives no answer at all, unless
+    /// the response forbids it (RFC 9111, section 4.2.4). 60 s by default, at most 366 days.
+    /// Never what a hard invalidation has hit, and never without a lease.
+    #[serde(with = "duration")]
+    pub stale_if_unreachable: Duration,
     /// The largest body that is stored, in bytes. At most 1 GiB.
     pub max_object_bytes: u64,
     /// Responses kept for one key by `Vary`. 1 to 256.
     pub max_variants: u32,
     /// Response fields that carry tags.
     pub tag_headers: Vec<String>,
+    /// Response fields that take the place of `Cache-Control` and `Expires` at the edge
+    /// (RFC 9213), the one that counts most first. All of them are Structured Fields but
+    /// `Surrogate-Control`, which has a grammar of its own.
+    pub targeted_headers: Vec<String>,
 }
 
 impl Default for CachePolicy {
     fn default() -> Self {
         Self {
             default_ttl: Duration::ZERO,
+            negative_ttl: Duration::ZERO,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
+            stale_if_unreachable: Duration::from_secs(60),
             max_object_bytes: 16 << 20,
             max_variants: 16,
             tag_headers: ["cache-tag", "surrogate-key", "xkey"]
+                .map(String::from)
+                .to_vec(),
+            targeted_headers: ["cdn-cache-control", "surrogate-control"]
                 .map(String::from)
                 .to_vec(),
         }

@@ -106,12 +106,19 @@ fn cache(wire: v1::CachePolicy) -> Result<CachePolicy, FieldError> {
         default_ttl: duration("default_ttl", &wire.default_ttl)?,
         stale_while_revalidate: duration("stale_while_revalidate", &wire.stale_while_revalidate)?,
         stale_if_error: duration("stale_if_error", &wire.stale_if_error)?,
+        stale_if_unreachable: duration_from_wire(
+            "stale_if_unreachable",
+            wire.stale_if_unreachable.as_ref(),
+            default.stale_if_unreachable,
+        )?,
         max_object_bytes: match wire.max_object_bytes {
             0 => default.max_object_bytes,
             bytes => bytes,
         },
         max_variants: number_or(wire.max_variants, default.max_variants),
         tag_headers: list_or(wire.tag_headers, default.tag_headers),
+        negative_ttl: duration("negative_ttl", &wire.negative_ttl)?,
+        targeted_headers: list_or(wire.targeted_headers, default.targeted_headers),
     })
 }
 
@@ -223,9 +230,12 @@ pub fn site_to_wire(config: &SiteConfig) -> v1::SiteConfig {
             default_ttl: Some(duration_to_wire(config.cache.default_ttl)),
             stale_while_revalidate: Some(duration_to_wire(config.cache.stale_while_revalidate)),
             stale_if_error: Some(duration_to_wire(config.cache.stale_if_error)),
+            stale_if_unreachable: Some(duration_to_wire(config.cache.stale_if_unreachable)),
             max_object_bytes: config.cache.max_object_bytes,
             max_variants: config.cache.max_variants,
             tag_headers: config.cache.tag_headers.clone(),
+            negative_ttl: Some(duration_to_wire(config.cache.negative_ttl)),
+            targeted_headers: config.cache.targeted_headers.clone(),
         }),
         browser_cache_control: config.browser.cache_control.clone(),
         fenced: Some(v1::FencedPolicy {
@@ -327,9 +337,12 @@ mod tests {
                 default_ttl: Duration::from_secs(1),
                 stale_while_revalidate: Duration::from_secs(2),
                 stale_if_error: Duration::from_secs(3),
+                stale_if_unreachable: Duration::ZERO,
                 max_object_bytes: 4,
                 max_variants: 5,
                 tag_headers: vec!["x-tag".into()],
+                negative_ttl: Duration::from_secs(7),
+                targeted_headers: vec!["x-cache-control".into()],
             },
             browser: BrowserPolicy {
                 cache_control: "max-age=1".into(),

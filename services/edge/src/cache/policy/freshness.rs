@@ -3,16 +3,19 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED, PRAGMA};
+use http::{HeaderMap, StatusCode};
 use tidegate_clock::BootInstant;
 
-use super::directives::ResponseDirectives;
+use super::date;
+use super::directives::Stated;
 
 /// Of the time since the last modification, a tenth (RFC 9111, section 4.2.2) ...
 const HEURISTIC_PART: u32 = 10;
 /// ... but no more than a day.
 const HEURISTIC_MAX: Duration = Duration::from_secs(86_400);
+/// In seconds: what is older cannot be counted (RFC 9111, section 1.2.2).
+const MAX_AGE: u64 = 1 << 31;
 
 /// Two readings of the clocks at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -73,45 +76,79 @@ impl Lifetime {
     }
 }
 
+/// What a site says of responses that do not say it themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AssumedTtl {
+    /// Of one that is no error; zero leaves it to the heuristic.
+    pub usual: Duration,
+    /// Of one that says that there is nothing, or that the origin failed; zero leaves it
+    /// to the heuristic.
+    pub negative: Duration,
+}
+
+impl AssumedTtl {
+    fn of(self, status: StatusCode) -> Duration {
+        match is_negative(status) {
+            true => self.negative,
+            false => self.usual,
+        }
+    }
+}
+
 /// At which age a response turns stale (RFC 9111, section 4.2.1).
 ///
-/// A site's default stands for what the origin does not say; without a default it is
-/// the heuristic of section 4.2.2, for statuses that allow one.
+/// A site's word stands for what the origin does not say; without one it is the heuristic
+/// of section 4.2.2, for statuses that allow one.
 #[must_use]
 pub fn lifetime(
     status: StatusCode,
     response: &HeaderMap,
-    directives: &ResponseDirectives,
-    default_ttl: Duration,
+    stated: &Stated,
+    assumed: AssumedTtl,
     now: SystemTime,
 ) -> Lifetime {
+    let directives = &stated.directives;
     if let Some(stated) = directives.s_maxage.or(directives.max_age) {
         return Lifetime::Stated(stated);
     }
-    let date = date(response, &DATE).unwrap_or(now);
-    if response.contains_key(EXPIRES) {
-        let lifetime =
-            date_once(response, &EXPIRES).and_then(|expires| expires.duration_since(date).ok());
-        // A date that cannot be read, such as "0", is in the past.
+    let date = date::once(response, &DATE, now).unwrap_or(now);
+    if response.contains_key(EXPIRES) && !stated.is_targeted {
+        let lifetime = date::once(response, &EXPIRES, now)
+            .and_then(|expires| expires.duration_since(date).ok());
+        // A date that cannot be read, such as "0", is in the past (section 5.3).
         return Lifetime::Stated(lifetime.unwrap_or_default());
     }
-    if !(is_heuristically_cacheable(status) || directives.public) {
+    let by_site = assumed.of(status);
+    if is_negative(status) && !by_site.is_zero() {
+        return Lifetime::Assumed(by_site);
+    }
+    if !(is_heuristically_cacheable(status) || directives.public) || asks_for_validation(response) {
         return Lifetime::Assumed(Duration::ZERO);
     }
-    if !default_ttl.is_zero() {
-        return Lifetime::Assumed(default_ttl);
+    if !by_site.is_zero() {
+        return Lifetime::Assumed(by_site);
     }
-    let unchanged = date_once(response, &LAST_MODIFIED)
+    let unchanged = date::once(response, &LAST_MODIFIED, now)
         .and_then(|modified| date.duration_since(modified).ok())
         .unwrap_or_default();
     Lifetime::Assumed((unchanged / HEURISTIC_PART).min(HEURISTIC_MAX))
+}
+
+/// `Pragma: no-cache` was never specified for responses (RFC 9111, section 5.4), but
+/// nothing is assumed against what it must have been meant to say.
+fn asks_for_validation(response: &HeaderMap) -> bool {
+    let pragma = response.get_all(PRAGMA).iter();
+    pragma
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
 }
 
 /// How old a response is when it arrives (RFC 9111, section 4.2.3, with
 /// `response_delay` being the time from the request to the response).
 #[must_use]
 pub fn initial_age(response: &HeaderMap, response_delay: Duration, now: SystemTime) -> Duration {
-    let apparent = date(response, &DATE)
+    let apparent = date::once(response, &DATE, now)
         .and_then(|date| now.duration_since(date).ok())
         // A clock that is off by less than a second is not off.
         .map_or(Duration::ZERO, |age| Duration::from_secs(age.as_secs()));
@@ -129,36 +166,41 @@ pub fn is_heuristically_cacheable(status: StatusCode) -> bool {
     )
 }
 
-/// `Age` (RFC 9111, section 5.1): of several the first; none if it is malformed.
+/// Statuses that say that there is nothing, or that the origin failed: a site may have
+/// them remembered for a while, so that the origin is not asked again and again.
+#[must_use]
+pub fn is_negative(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 404 | 410 | 500..=599)
+}
+
+/// Statuses that say that the origin failed, in place of which a stale copy may be used
+/// (RFC 5861, section 4). No answer at all is one too.
+#[must_use]
+pub fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// `Age` (RFC 9111, section 5.1): of several the first; none if it is malformed. One that
+/// is too large to be counted is as old as can be.
 fn stated_age(response: &HeaderMap) -> Duration {
-    response
+    let first = response
         .get(AGE)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.split(',').next())
-        .and_then(|text| text.trim().parse::<u32>().ok())
-        .map_or(Duration::ZERO, |age| Duration::from_secs(age.into()))
-}
-
-/// A date field.
-#[must_use]
-pub fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
-    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
-}
-
-/// A date field that must not be repeated.
-fn date_once(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?;
-    if values.next().is_some() {
-        return None;
-    }
-    httpdate::parse_http_date(value.to_str().ok()?).ok()
+        .map(str::trim)
+        .filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+    first.map_or(Duration::ZERO, |digits| {
+        Duration::from_secs(digits.parse().unwrap_or(MAX_AGE).min(MAX_AGE))
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::directives::stated;
     use super::*;
+    use http::HeaderName;
 
+    const CDN: HeaderName = HeaderName::from_static("cdn-cache-control");
     const RECEIVED: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
 
     fn now() -> SystemTime {
@@ -173,11 +215,22 @@ mod tests {
         map
     }
 
-    fn lifetime_of(lines: &[(HeaderName, &str)], default_ttl: u64) -> Lifetime {
+    fn lifetime_as(status: u16, lines: &[(HeaderName, &str)], assumed: AssumedTtl) -> Lifetime {
         let fields = fields(lines);
-        let directives = ResponseDirectives::read(&fields);
-        let default_ttl = Duration::from_secs(default_ttl);
-        lifetime(StatusCode::OK, &fields, &directives, default_ttl, now())
+        let stated = stated(&fields, &[CDN]);
+        let status = StatusCode::from_u16(status).unwrap();
+        lifetime(status, &fields, &stated, assumed, now())
+    }
+
+    fn lifetime_of(lines: &[(HeaderName, &str)], usual: u64) -> Lifetime {
+        lifetime_as(200, lines, ttls(usual, 0))
+    }
+
+    fn ttls(usual: u64, negative: u64) -> AssumedTtl {
+        AssumedTtl {
+            usual: Duration::from_secs(usual),
+            negative: Duration::from_secs(negative),
+        }
     }
 
     #[test]
@@ -199,6 +252,25 @@ mod tests {
                 stated(5),
             ),
             (vec![expires.clone()], 1, stated(60)),
+            (
+                vec![(DATE, "Tue, 14 Nov 2023 22:14:00 GMT"), expires.clone()],
+                1,
+                stated(20),
+            ),
+            (vec![(DATE, "foo"), expires.clone()], 1, stated(60)),
+            (vec![(CDN, "max-age=9"), expires.clone()], 1, stated(9)),
+            (vec![(CDN, "foo"), expires.clone()], 1, assumed(1)),
+            (
+                vec![(EXPIRES, "Tue, 14 Nov 2023 22:14:20 UTC")],
+                1,
+                stated(0),
+            ),
+            (vec![(PRAGMA, "no-cache")], 1, assumed(0)),
+            (
+                vec![(PRAGMA, "no-cache"), (CACHE_CONTROL, "max-age=5")],
+                1,
+                stated(5),
+            ),
             (vec![(EXPIRES, "0")], 1, stated(0)),
             (vec![expires.clone(), expires], 1, stated(0)),
             (vec![modified.clone()], 1, assumed(1)),
@@ -220,17 +292,28 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_assumed_of_a_server_error() {
-        let none = ResponseDirectives::default();
-        let minute = Duration::from_secs(60);
-        let assumed = lifetime(
-            StatusCode::BAD_GATEWAY,
-            &HeaderMap::new(),
-            &none,
-            minute,
-            now(),
-        );
-        assert_eq!(assumed, Lifetime::Assumed(Duration::ZERO));
+    fn what_is_negative_is_fresh_as_the_site_says_unless_the_origin_does() {
+        use http::header::CACHE_CONTROL;
+        let assumed = |n| Lifetime::Assumed(Duration::from_secs(n));
+        for status in [404, 410, 500, 502, 503, 504, 599] {
+            assert_eq!(
+                lifetime_as(status, &[], ttls(60, 3)),
+                assumed(3),
+                "{status}"
+            );
+            let stated = lifetime_as(status, &[(CACHE_CONTROL, "max-age=9")], ttls(60, 3));
+            assert_eq!(stated, Lifetime::Stated(Duration::from_secs(9)), "{status}");
+            assert_eq!(
+                lifetime_as(status, &[], ttls(60, 0)),
+                assumed(0),
+                "{status}"
+            );
+        }
+        let modified = [(LAST_MODIFIED, "Tue, 14 Nov 2023 22:11:40 GMT")];
+        assert_eq!(lifetime_as(404, &modified, ttls(60, 0)), assumed(10));
+        assert_eq!(lifetime_as(503, &modified, ttls(60, 0)), assumed(0));
+        assert_eq!(lifetime_as(405, &[], ttls(60, 3)), assumed(60));
+        assert_eq!(lifetime_as(403, &modified, ttls(60, 3)), assumed(0));
     }
 
     #[test]
@@ -244,6 +327,13 @@ mod tests {
             10
         );
         assert_eq!(age(&[(AGE, "3, 90")], 0), 3);
+        assert_eq!(age(&[(AGE, "3"), (AGE, "90")], 0), 3);
+        for ignored in ["-7", "+7", "7.0", "7;a=b", "", ", 7"] {
+            assert_eq!(age(&[(AGE, ignored)], 0), 0, "{ignored}");
+        }
+        for huge in ["2147483648", "4294967296", "99999999999999999999"] {
+            assert_eq!(age(&[(AGE, huge)], 0), MAX_AGE, "{huge}");
+        }
         assert_eq!(age(&[(DATE, "Tue, 14 Nov 2099 22:13:10 GMT")], 0), 0);
     }
 

@@ -1,14 +1,18 @@
 //! HTTP caching for a shared cache (RFC 9111), a file a topic.
 //!
-//! - [`directives`]: `Cache-Control` of responses and requests.
+//! - [`directives`]: `Cache-Control` of responses and requests, and the fields that stand
+//!   in its place.
+//! - [`date`], `list`: how fields are written.
 //! - [`freshness`]: for how long a response is fresh, and how old it is.
 //! - [`storable`]: whether a response may be stored, and under which rules.
 //! - [`vary`]: which requests a stored response answers.
 //! - [`validation`]: asking the origin whether a copy is still good, and what a 304
 //!   does to it.
 
+pub mod date;
 pub mod directives;
 pub mod freshness;
+mod list;
 pub mod storable;
 pub mod validation;
 pub mod vary;

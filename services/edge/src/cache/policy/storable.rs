@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, ETAG, LAST_MODIFIED, SET_COOKIE};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use thiserror::Error;
 
-use super::directives::ResponseDirectives;
+use super::directives::{ResponseDirectives, stated};
 use super::freshness::{
-    Freshness, Lifetime, Now, initial_age, is_heuristically_cacheable, lifetime,
+    AssumedTtl, Freshness, Lifetime, Now, initial_age, is_heuristically_cacheable, is_negative,
+    lifetime,
 };
 use super::vary::{VariesOnEverything, VaryNames};
 
@@ -33,15 +34,19 @@ impl Asked {
     }
 }
 
-/// What the site says where the origin says nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What the site says where the origin says nothing, and to which fields it listens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Defaults {
     /// Freshness.
-    pub ttl: Duration,
+    pub ttl: AssumedTtl,
     /// `stale-while-revalidate`.
     pub stale_while_revalidate: Duration,
     /// `stale-if-error`.
     pub stale_if_error: Duration,
+    /// For how long what is stale may be used while there is no answer of the origin.
+    pub stale_if_unreachable: Duration,
+    /// Targeted fields, the one that counts most first (RFC 9213, section 2.2).
+    pub targets: Vec<HeaderName>,
 }
 
 /// How a stored response may be used.
@@ -51,12 +56,28 @@ pub struct Terms {
     pub freshness: Freshness,
     /// It may not be used without asking, however fresh (`no-cache`).
     pub no_cache: bool,
+    /// While it is fresh a reload need not ask (RFC 8246).
+    pub immutable: bool,
     /// For how long after it turned stale it may be used while it is refreshed.
     pub stale_while_revalidate: Duration,
     /// For how long after it turned stale it may be used when the origin fails.
     pub stale_if_error: Duration,
-    /// A request may ask for it when it is stale (`max-stale`).
-    pub max_stale_allowed: bool,
+    /// For how long after it turned stale it may be used when the origin gives no answer.
+    pub stale_if_unreachable: Duration,
+    /// A request may ask for it when it is stale (`max-stale`, `stale-if-error`).
+    pub stale_on_request: bool,
+}
+
+/// A response that may be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// How it may be used.
+    pub terms: Terms,
+    /// What it varies on.
+    pub vary: VaryNames,
+    /// Fields that are for the one who asked, and are not stored (RFC 9111, sections
+    /// 5.2.2.4 and 5.2.2.7).
+    pub for_one: Vec<HeaderName>,
 }
 
 /// Why a response may not be stored.
@@ -99,26 +120,25 @@ pub fn examine(
     status: StatusCode,
     response: &HeaderMap,
     asked: Asked,
-    defaults: Defaults,
+    defaults: &Defaults,
     now: Now,
     delay: Duration,
-) -> Result<(Terms, VaryNames), Unstorable> {
-    let directives = ResponseDirectives::read(response);
-    check_status(status, &directives)?;
-    if directives.private {
-        return Err(Unstorable::Private);
-    }
+) -> Result<Admitted, Unstorable> {
+    let stated = stated(response, &defaults.targets);
+    let directives = &stated.directives;
+    check_status(status, directives)?;
     let meant_for_all = directives.public || directives.s_maxage.is_some();
+    // RFC 9111, section 3.5.
     if asked.authorization && !(meant_for_all || directives.must_revalidate) {
         return Err(Unstorable::Credentials);
     }
-    if response.contains_key(SET_COOKIE) {
-        return Err(Unstorable::SetCookie);
-    }
-    let vary = VaryNames::read(response)?;
-    let lifetime = lifetime(status, response, &directives, defaults.ttl, now.wall);
-    if let Lifetime::Assumed(_) = lifetime {
-        if !(is_heuristically_cacheable(status) || directives.public) {
+    let (vary, for_one) = check_fields(response, directives)?;
+    let lifetime = lifetime(status, response, &stated, defaults.ttl, now.wall);
+    if let Lifetime::Assumed(assumed) = lifetime {
+        let may_assume = is_heuristically_cacheable(status)
+            || directives.public
+            || (is_negative(status) && !assumed.is_zero());
+        if !may_assume {
             return Err(Unstorable::Status);
         }
         // What a cookie brought about is shared only where the origin says so.
@@ -126,17 +146,26 @@ pub fn examine(
             return Err(Unstorable::Credentials);
         }
     }
-    let terms = terms(&directives, lifetime, response, defaults, now, delay);
+    let received = Received {
+        status,
+        lifetime,
+        initial_age: initial_age(response, delay, now.wall),
+        at: now,
+    };
+    let terms = terms(directives, received, defaults);
     let usable = !terms.freshness.lifetime.is_zero()
         || !terms.stale_while_revalidate.is_zero()
         || !terms.stale_if_error.is_zero()
         || response.contains_key(ETAG)
         || response.contains_key(LAST_MODIFIED);
-    if usable {
-        Ok((terms, vary))
-    } else {
-        Err(Unstorable::NoFreshness)
+    if !usable {
+        return Err(Unstorable::NoFreshness);
     }
+    Ok(Admitted {
+        terms,
+        vary,
+        for_one,
+    })
 }
 
 /// Judges a response that a backend has pushed: whoever pushes it means it to be
@@ -145,35 +174,34 @@ pub fn examine(
 /// # Errors
 /// Why it may not be stored.
 pub fn examine_pushed(
+    status: StatusCode,
     response: &HeaderMap,
     fresh_for: Duration,
     age: Duration,
-    defaults: Defaults,
+    defaults: &Defaults,
     now: Now,
-) -> Result<(Terms, VaryNames), Unstorable> {
-    let directives = ResponseDirectives::read(response);
+) -> Result<Admitted, Unstorable> {
+    let directives = stated(response, &defaults.targets).directives;
     if directives.no_store {
         return Err(Unstorable::NoStore);
     }
-    if directives.private {
-        return Err(Unstorable::Private);
-    }
-    if response.contains_key(SET_COOKIE) {
-        return Err(Unstorable::SetCookie);
-    }
-    let vary = VaryNames::read(response)?;
-    let lifetime = Lifetime::Stated(age.saturating_add(fresh_for));
-    let mut terms = terms(&directives, lifetime, response, defaults, now, age);
-    terms.freshness.initial_age = age;
-    Ok((terms, vary))
+    let (vary, for_one) = check_fields(response, &directives)?;
+    let received = Received {
+        status,
+        lifetime: Lifetime::Stated(age.saturating_add(fresh_for)),
+        initial_age: age,
+        at: now,
+    };
+    Ok(Admitted {
+        terms: terms(&directives, received, defaults),
+        vary,
+        for_one,
+    })
 }
 
 /// RFC 9111, section 3, and section 5.2.2.3 for `must-understand`.
 fn check_status(status: StatusCode, directives: &ResponseDirectives) -> Result<(), Unstorable> {
-    if status.is_informational()
-        || status == StatusCode::PARTIAL_CONTENT
-        || status == StatusCode::NOT_MODIFIED
-    {
+    if is_never_stored(status) {
         return Err(Unstorable::Status);
     }
     if directives.must_understand {
@@ -190,46 +218,77 @@ fn check_status(status: StatusCode, directives: &ResponseDirectives) -> Result<(
     }
 }
 
+/// Interim responses and parts, and those that say of themselves that no cache stores
+/// them (RFC 6585, sections 3 to 6).
+fn is_never_stored(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        100..=199 | 206 | 304 | 428 | 429 | 431 | 511
+    )
+}
+
+/// Statuses of RFC 9110 that ask nothing of a cache but to repeat them.
 fn is_understood(status: StatusCode) -> bool {
-    is_heuristically_cacheable(status)
-        || matches!(
-            status.as_u16(),
-            302 | 303 | 307 | 400 | 401 | 403 | 451 | 500..=505
-        )
+    matches!(
+        status.as_u16(),
+        200 | 203 | 204 | 300..=303 | 307 | 308 | 400..=406 | 408..=411 | 413..=415 | 417
+            | 421 | 422 | 426 | 451 | 500..=505
+    )
+}
+
+/// What the fields of a response say against storing it, or some of them.
+fn check_fields(
+    response: &HeaderMap,
+    directives: &ResponseDirectives,
+) -> Result<(VaryNames, Vec<HeaderName>), Unstorable> {
+    if directives.private.is_whole() {
+        return Err(Unstorable::Private);
+    }
+    let for_one = directives.for_one();
+    if response.contains_key(SET_COOKIE) && !for_one.contains(&SET_COOKIE) {
+        return Err(Unstorable::SetCookie);
+    }
+    Ok((VaryNames::read(response)?, for_one))
+}
+
+/// What bears on how a response may be used, besides its directives.
+struct Received {
+    status: StatusCode,
+    lifetime: Lifetime,
+    initial_age: Duration,
+    at: Now,
 }
 
 /// RFC 9111, section 4.2.4: `must-revalidate` and `proxy-revalidate` forbid what is
 /// stale. `s-maxage` does too, except where the same response states an extension of
-/// RFC 5861 itself: that is the more specific word.
-fn terms(
-    directives: &ResponseDirectives,
-    lifetime: Lifetime,
-    response: &HeaderMap,
-    defaults: Defaults,
-    now: Now,
-    delay: Duration,
-) -> Terms {
+/// RFC 5861 itself: extensions may modify what is there without them (section 5.2.3).
+///
+/// A failure of the origin is not kept for longer than somebody says.
+fn terms(directives: &ResponseDirectives, received: Received, defaults: &Defaults) -> Terms {
     let forbidden = directives.must_revalidate || directives.proxy_revalidate;
     let shared = directives.s_maxage.is_some();
+    let no_cache = directives.no_cache.is_whole();
     let extension = |stated: Option<Duration>, default: Duration| match stated {
         _ if forbidden => Duration::ZERO,
         Some(stated) => stated,
-        None if shared => Duration::ZERO,
+        None if shared || is_negative(received.status) => Duration::ZERO,
         None => default,
     };
     Terms {
         freshness: Freshness {
-            received: now.boot,
-            initial_age: initial_age(response, delay, now.wall),
-            lifetime: lifetime.duration(),
+            received: received.at.boot,
+            initial_age: received.initial_age,
+            lifetime: received.lifetime.duration(),
         },
-        no_cache: directives.no_cache,
+        no_cache,
+        immutable: directives.immutable,
         stale_while_revalidate: extension(
             directives.stale_while_revalidate,
             defaults.stale_while_revalidate,
         ),
         stale_if_error: extension(directives.stale_if_error, defaults.stale_if_error),
-        max_stale_allowed: !forbidden && !shared && !directives.no_cache,
+        stale_if_unreachable: extension(None, defaults.stale_if_unreachable),
+        stale_on_request: !forbidden && !shared && !no_cache,
     }
 }
 
@@ -241,6 +300,7 @@ mod tests {
     use std::time::SystemTime;
     use tidegate_clock::BootInstant;
 
+    const CDN: HeaderName = HeaderName::from_static("cdn-cache-control");
     const PLAIN: Asked = Asked {
         authorization: false,
         cookie: false,
@@ -268,12 +328,18 @@ mod tests {
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         };
         let defaults = Defaults {
-            ttl: Duration::ZERO,
+            ttl: AssumedTtl {
+                negative: Duration::from_secs(3),
+                ..AssumedTtl::default()
+            },
             stale_while_revalidate: Duration::from_secs(7),
-            stale_if_error: Duration::ZERO,
+            stale_if_unreachable: Duration::from_secs(9),
+            targets: vec![CDN],
+            ..Defaults::default()
         };
         let status = StatusCode::from_u16(status).unwrap();
-        examine(status, &response, asked, defaults, now, Duration::ZERO).map(|(terms, _)| terms)
+        let delay = Duration::ZERO;
+        examine(status, &response, asked, &defaults, now, delay).map(|admitted| admitted.terms)
     }
 
     #[test]
@@ -284,11 +350,26 @@ mod tests {
         for (status, lines, asked, expected) in [
             (200, vec![of("max-age=5")], PLAIN, None),
             (200, vec![of("max-age=5, no-store")], PLAIN, Some(NoStore)),
+            (200, vec![of("max-age=5, private=\"x\"")], PLAIN, None),
+            (200, vec![of("max-age=5, private")], PLAIN, Some(Private)),
             (
                 200,
-                vec![of("max-age=5, private=\"x\"")],
+                vec![of("max-age=5, private=\"set-cookie\""), cookie.clone()],
+                PLAIN,
+                None,
+            ),
+            (200, vec![of("no-store"), (CDN, "max-age=5")], PLAIN, None),
+            (
+                200,
+                vec![of("max-age=5"), (CDN, "private")],
                 PLAIN,
                 Some(Private),
+            ),
+            (
+                200,
+                vec![of("public"), (CDN, "max-age=5")],
+                AUTHORIZED,
+                Some(Credentials),
             ),
             (200, vec![of("max-age=5")], AUTHORIZED, Some(Credentials)),
             (
@@ -317,6 +398,14 @@ mod tests {
             (206, vec![of("max-age=5")], PLAIN, Some(Status)),
             (302, vec![(ETAG, "\"a\"")], PLAIN, Some(Status)),
             (302, vec![of("max-age=5")], PLAIN, None),
+            (499, vec![of("max-age=5")], PLAIN, None),
+            (599, vec![of("public"), (ETAG, "\"a\"")], PLAIN, None),
+            (429, vec![of("max-age=5")], PLAIN, Some(Status)),
+            (511, vec![of("public, max-age=5")], PLAIN, Some(Status)),
+            (503, vec![], PLAIN, None),
+            (404, vec![], PLAIN, None),
+            (404, vec![], WITH_COOKIE, Some(Credentials)),
+            (403, vec![], PLAIN, Some(Status)),
             (
                 200,
                 vec![of("no-store, must-understand, max-age=5")],
@@ -343,7 +432,8 @@ mod tests {
         };
         let judged = |response: &HeaderMap| {
             let second = Duration::from_secs(1);
-            examine_pushed(response, second, second, Defaults::default(), now).map(|_| ())
+            let defaults = Defaults::default();
+            examine_pushed(StatusCode::OK, response, second, second, &defaults, now).map(|_| ())
         };
         let mut response = HeaderMap::new();
         assert_eq!(judged(&response), Ok(()));
@@ -381,5 +471,59 @@ mod tests {
         assert_eq!(swr("max-age=5, proxy-revalidate"), 0);
         assert_eq!(swr("s-maxage=5"), 0);
         assert_eq!(swr("s-maxage=5, stale-while-revalidate=3"), 3);
+        assert_eq!(swr("max-age=5, stale-while-revalidate=x"), 0);
+    }
+
+    #[test]
+    fn who_is_cut_off_from_the_origin_uses_what_is_stale_unless_that_is_forbidden() {
+        // RFC 9111, section 4.2.4.
+        let unreachable = |value| {
+            examined(200, &[(CACHE_CONTROL, value), (ETAG, "\"a\"")], PLAIN)
+                .unwrap()
+                .stale_if_unreachable
+                .as_secs()
+        };
+        assert_eq!(unreachable("max-age=5"), 9);
+        assert_eq!(unreachable("max-age=5, stale-if-error=1"), 9);
+        for forbidden in ["must-revalidate", "proxy-revalidate", "s-maxage=5"] {
+            assert_eq!(unreachable(forbidden), 0, "{forbidden}");
+        }
+        let none = examined(200, &[(CACHE_CONTROL, "stale-while-revalidate=0")], PLAIN);
+        assert_eq!(none, Err(Unstorable::NoFreshness), "it is no freshness");
+    }
+
+    #[test]
+    fn a_failure_is_kept_no_longer_than_somebody_says() {
+        let swr = |status, value| {
+            examined(status, &[(CACHE_CONTROL, value)], PLAIN)
+                .unwrap()
+                .stale_while_revalidate
+                .as_secs()
+        };
+        assert_eq!(swr(503, "max-age=5"), 0);
+        assert_eq!(swr(404, "max-age=5"), 0);
+        assert_eq!(swr(503, "max-age=5, stale-while-revalidate=3"), 3);
+    }
+
+    #[test]
+    fn fields_that_are_for_one_are_told() {
+        // RFC 9111, sections 5.2.2.4 and 5.2.2.7.
+        let lines = [(CACHE_CONTROL, "max-age=5, private=\"a\", no-cache=\"b\"")];
+        let response = lines.map(|(name, value)| (name, value.parse().unwrap()));
+        let now = Now {
+            boot: BootInstant::default(),
+            wall: SystemTime::UNIX_EPOCH,
+        };
+        let admitted = examine(
+            StatusCode::OK,
+            &response.into_iter().collect(),
+            PLAIN,
+            &Defaults::default(),
+            now,
+            Duration::ZERO,
+        )
+        .unwrap();
+        assert_eq!(admitted.for_one, ["a", "b"]);
+        assert!(!admitted.terms.no_cache);
     }
 }

@@ -9,8 +9,8 @@ use http::header::{
     IF_NONE_MATCH, LAST_MODIFIED,
 };
 
-use super::freshness::date;
-use crate::conditional::weakly_equal;
+use super::date;
+use crate::conditional::{strongly_equal, weakly_equal};
 
 /// How much older than its response a `Last-Modified` has to be to tell two versions
 /// apart (RFC 9110, section 8.8.2.2).
@@ -38,7 +38,10 @@ pub fn conditions(copy: &HeaderMap, strictly: bool) -> HeaderMap {
 }
 
 fn has_strong_date(copy: &HeaderMap) -> bool {
-    match (date(copy, &LAST_MODIFIED), date(copy, &DATE)) {
+    match (
+        date::of_field(copy, &LAST_MODIFIED),
+        date::of_field(copy, &DATE),
+    ) {
         (Some(modified), Some(date)) => date
             .duration_since(modified)
             .is_ok_and(|older| older >= STRONG_AFTER),
@@ -46,14 +49,50 @@ fn has_strong_date(copy: &HeaderMap) -> bool {
     }
 }
 
-/// Whether a 304 speaks of this copy: it must not name another entity tag.
+/// Whether a 304 speaks of the copy that was asked about (RFC 9111, section 4.3.4): it
+/// must not name another entity tag, nor, without one, another date.
+///
+/// A strong entity tag that is the weak one of the copy in all else will do: it was asked
+/// for by that one, and servers that compress drop the sign of weakness on a 304.
 #[must_use]
 pub fn speaks_of(copy: &HeaderMap, not_modified: &HeaderMap) -> bool {
     match (text(copy, &ETAG), text(not_modified, &ETAG)) {
         (Some(old), Some(new)) => weakly_equal(old, new),
         (None, Some(_)) => false,
-        (_, None) => true,
+        (_, None) => match (
+            text(copy, &LAST_MODIFIED),
+            text(not_modified, &LAST_MODIFIED),
+        ) {
+            (Some(old), Some(new)) => {
+                old == new
+                    || date::of_field(copy, &LAST_MODIFIED).is_some_and(|old| {
+                        date::of_field(not_modified, &LAST_MODIFIED) == Some(old)
+                    })
+            }
+            _ => true,
+        },
     }
+}
+
+/// Whether a 304 that answers for one stored response says the same of another one: both
+/// have the same strong entity tag (RFC 9111, section 4.3.4).
+#[must_use]
+pub fn speaks_of_another(other: &HeaderMap, not_modified: &HeaderMap) -> bool {
+    match (text(other, &ETAG), text(not_modified, &ETAG)) {
+        (Some(old), Some(new)) => strongly_equal(old, new),
+        _ => false,
+    }
+}
+
+/// Whether the answer to a HEAD shows that a stored response is still what a GET would
+/// bring (RFC 9111, section 4.3.5): its validators are the same, and its length.
+#[must_use]
+pub fn is_confirmed_by_head(copy: &HeaderMap, head: &HeaderMap) -> bool {
+    let same = |name: &HeaderName| match (copy.get(name), head.get(name)) {
+        (_, None) => true,
+        (old, new) => old == new,
+    };
+    same(&ETAG) && same(&LAST_MODIFIED) && same(&CONTENT_LENGTH)
 }
 
 fn text<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -62,7 +101,13 @@ fn text<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 /// Fields of a 304 that do not replace those of the copy: they describe the body,
 /// which stays (RFC 9111, section 3.2).
-const OF_THE_BODY: [HeaderName; 3] = [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE];
+const OF_THE_BODY: [HeaderName; 5] = [
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+];
 
 /// The fields of the copy, updated by those of a 304 from which hop-by-hop fields
 /// were removed.
@@ -127,6 +172,36 @@ mod tests {
         assert!(speaks_of(&copy, &fields(&[(ETAG, "W/\"a\"")])));
         assert!(!speaks_of(&copy, &fields(&[(ETAG, "\"b\"")])));
         assert!(!speaks_of(&fields(&[]), &fields(&[(ETAG, "\"b\"")])));
+        let dated = |date| fields(&[(LAST_MODIFIED, date)]);
+        let copy = dated("Tue, 14 Nov 2023 22:13:20 GMT");
+        assert!(speaks_of(&copy, &fields(&[])));
+        assert!(speaks_of(&copy, &dated("tue, 14 nov 2023 22:13:20 gmt")));
+        assert!(!speaks_of(&copy, &dated("Tue, 14 Nov 2023 22:13:21 GMT")));
+    }
+
+    #[test]
+    fn another_copy_is_updated_only_by_the_same_strong_tag() {
+        // RFC 9111, section 4.3.4.
+        let tagged = |tag| fields(&[(ETAG, tag)]);
+        assert!(speaks_of_another(&tagged("\"a\""), &tagged("\"a\"")));
+        assert!(!speaks_of_another(&tagged("W/\"a\""), &tagged("W/\"a\"")));
+        assert!(!speaks_of_another(&tagged("\"b\""), &tagged("\"a\"")));
+        assert!(!speaks_of_another(&fields(&[]), &fields(&[])));
+    }
+
+    #[test]
+    fn a_head_confirms_what_has_the_same_validators_and_length() {
+        // RFC 9111, section 4.3.5.
+        let copy = fields(&[(ETAG, "\"a\""), (CONTENT_LENGTH, "3")]);
+        assert!(is_confirmed_by_head(&copy, &fields(&[])));
+        assert!(is_confirmed_by_head(&copy, &copy));
+        for other in [
+            (ETAG, "\"b\""),
+            (CONTENT_LENGTH, "4"),
+            (LAST_MODIFIED, "Tue, 14 Nov 2023 22:13:20 GMT"),
+        ] {
+            assert!(!is_confirmed_by_head(&copy, &fields(&[other])));
+        }
     }
 
     #[test]

@@ -52,6 +52,67 @@ async fn a_stale_copy_stands_in_for_an_origin_that_fails() {
 }
 
 #[tokio::test]
+async fn without_an_answer_a_stale_copy_is_used_unless_it_forbids_that() {
+    // RFC 9111, section 4.2.4.
+    let mut world = World::new().await;
+    let usual = [("cache-control", "max-age=10"), TAGGED];
+    let strict = [("cache-control", "max-age=10, must-revalidate")];
+    world.fetched(get("/a", &[]), &usual, "v1").await;
+    world.fetched(get("/strict", &[]), &strict, "v1").await;
+    world.clock.advance(Duration::from_secs(69));
+    let waiting = world.get("/a").await;
+    world.origin.hang_up_twice().await;
+    let got = done(waiting).await;
+    assert_eq!((got.body(), got.field("age")), ("v1", "69"));
+    assert_eq!(
+        got.cache_status(),
+        "tidegate; fwd=stale; detail=stale-if-error"
+    );
+    let waiting = world.get("/strict").await;
+    drop(world.origin.next().await);
+    assert_eq!(done(waiting).await.status, 502);
+    let waiting = world.get("/a").await;
+    world.origin.next().await.answer(503, &[], "busy");
+    assert_eq!(done(waiting).await.status, 503, "that is an answer");
+    world.clock.advance(Duration::from_secs(2));
+    let waiting = world.get("/a").await;
+    world.origin.hang_up_twice().await;
+    assert_eq!(
+        done(waiting).await.status,
+        502,
+        "for a minute and no longer"
+    );
+}
+
+#[tokio::test]
+async fn without_an_answer_nothing_is_used_that_a_hard_invalidation_has_hit() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[FRESH, TAGGED], "v1").await;
+    world.invalidate("item:1", Mode::Hard);
+    let waiting = world.get("/a").await;
+    world.origin.hang_up_twice().await;
+    assert_eq!(done(waiting).await.status, 502);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_remembered_as_the_site_says() {
+    let mut world = World::with(|config| {
+        config.cache.negative_ttl = Duration::from_secs(5);
+    })
+    .await;
+    for status in [404, 503] {
+        let url = format!("/{status}");
+        let waiting = world.get(&url).await;
+        world.origin.next().await.answer(status, &[], "none");
+        assert_eq!(done(waiting).await.status, status);
+        let got = world.cached(&url).await;
+        assert!(got.is_hit() && got.status == status);
+        world.clock.advance(Duration::from_secs(5));
+        assert_eq!(world.fetched(get(&url, &[]), &[], "v1").await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn after_a_hard_invalidation_nothing_stands_in() {
     let mut world = World::new().await;
     world.fetched(get("/a", &[]), &[SIE, TAGGED], "v1").await;

@@ -368,3 +368,95 @@ async fn another_configuration_ends_what_was_stored_under_the_old_one() {
     let got = world.fetched(get("/a?x=1", &[]), &[FRESH], "v2").await;
     assert_eq!(got.body(), "v2");
 }
+
+#[tokio::test]
+async fn fields_that_are_for_one_reach_the_one_who_asked_and_nobody_else() {
+    // RFC 9111, sections 5.2.2.4 and 5.2.2.7.
+    let mut world = World::new().await;
+    let said = [
+        (
+            "cache-control",
+            "max-age=10, private=\"set-cookie, x-a\", no-cache=\"x-b\"",
+        ),
+        ("set-cookie", "id=1"),
+        ("x-a", "1"),
+        ("x-b", "1"),
+        ("x-c", "1"),
+        ETAG,
+    ];
+    let of =
+        |got: &Got| ["set-cookie", "x-a", "x-b", "x-c"].map(|name| got.fields.contains_key(name));
+    let own = world.get("/a").await;
+    let joined = world.get("/a").await;
+    world.origin.next().await.answer(200, &said, "body");
+    assert_eq!(of(&done(own).await), [true; 4]);
+    let others = [false, false, false, true];
+    assert_eq!(of(&done(joined).await), others);
+    assert_eq!(of(&world.cached("/a").await), others);
+    world.clock.advance(Duration::from_secs(11));
+    let own = world.get("/a").await;
+    let joined = world.get("/a").await;
+    world.origin.next().await.answer(304, &said, "");
+    assert_eq!(of(&done(own).await), [true; 4], "validated for this one");
+    assert_eq!(of(&done(joined).await), others);
+    assert_eq!(of(&world.cached("/a").await), others);
+}
+
+#[tokio::test]
+async fn a_request_that_wants_nothing_stored_shares_a_fetch_and_leaves_nothing() {
+    let mut world = World::new().await;
+    let secret = || get("/a", &[("cache-control", "no-store")]);
+    let waiting = [
+        world.begin(secret()).await,
+        world.begin(secret()).await,
+        world.get("/a").await,
+    ];
+    world.origin.next().await.answer(200, &[FRESH, ETAG], "v1");
+    for task in waiting {
+        let got = done(task).await;
+        assert_eq!(got.body(), "v1");
+        assert!(!got.cache_status().contains("; stored"));
+    }
+    world.fetched(get("/a", &[]), &[FRESH, ETAG], "v2").await;
+    world.clock.advance(Duration::from_secs(601));
+    let waiting = [world.begin(secret()).await, world.begin(secret()).await];
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), Some("\"v1\""));
+    asked.answer(304, &[FRESH], "");
+    for task in waiting {
+        assert_eq!(done(task).await.body(), "v2");
+    }
+    let asked = world.get("/a").await;
+    world.origin.next().await.answer(304, &[FRESH], "");
+    done(asked).await;
+    assert_eq!(world.cached("/a").await.body(), "v2");
+}
+
+#[tokio::test]
+async fn a_targeted_field_counts_here_and_is_passed_on_unless_the_site_replaces_it() {
+    // RFC 9213, sections 2.2 and 3.1.
+    let mut world = World::new().await;
+    let said = [
+        ("cache-control", "no-store"),
+        ("cdn-cache-control", "max-age=600"),
+        ("surrogate-control", "max-age=5"),
+    ];
+    let first = world.fetched(get("/a", &[]), &said, "body").await;
+    for got in [first, world.cached("/a").await] {
+        assert_eq!(got.field("cache-control"), "no-store");
+        assert_eq!(got.field("cdn-cache-control"), "max-age=600");
+        assert_eq!(got.field("surrogate-control"), "");
+    }
+    let tagged = [FRESH, said[1], TAGGED];
+    let got = world.fetched(get("/b", &[]), &tagged, "body").await;
+    assert_eq!(got.field("cache-control"), "no-cache");
+    assert_eq!(got.field("cdn-cache-control"), "");
+    let private = [said[0], said[1], TAGGED];
+    world.fetched(get("/c", &[]), &private, "body").await;
+    let got = world.cached("/c").await;
+    assert_eq!(
+        got.field("cache-control"),
+        "no-store",
+        "it is for one, elsewhere"
+    );
+}

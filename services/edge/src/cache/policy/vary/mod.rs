@@ -1,10 +1,14 @@
 //! Which requests a stored response answers (RFC 9111, section 4.1).
 
+mod normal;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use http::header::{ACCEPT_ENCODING, VARY};
+use http::header::VARY;
 use http::{HeaderMap, HeaderName};
+
+use normal::normalized;
 
 /// A response that varies on more fields is not stored.
 const MAX_NAMES: usize = 16;
@@ -146,46 +150,6 @@ impl Selection {
     }
 }
 
-/// The value of a field as it is compared: lines joined, white space around commas
-/// gone. Of `Accept-Encoding` only which codings are acceptable counts.
-fn normalized(request: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
-    let mut lines = request.get_all(name).iter().peekable();
-    lines.peek()?;
-    let mut elements: Vec<String> = Vec::new();
-    for line in lines {
-        // Bytes beyond ASCII become one character each: distinct values stay distinct.
-        let text: String = line.as_bytes().iter().copied().map(char::from).collect();
-        if name == ACCEPT_ENCODING {
-            elements.extend(text.split(',').filter_map(acceptable_coding));
-        } else {
-            elements.extend(text.split(',').map(|element| element.trim().to_owned()));
-        }
-    }
-    if name == ACCEPT_ENCODING {
-        elements.sort_unstable();
-        elements.dedup();
-    }
-    Some(elements.join(",").into())
-}
-
-/// The coding of an element of `Accept-Encoding`, unless its weight is zero or it
-/// is what is acceptable anyway.
-fn acceptable_coding(element: &str) -> Option<String> {
-    let mut parts = element.split(';').map(str::trim);
-    let coding = parts.next()?.to_ascii_lowercase();
-    let refused = parts.any(|part| {
-        part.strip_prefix("q=")
-            .or_else(|| part.strip_prefix("Q="))
-            .is_some_and(|q| q.trim().bytes().all(|b| b == b'0' || b == b'.'))
-    });
-    if refused && (coding == "identity" || coding == "*") {
-        // It says that something is not acceptable, which counts.
-        return Some(format!("{coding};q=0"));
-    }
-    let counts = !refused && !coding.is_empty() && coding != "identity";
-    counts.then_some(coding)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,22 +172,25 @@ mod tests {
         let by = names("Accept-Encoding, accept-language").unwrap();
         let stored = by.select(&request(&[
             ("accept-encoding", "gzip, br;q=0.5, zstd;q=0"),
-            ("accept-language", "de, en"),
+            ("accept-language", "de, en;q=0.5"),
         ]));
         assert!(stored.matches(&request(&[
             ("accept-encoding", "BR,identity"),
             ("accept-encoding", "gzip;q=1.0"),
-            ("accept-language", "de ,en"),
+            ("accept-language", "EN;q=0.50 ,de"),
         ])));
         for other in [
-            [("accept-encoding", "gzip"), ("accept-language", "de, en")],
+            [
+                ("accept-encoding", "gzip"),
+                ("accept-language", "de, en;q=0.5"),
+            ],
             [
                 ("accept-encoding", "gzip, br, identity;q=0"),
-                ("accept-language", "de, en"),
+                ("accept-language", "de, en;q=0.5"),
             ],
             [
                 ("accept-encoding", "gzip, br"),
-                ("accept-language", "en, de"),
+                ("accept-language", "en, de;q=0.5"),
             ],
         ] {
             assert!(!stored.matches(&request(&other)), "{other:?}");

@@ -1,0 +1,149 @@
+//! The value of a request's field as it is compared with another: what is written in two
+//! ways and means the same is the same (RFC 9111, section 4.1).
+
+use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE};
+use http::{HeaderMap, HeaderName};
+
+use crate::cache::policy::list::Elements;
+
+/// Lines joined, white space around commas gone; of the fields by which content is
+/// negotiated only what they mean. `None` if the field is absent.
+pub(super) fn normalized(request: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
+    let mut lines = request.get_all(name).iter().peekable();
+    lines.peek()?;
+    let is_of = |known: &[HeaderName]| known.contains(name);
+    let is_preference = is_of(&[ACCEPT, ACCEPT_CHARSET, ACCEPT_LANGUAGE]);
+    let mut elements: Vec<String> = Vec::new();
+    for line in lines {
+        // Bytes beyond ASCII become one character each: distinct values stay distinct.
+        let text: String = line.as_bytes().iter().copied().map(char::from).collect();
+        if name == ACCEPT_ENCODING {
+            elements.extend(Elements::of(&text).filter_map(acceptable_coding));
+        } else if is_preference {
+            elements.extend(Elements::of(&text).map(preference));
+        } else {
+            elements.extend(Elements::all_of(&text).map(ToOwned::to_owned));
+        }
+    }
+    if is_preference || name == ACCEPT_ENCODING {
+        // The order means nothing (RFC 9110, section 12.5): weights do.
+        elements.sort_unstable();
+        elements.dedup();
+    }
+    Some(elements.join(",").into())
+}
+
+/// The coding of an element of `Accept-Encoding`, unless its weight is zero or it
+/// is what is acceptable anyway.
+fn acceptable_coding(element: &str) -> Option<String> {
+    let mut parts = Elements::between(element, b';');
+    let coding = parts.next()?.to_ascii_lowercase();
+    let weights = parts.filter(|part| part.starts_with("q=") || part.starts_with("Q="));
+    let weights: Option<Vec<u32>> = weights.map(weight).collect();
+    let Some(weights) = weights else {
+        // Nobody knows what another server makes of it.
+        return Some(element.to_owned());
+    };
+    let refused = weights.contains(&0);
+    if refused && (coding == "identity" || coding == "*") {
+        // It says that something is not acceptable, which counts.
+        return Some(format!("{coding};q=0"));
+    }
+    let counts = !refused && coding != "identity";
+    counts.then_some(coding)
+}
+
+/// A language, charset or media range with its weight in one form. Values of other
+/// parameters keep their case.
+fn preference(element: &str) -> String {
+    let mut parts = Elements::between(element, b';');
+    let mut normal = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let mut thousandths = 1_000;
+    for part in parts {
+        match weight(part) {
+            Some(weight) => thousandths = weight,
+            None => {
+                normal.push(';');
+                match part.split_once('=') {
+                    Some((name, value)) => {
+                        normal.push_str(&name.to_ascii_lowercase());
+                        normal.push('=');
+                        normal.push_str(value);
+                    }
+                    None => normal.push_str(&part.to_ascii_lowercase()),
+                }
+            }
+        }
+    }
+    if thousandths != 1_000 {
+        normal.push_str(&format!(";q={thousandths}"));
+    }
+    normal
+}
+
+/// A weight in thousandths (RFC 9110, section 12.4.2); `None` if it is none.
+fn weight(part: &str) -> Option<u32> {
+    let digits = part
+        .strip_prefix("q=")
+        .or_else(|| part.strip_prefix("Q="))?;
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let is_number = fraction.len() <= 3 && fraction.bytes().all(|b| b.is_ascii_digit());
+    match whole {
+        _ if !is_number => None,
+        "0" => format!("{fraction:0<3}").parse().ok(),
+        "1" if fraction.bytes().all(|b| b == b'0') => Some(1_000),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &HeaderName, lines: &[&str]) -> String {
+        let mut map = HeaderMap::new();
+        for line in lines {
+            map.append(name, line.parse().unwrap());
+        }
+        normalized(&map, name).unwrap().into()
+    }
+
+    #[test]
+    fn codings_are_a_set_of_what_is_acceptable() {
+        let normal = |value| of(&ACCEPT_ENCODING, &[value]);
+        assert_eq!(normal("gzip, BR;q=0.5, zstd;q=0, identity"), "br,gzip");
+        assert_eq!(normal("gzip;q=0.000, *;q=0"), "*;q=0");
+        assert_eq!(normal("identity;q=0, gzip ; q=1.0"), "gzip,identity;q=0");
+        assert_eq!(normal("gzip;q=0.0000"), "gzip;q=0.0000");
+        assert_eq!(normal(""), "");
+    }
+
+    #[test]
+    fn preferences_are_compared_by_what_they_mean() {
+        let normal = |value| of(&ACCEPT_LANGUAGE, &[value]);
+        let expected = normal("en, de;q=0.5");
+        for same in ["EN,De;q=0.50", " de ; q=0.5 ,  en;q=1"] {
+            assert_eq!(normal(same), expected, "{same}");
+        }
+        for other in ["en;q=0.5, de", "en", "de;q=.5, en"] {
+            assert_ne!(normal(other), expected, "{other}");
+        }
+        let media = |value| of(&ACCEPT, &[value]);
+        assert_eq!(
+            media("Text/HTML;Level=1, */*;q=0.8"),
+            media("*/*;q=0.800,text/html; level=1")
+        );
+        assert_ne!(media("text/html;level=A"), media("text/html;level=a"));
+    }
+
+    #[test]
+    fn other_fields_are_lists_at_most() {
+        let name = HeaderName::from_static("foo");
+        assert_eq!(of(&name, &["1", "2 ,3"]), of(&name, &["1,  2,\t3"]));
+        assert_ne!(of(&name, &["1, 2"]), of(&name, &["2, 1"]));
+        assert_ne!(of(&name, &["a"]), of(&name, &["A"]));
+        assert_ne!(of(&name, &["1,,2"]), of(&name, &["1,2"]));
+        // White space inside of quotes is part of the value.
+        assert_ne!(of(&name, &["\"1, 2\""]), of(&name, &["\"1,2\""]));
+    }
+}
