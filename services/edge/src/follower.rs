@@ -13,6 +13,7 @@ use crate::faults::Faults;
 use crate::http::explain;
 use crate::link::{Change, Event, Follower, SnapshotSite};
 use crate::metrics::EdgeMetrics;
+use crate::proxy::WarmPlace;
 use crate::sites::{Site, Sites};
 use crate::told::told;
 
@@ -131,9 +132,14 @@ impl Follower for SiteFollower {
         };
         for site in sites {
             match &event.change {
-                Change::Preloaded { urls, .. } => {
-                    tokio::spawn(warm_then_tell(site, urls.clone(), told.clone()));
-                }
+                Change::Preloaded { urls, .. } => match site.proxy.place_to_warm() {
+                    Some(place) => {
+                        let warming = warm_then_tell(site, place, urls.clone(), told.clone());
+                        tokio::spawn(warming);
+                    }
+                    // As where warming takes too long: browsers are told anyway.
+                    None => site.events.publish_late(told.clone()),
+                },
                 _ => site.events.publish(told.clone()),
             }
         }
@@ -205,8 +211,13 @@ fn span(event: &Event) -> Span {
 
 /// Nothing else waits for a hint's URLs, so what happens meanwhile may be told
 /// before it.
-async fn warm_then_tell(site: Arc<Site>, urls: Vec<PathAndQuery>, told: SiteEvent) {
-    let warmed = tokio::time::timeout(WARM_PATIENCE, site.proxy.warm(&urls)).await;
+async fn warm_then_tell(
+    site: Arc<Site>,
+    place: WarmPlace,
+    urls: Vec<PathAndQuery>,
+    told: SiteEvent,
+) {
+    let warmed = tokio::time::timeout(WARM_PATIENCE, place.warm(&urls)).await;
     if warmed.is_err() {
         tracing::debug!(site = %site.name, "the URLs of a hint took too long to fetch");
     }

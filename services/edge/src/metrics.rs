@@ -96,6 +96,11 @@ impl EdgeMetrics {
             of_sites(|sites| sites.parts().shared.stats().revalidations_refused),
         )?;
         registry.gauge_from(
+            "tidegate_edge_hints_dropped",
+            "Hints whose URLs were not fetched ahead because too many were being, since the start.",
+            of_sites(|sites| sites.parts().shared.stats().hints_dropped),
+        )?;
+        registry.gauge_from(
             "tidegate_edge_cache_requests",
             "Requests that the cache took part in, since the start.",
             of_sites(|sites| sites.all().iter().map(|s| s.proxy.stats().requests).sum()),

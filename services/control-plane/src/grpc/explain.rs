@@ -24,6 +24,10 @@ const MAX_URL_BYTES: usize = 8 << 10;
 const MAX_TAGS: usize = 1_000;
 /// Records of the audit trail that are looked at for the last invalidation.
 const LOOK_BACK: usize = 1_000;
+/// Comparisons of a tag with a pattern that this may cost. A record has thousands of
+/// patterns at most, and a URL has at most [`MAX_TAGS`] tags: without a bound one question
+/// could keep a thread busy for minutes.
+const MAX_COMPARISONS: usize = 1_000_000;
 /// Records read at once.
 const STEP: u32 = 100;
 
@@ -65,16 +69,12 @@ pub(crate) async fn explain(
         };
         return Err(Fault::new(Code::NotFound, text));
     }
-    let mut tags = BTreeSet::from([
-        url_tag(&url).as_str().to_owned(),
-        host_tag(&host).as_str().to_owned(),
-    ]);
-    for explanation in &explanations {
+    let of_copies = explanations.iter().flat_map(|explanation| {
         let copy = explanation.answer.as_ref().and_then(|a| a.copy.as_ref());
-        let of_copy = copy.into_iter().flat_map(|copy| &copy.tags);
-        tags.extend(of_copy.cloned());
-    }
-    let tags: Vec<String> = tags.into_iter().take(MAX_TAGS).collect();
+        copy.into_iter().flat_map(|copy| &copy.tags)
+    });
+    let own = [url_tag(&url).to_string(), host_tag(&host).to_string()];
+    let tags = SortedTags::of(own.into_iter().chain(of_copies.cloned()));
     let last_invalidation = {
         let (reader, fleet, site) = (
             context.reader.clone(),
@@ -179,27 +179,66 @@ fn own_host(reader: &Reader, view: &SiteView) -> String {
 fn last_invalidation(
     reader: &Reader,
     site: &SiteName,
-    tags: &[String],
+    tags: &SortedTags,
 ) -> Result<Option<v1::InvalidationRecord>, ReaderError> {
-    let (mut token, mut seen) = (String::new(), 0);
-    while seen < LOOK_BACK {
+    let (mut token, mut seen, mut left) = (String::new(), 0, MAX_COMPARISONS);
+    while seen < LOOK_BACK && left > 0 {
         let page = reader.audit(site, &PageRequest::parse(STEP, &token)?)?;
         seen += page.items.len();
-        let found = page.items.into_iter().find(|record| matches(record, tags));
-        if found.is_some() || page.next_page_token.is_empty() {
-            return Ok(found);
+        for record in page.items {
+            match tags.are_hit_by(&record.patterns, &mut left) {
+                Some(true) => return Ok(Some(record)),
+                Some(false) => {}
+                // What lies further back would not be the newest.
+                None => return Ok(None),
+            }
+        }
+        if page.next_page_token.is_empty() {
+            return Ok(None);
         }
         token = page.next_page_token;
     }
     Ok(None)
 }
 
-fn matches(record: &v1::InvalidationRecord, tags: &[String]) -> bool {
-    record.patterns.iter().any(|pattern| {
-        // What cannot be read may match.
-        TagPattern::parse(pattern)
-            .map_or(true, |pattern| tags.iter().any(|tag| pattern.matches(tag)))
-    })
+/// Tags in their order, so that a pattern is compared with those alone that begin as it
+/// does.
+struct SortedTags(Vec<String>);
+
+impl SortedTags {
+    /// The first [`MAX_TAGS`] of them.
+    fn of(tags: impl Iterator<Item = String>) -> Self {
+        let mut sorted = BTreeSet::new();
+        for tag in tags {
+            if sorted.len() == MAX_TAGS {
+                break;
+            }
+            sorted.insert(tag);
+        }
+        Self(sorted.into_iter().collect())
+    }
+
+    /// Whether one of the patterns matches one of the tags; `None` if that would take
+    /// more comparisons than are `left`. Each pattern costs one at least.
+    fn are_hit_by(&self, patterns: &[String], left: &mut usize) -> Option<bool> {
+        for pattern in patterns {
+            *left = left.checked_sub(1)?;
+            // What cannot be read may match.
+            let Ok(pattern) = TagPattern::parse(pattern) else {
+                return Some(true);
+            };
+            let prefix = pattern.literal_prefix();
+            let first = self.0.partition_point(|tag| tag.as_str() < prefix);
+            let alike = self.0[first..].iter().take_while(|t| t.starts_with(prefix));
+            for tag in alike {
+                *left = left.checked_sub(1)?;
+                if pattern.matches(tag) {
+                    return Some(true);
+                }
+            }
+        }
+        Some(false)
+    }
 }
 
 /// By edge and instance. What does not fit into one message is left without an
@@ -218,4 +257,55 @@ fn fitting(explanations: Vec<Explanation>) -> Vec<v1::EdgeExplanation> {
         }
     });
     fitting.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(texts: &[&str]) -> SortedTags {
+        SortedTags::of(texts.iter().map(ToString::to_string))
+    }
+
+    fn patterns(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_pattern_finds_the_tags_that_it_matches() {
+        let tags = tags(&["url:/a?b", "host:h", "item:1", "item:22", "news"]);
+        let hit = |text| tags.are_hit_by(&patterns(&[text]), &mut 100);
+        for text in ["item:1", "item:*", "*2", "*", "url:/a*", "i*2", "no, tag"] {
+            assert_eq!(hit(text), Some(true), "{text}");
+        }
+        for text in ["item:2", "item", "url:/b*", "*3", "zebra*", "a"] {
+            assert_eq!(hit(text), Some(false), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_question_costs_so_many_comparisons_and_no_more() {
+        let many: Vec<_> = (0..2 * MAX_TAGS).map(|n| format!("item:{n}")).collect();
+        let tags = SortedTags::of(many.iter().cloned());
+        assert_eq!(tags.0.len(), MAX_TAGS);
+        // Compared with one tag, however many there are.
+        let mut left = 10;
+        let literals = patterns(&["other:1", "item:x"]);
+        assert_eq!(tags.are_hit_by(&literals, &mut left), Some(false));
+        assert_eq!(left, 8);
+        // Each of these would have to be compared with every tag.
+        let worst: Vec<_> = (0..2_000).map(|n| format!("*:{n}:x")).collect();
+        let mut left = MAX_COMPARISONS;
+        assert_eq!(tags.are_hit_by(&worst, &mut left), None);
+        assert_eq!(left, 0);
+    }
+
+    #[test]
+    fn the_tags_of_the_url_itself_are_never_those_left_out() {
+        let many = (0..2 * MAX_TAGS).map(|n| format!("item:{n}"));
+        let own = ["url:/a".to_owned(), "host:h".to_owned()];
+        let tags = SortedTags::of(own.into_iter().chain(many));
+        let own = patterns(&["url:/a"]);
+        assert_eq!(tags.are_hit_by(&own, &mut 10), Some(true));
+    }
 }

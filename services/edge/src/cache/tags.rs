@@ -158,7 +158,7 @@ impl TagTable {
         marks.push(self.everything.clone());
         for tag in tags {
             let mark = inner.mark(tag);
-            let last = inner.recent.last(tag, filled);
+            let last = inner.recent.last(tag);
             if last.hard > filled {
                 mark.raise(last.hard, Mode::Hard, now);
             }

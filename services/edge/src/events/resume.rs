@@ -19,6 +19,7 @@ use super::frame::{self, Encoder};
 use super::group::{GroupKey, Reader};
 use super::request::{Ask, LastEvent};
 use super::site::{SiteEvents, State, reset_frame};
+use crate::standing::Placed;
 
 /// Reads events that are older than what this edge remembers.
 pub trait Replay: Send + Sync + 'static {
@@ -121,11 +122,10 @@ impl SiteEvents {
         if !self.with_state(|state| is_ahead(&state.head)) {
             return true;
         }
-        let mut position = self.standing.watch();
-        let reached = position.wait_for(|here| here.as_ref().is_some_and(|here| !is_ahead(here)));
+        let reached = self.standing.reach(*cursor);
         matches!(
             tokio::time::timeout(self.limits.ahead_wait, reached).await,
-            Ok(Ok(_))
+            Ok(placed) if placed != Placed::Ahead
         )
     }
 

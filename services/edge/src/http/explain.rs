@@ -65,7 +65,7 @@ fn of_site(site: &Site, fields: &HeaderMap, visit: &Visit<'_>, asked: Asked) -> 
         headers: fields,
         url: visit.url,
         site: &rules.config,
-        is_behind: asked == Asked::Behind,
+        is_behind: asked.is_behind(),
     };
     let page = site.pages.explain(page, site.proxy.has_origin());
     let may_be_pushed = site.proxy.has_entries();

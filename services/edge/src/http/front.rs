@@ -15,7 +15,7 @@ use tidegate_telemetry::{Component, TraceContext};
 use tracing::Instrument as _;
 
 use super::access::AccessLine;
-use super::min_revision::{Asked, MinRevision};
+use super::min_revision::MinRevision;
 use super::state::OriginState;
 use crate::events::{Call, Cors, serve_client};
 use crate::metrics::EdgeMetrics;
@@ -196,7 +196,7 @@ impl Front {
             demand: asked.demand(),
             never_store: false,
         };
-        let is_behind = asked == Asked::Behind;
+        let is_behind = asked.is_behind();
         let mut response = self.route(&site, &rules, request, visit, is_behind).await;
         let is_older = response.extensions().get::<OlderThanPosition>().is_some();
         match token.filter(|_| !is_older) {

@@ -4,16 +4,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 use tidegate_domain::{Cursor, FieldError, Revision};
-use tokio::sync::Semaphore;
 
 use crate::proxy::Demand;
-use crate::standing::Standing;
+use crate::standing::{Placed, Standing};
 
 /// The field.
 pub(super) const MIN_REVISION: HeaderName = HeaderName::from_static("tidegate-min-revision");
-
-/// Requests that wait at a time.
-const MAX_WAITING: usize = 16_384;
 
 /// How an edge stands to the revision that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,18 +20,35 @@ pub(super) enum Asked {
     Reached(Revision),
     /// It has not been applied here in time.
     Behind,
-    /// It belongs to a history that this edge does not follow.
-    OtherHistory,
+    /// It belongs to a history that this edge followed once.
+    EarlierHistory,
+    /// It belongs to a history that this edge does not know. That may be a newer one.
+    UnknownHistory,
 }
 
 impl Asked {
+    fn of(placed: Placed, wanted: Cursor) -> Self {
+        match placed {
+            Placed::Applied => Self::Reached(wanted.revision),
+            Placed::Ahead => Self::Behind,
+            Placed::Earlier => Self::EarlierHistory,
+            Placed::Unheard => Self::UnknownHistory,
+        }
+    }
+
     /// What the cache makes of it.
     pub(super) fn demand(self) -> Demand {
         match self {
             Self::Nothing => Demand::None,
             Self::Reached(revision) => Demand::AtLeast(revision),
-            Self::Behind | Self::OtherHistory => Demand::Revalidate,
+            Self::Behind | Self::EarlierHistory | Self::UnknownHistory => Demand::Revalidate,
         }
+    }
+
+    /// Whether the client may know of something newer than this edge does. What nobody
+    /// can be asked about, as the pages of a release, is not for it then.
+    pub(super) fn is_behind(self) -> bool {
+        matches!(self, Self::Behind | Self::UnknownHistory)
     }
 }
 
@@ -43,16 +56,12 @@ impl Asked {
 #[derive(Debug)]
 pub(super) struct MinRevision {
     patience: Duration,
-    places: Semaphore,
 }
 
 impl MinRevision {
     /// Each waits for `patience` at most.
     pub(super) fn new(patience: Duration) -> Self {
-        Self {
-            patience,
-            places: Semaphore::new(MAX_WAITING),
-        }
+        Self { patience }
     }
 
     /// Waits until this edge has applied what the request asks for. Where too many wait
@@ -68,19 +77,14 @@ impl MinRevision {
         let Some(wanted) = wanted(request)? else {
             return Ok(Asked::Nothing);
         };
-        if let Some(asked) = settled(standing.position(), wanted) {
-            return Ok(asked);
-        }
-        let Ok(_place) = self.places.try_acquire() else {
-            return Ok(Asked::Behind);
+        let placed = match standing.place_of(wanted) {
+            Placed::Ahead => tokio::time::timeout(self.patience, standing.reach(wanted))
+                .await
+                .unwrap_or(Placed::Ahead),
+            // Another history is known at once: only an edge that lags waits.
+            settled => settled,
         };
-        let mut position = standing.watch();
-        let reached = position.wait_for(|position| settled(*position, wanted).is_some());
-        Ok(match tokio::time::timeout(self.patience, reached).await {
-            Ok(Ok(at)) => settled(*at, wanted).unwrap_or(Asked::Behind),
-            // The sender lives as long as the edge.
-            Ok(Err(_)) | Err(_) => Asked::Behind,
-        })
+        Ok(Asked::of(placed, wanted))
     }
 }
 
@@ -92,7 +96,7 @@ pub(super) fn asked_now(request: &HeaderMap, standing: &Standing) -> Result<Aske
     let Some(wanted) = wanted(request)? else {
         return Ok(Asked::Nothing);
     };
-    Ok(settled(standing.position(), wanted).unwrap_or(Asked::Behind))
+    Ok(Asked::of(standing.place_of(wanted), wanted))
 }
 
 fn wanted(request: &HeaderMap) -> Result<Option<Cursor>, FieldError> {
@@ -107,16 +111,6 @@ fn wanted(request: &HeaderMap) -> Result<Option<Cursor>, FieldError> {
     }
     let wanted = text.parse().map_err(|error| wrong(format!("{error}")))?;
     Ok(Some(wanted))
-}
-
-/// `None` while the edge is not there yet. Another history is known at once, so only an
-/// edge that lags waits.
-fn settled(position: Option<Cursor>, wanted: Cursor) -> Option<Asked> {
-    let at = position?;
-    if at.epoch != wanted.epoch {
-        return Some(Asked::OtherHistory);
-    }
-    (at.revision >= wanted.revision).then_some(Asked::Reached(wanted.revision))
 }
 
 #[cfg(test)]
@@ -170,7 +164,7 @@ mod tests {
         assert_eq!(answer(&[&at(1, 6).to_string()]).await, Ok(Asked::Behind));
         assert_eq!(
             answer(&[&at(2, 1).to_string()]).await,
-            Ok(Asked::OtherHistory)
+            Ok(Asked::UnknownHistory)
         );
         assert_eq!(answer(&[]).await, Ok(Asked::Nothing));
     }
@@ -190,7 +184,7 @@ mod tests {
     async fn who_waits_goes_on_as_soon_as_it_is_applied_or_belongs_to_another_history() {
         for (next, expected) in [
             (at(1, 7), Asked::Reached(Revision(6))),
-            (at(2, 1), Asked::OtherHistory),
+            (at(2, 1), Asked::EarlierHistory),
         ] {
             let (all, standing) = (all(), standing());
             let request = request(&[&at(1, 6).to_string()]);
@@ -202,17 +196,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn so_many_wait_and_no_more() {
-        let (all, standing) = (all(), standing());
-        let ahead = request(&[&at(1, 1 << 40).to_string()]);
-        let _taken = all
-            .places
-            .try_acquire_many(u32::try_from(MAX_WAITING).unwrap())
-            .unwrap();
-        let late = all.asked(&ahead, &standing).now_or_never();
-        assert_eq!(late, Some(Ok(Asked::Behind)), "it does not wait");
-        let reached = request(&[&at(1, 5).to_string()]);
-        let reached = all.asked(&reached, &standing).now_or_never();
-        assert_eq!(reached, Some(Ok(Asked::Reached(Revision(5)))));
+    async fn a_token_of_another_run_is_reached_only_if_that_run_is_part_of_what_was_applied() {
+        let standing = standing();
+        let of_run = |term: u64, revision: u64| Cursor {
+            term: Term(term),
+            ..at(1, revision)
+        };
+        standing.advance(of_run(1, 8));
+        // Run 2 wrote up to 10, run 3 what came behind; all of it came at once.
+        standing.passed(Term(2), Revision(10));
+        standing.advance(of_run(3, 20));
+        for (token, expected) in [
+            (of_run(1, 7), Asked::Reached(Revision(7))),
+            (of_run(2, 10), Asked::Reached(Revision(10))),
+            (of_run(3, 12), Asked::Reached(Revision(12))),
+            // What these name was lost when the log was rolled back, or is in a part of it
+            // that this edge has not heard of: a number alone says nothing.
+            (of_run(2, 15), Asked::UnknownHistory),
+            (of_run(4, 15), Asked::UnknownHistory),
+        ] {
+            let request = request(&[&token.to_string()]);
+            let asked = all().asked(&request, &standing).await;
+            assert_eq!(asked, Ok(expected), "{token:?}");
+            assert_eq!(asked_now(&request, &standing), Ok(expected), "{token:?}");
+        }
+    }
+
+    #[test]
+    fn pages_are_held_back_from_whoever_may_know_of_newer_ones() {
+        for (asked, is_behind) in [
+            (Asked::Nothing, false),
+            (Asked::Reached(Revision(1)), false),
+            (Asked::EarlierHistory, false),
+            (Asked::Behind, true),
+            (Asked::UnknownHistory, true),
+        ] {
+            assert_eq!(asked.is_behind(), is_behind, "{asked:?}");
+        }
     }
 }

@@ -158,8 +158,19 @@ mod tests {
         let ends = BootInstant::from_boot(Duration::from_millis(109_500));
         assert_eq!(granted.lease, Some((ends, Revision(7))));
         assert_eq!(granted.interval, Some(Duration::from_secs(1)));
-        let without = reading(|answer| answer.lease = None).unwrap();
-        assert_eq!(without.lease, None);
+        // No lease, said in either way, is no error.
+        for none in [None, seconds(0)] {
+            let without = reading(|answer| answer.lease = none).unwrap();
+            assert_eq!(without.lease, None);
+        }
+    }
+
+    #[test]
+    fn who_follows_no_history_hears_how_often_to_call_and_nothing_else() {
+        let sent = BootInstant::from_boot(Duration::from_secs(100));
+        let granted = read(&answer(), None, sent, MARGIN).unwrap();
+        assert_eq!(granted.interval, Some(Duration::from_secs(1)));
+        assert_eq!(granted.lease, None);
     }
 
     #[test]

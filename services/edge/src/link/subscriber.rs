@@ -293,6 +293,9 @@ impl<F: Follower> Subscriber<F> {
             // acknowledged nor good for any request's token.
             return Err(StreamError::NotUnderstood);
         }
+        for event in events.iter().filter(|event| event.term != cursor.term) {
+            self.standing.passed(event.term, event.revision);
+        }
         self.standing.advance(cursor);
         for event in &events {
             self.follower.announce(event, at(event));

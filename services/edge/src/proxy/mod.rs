@@ -12,6 +12,7 @@
 //!   `listing`: for how long it can be joined; `not_shared`: what is only for who began it.
 //! - `failures`: what keeps an origin that is down from being asked at the rate of hits.
 //! - `pass`: what is passed on as it comes: other methods, upgrades, ranges.
+//! - `warm`: hints, fetched ahead of those who will ask.
 //! - `answer`, `status`: how a response leaves.
 
 mod answer;
@@ -52,3 +53,4 @@ pub use shared::{Shared, SharedConfig, SharedStats};
 pub use site::{NothingHere, ProxySite, SiteStats};
 pub use visit::Visit;
 pub(crate) use visit::port;
+pub use warm::WarmPlace;

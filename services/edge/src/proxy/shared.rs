@@ -11,6 +11,7 @@ use tidegate_net::Dialer;
 
 use super::revalidations::{RevalidationLimits, Revalidations};
 use super::shared_body::Budget;
+use super::warm::Hints;
 use crate::cache::key::Key;
 use crate::cache::policy::freshness::Now;
 use crate::cache::storage::Storage;
@@ -47,6 +48,7 @@ pub struct Shared {
     pub(super) standing: Arc<Standing>,
     pub(super) fills: Arc<Budget>,
     pub(super) revalidations: Arc<Revalidations>,
+    pub(super) hints: Hints,
     pub(super) faults: Faults,
     pub(super) dialer: Dialer,
     uncacheable: Cache<Key, BootInstant>,
@@ -67,6 +69,8 @@ pub struct SharedStats {
     pub revalidations_waiting: u64,
     /// Keys that got none in time, since the start.
     pub revalidations_refused: u64,
+    /// Hints that were not warmed because too many were, since the start.
+    pub hints_dropped: u64,
 }
 
 impl Shared {
@@ -79,6 +83,7 @@ impl Shared {
             standing,
             fills: Arc::new(Budget::new(fill_bytes)),
             revalidations: Revalidations::new(config.revalidations),
+            hints: Hints::default(),
             faults: config.faults,
             dialer: config.dialer,
             uncacheable: Cache::new(MAX_UNCACHEABLE),
@@ -97,6 +102,7 @@ impl Shared {
             revalidating: revalidations.in_flight,
             revalidations_waiting: revalidations.waiting,
             revalidations_refused: revalidations.refused,
+            hints_dropped: self.hints.dropped(),
         }
     }
 

@@ -9,6 +9,7 @@ use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use tidegate_domain::site::CheckedSite;
 use tidegate_domain::{Mode, Revision, SiteName, TagPattern};
+use tokio::sync::Semaphore;
 
 use super::answer;
 use super::body::Body;
@@ -21,6 +22,7 @@ use super::setup::Setup;
 use super::shared::Shared;
 use super::status::Status;
 use super::visit::Visit;
+use super::warm::Hints;
 use crate::cache::stamp::Stamp;
 use crate::cache::tags::{Matched, TagTable};
 use crate::origin::fields::{is_in_a_loop, remove_named_by_connection};
@@ -43,6 +45,8 @@ pub struct ProxySite {
     pub(super) last_host: ArcSwapOption<AskedAs>,
     pub(super) failures: Failures,
     pub(super) forced: Forced,
+    /// Places for hints that are warmed.
+    pub(super) hints: Arc<Semaphore>,
 }
 
 /// How a site is asked for.
@@ -112,6 +116,7 @@ impl ProxySite {
             last_host: ArcSwapOption::empty(),
             failures: Failures::default(),
             forced: Forced::default(),
+            hints: Hints::of_site(),
             shared,
         })
     }

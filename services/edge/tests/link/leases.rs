@@ -238,3 +238,94 @@ async fn a_heartbeat_that_is_refused_takes_nothing_away_but_the_next_lease() {
     });
     rig.has_lease().await;
 }
+
+#[tokio::test]
+async fn an_edge_that_follows_no_history_takes_no_lease() {
+    let rig = Rig::start().await;
+    rig.control.answers_heartbeats(|_| Ok(leased(1, 5)));
+    rig.control.beats(3).await;
+    assert_eq!(rig.lease(), Lease::Never);
+}
+
+#[tokio::test]
+async fn what_is_wrong_again_is_said_again() {
+    let (log, _kept) = Log::keep();
+    let (rig, _stream) = Rig::serving().await;
+    for times in 1..=2 {
+        rig.control.answers_heartbeats(|_| Ok(leased(1, 4)));
+        rig.control.beats(3).await;
+        assert_eq!(log.errors("applied already"), times);
+        rig.control.answers_heartbeats(|_| Ok(leased(1, 5)));
+        rig.control.beats(2).await;
+    }
+}
+
+#[tokio::test]
+async fn an_edge_that_leaves_uses_no_lease_any_more() {
+    let (rig, _stream) = Rig::serving().await;
+    rig.control.answers_heartbeats(|_| Ok(leased(1, 5)));
+    let (control, standing) = rig.stop().await;
+    let beaten = control.beaten();
+    assert!(beaten.last().unwrap().leaving, "the lease was given back");
+    assert_ne!(standing.now().lease, Lease::Held);
+}
+
+#[tokio::test]
+async fn an_edge_that_cannot_give_its_lease_back_stops_using_it_all_the_same() {
+    let (rig, _stream) = Rig::serving().await;
+    rig.control
+        .answers_heartbeats(|_| Err(Status::unavailable("not now")));
+    let (_, standing) = rig.stop().await;
+    assert_ne!(standing.now().lease, Lease::Held);
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_nobody_answers_is_given_up_and_another_one_sent() {
+    let (rig, _stream) = Rig::serving().await;
+    let _never_answered = rig.control.hold_heartbeat();
+    rig.control.is_held().await;
+    rig.control.beats(1).await;
+}
+
+/// An invalidation is applied while no heartbeat comes through, and a reset begins; the
+/// first of the heartbeats from the new snapshot on that may tell of it.
+async fn told_after_a_reset(epoch: u64) -> v1::HeartbeatRequest {
+    let (mut rig, stream) = Rig::serving().await;
+    rig.control
+        .answers_heartbeats(|_| Err(Status::unavailable("not now")));
+    rig.apply(&stream, vec![super::rig::hard("nothing")]).await;
+    let (tried_in, mut tried) = tokio::sync::mpsc::unbounded_channel();
+    rig.control.answers_heartbeats(move |beat| {
+        let _ = tried_in.send(beat.applied.len());
+        Err(Status::unavailable("not now"))
+    });
+    // It was to be told, and was not heard.
+    while super::control::patiently("a heartbeat tells", tried.recv()).await != Some(1) {}
+    drop(stream);
+    let stream = rig.control.stream().await;
+    stream.send(reset(epoch, 9)).await;
+    eventually("the position is gone", || rig.standing.position().is_none()).await;
+    rig.control
+        .answers_heartbeats(move |_| Ok(unleased(epoch, 9)));
+    rig.control
+        .beat("without a position", |beat| beat.cursor.is_empty())
+        .await;
+    stream.send(site(&rig.site())).await;
+    stream.send(snapshot_end(epoch, 9)).await;
+    let at = cursor(epoch, 9);
+    rig.control
+        .beat("from the snapshot on", move |beat| beat.cursor == at)
+        .await
+}
+
+#[tokio::test]
+async fn what_was_applied_is_told_when_it_can_be_placed_again_and_in_no_other_history() {
+    let told: Vec<_> = told_after_a_reset(1)
+        .await
+        .applied
+        .iter()
+        .map(|it| (it.first, it.last))
+        .collect();
+    assert_eq!(told, [(6, 6)]);
+    assert!(told_after_a_reset(2).await.applied.is_empty());
+}

@@ -4,8 +4,10 @@
 
 mod control;
 mod explain;
+mod hints;
 mod leases;
 mod log;
 mod orders;
 mod origin;
 mod rig;
+mod tokens;

@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::net::TcpListener;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 #[derive(Default)]
 struct Site {
@@ -20,16 +21,31 @@ struct Site {
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     site: Arc<Mutex<Site>>,
+    gate: Arc<RwLock<()>>,
 }
+
+type Held = OwnedRwLockWriteGuard<()>;
+type Shared = (Arc<Mutex<Site>>, Arc<RwLock<()>>);
 
 impl Origin {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let site = Arc::<Mutex<Site>>::default();
-        let router = Router::new().fallback(answer).with_state(site.clone());
+        let gate = Arc::<RwLock<()>>::default();
+        let state = (site.clone(), gate.clone());
+        let router = Router::new().fallback(answer).with_state(state);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, site }
+        Self {
+            address,
+            site,
+            gate,
+        }
+    }
+
+    /// Lets it answer nobody until what is returned is dropped.
+    pub(crate) async fn hold(&self) -> Held {
+        self.gate.clone().write_owned().await
     }
 
     /// What it answers at a path.
@@ -52,10 +68,11 @@ impl Origin {
     }
 }
 
-async fn answer(State(site): State<Arc<Mutex<Site>>>, request: Request) -> Response {
-    let mut site = site.lock().unwrap();
+async fn answer(State((site, gate)): State<Shared>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    *site.asked.entry(path.clone()).or_default() += 1;
+    *site.lock().unwrap().asked.entry(path.clone()).or_default() += 1;
+    let _open = gate.read().await;
+    let site = site.lock().unwrap();
     let Some((fields, body)) = site.answers.get(&path) else {
         return StatusCode::NOT_FOUND.into_response();
     };

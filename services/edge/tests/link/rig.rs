@@ -16,6 +16,7 @@ use tidegate_proto::v1;
 use tidegate_proto::v1::subscribe_response::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::control::{Control, Subscribed, eventually, leased, patiently};
@@ -33,7 +34,9 @@ pub(crate) struct Rig {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) standing: Arc<Standing>,
     address: SocketAddr,
-    _stop: DropGuard,
+    admin_address: SocketAddr,
+    stop: DropGuard,
+    running: JoinHandle<anyhow::Result<()>>,
 }
 
 /// What a client got.
@@ -79,15 +82,18 @@ impl Rig {
         let listeners = Listeners::bind(&config).unwrap();
         let app = App::build_in(&config, listeners, surroundings).unwrap();
         let (address, standing) = (app.address(), app.standing());
+        let admin_address = app.admin_address();
         let stop = CancellationToken::new();
-        tokio::spawn(app.run(stop.clone()));
+        let running = tokio::spawn(app.run(stop.clone()));
         Self {
             control,
             origin,
             clock,
             standing,
             address,
-            _stop: stop.drop_guard(),
+            admin_address,
+            stop: stop.drop_guard(),
+            running,
         }
     }
 
@@ -99,6 +105,14 @@ impl Rig {
         rig.control.answers_heartbeats(|_| Ok(leased(1, 1_000)));
         rig.has_lease().await;
         (rig, stream)
+    }
+
+    /// Stops the edge and waits until it has ended; where it stood then.
+    pub(crate) async fn stop(self) -> (Control, Arc<Standing>) {
+        drop(self.stop);
+        let ended = patiently("the edge ends", self.running).await;
+        ended.unwrap().unwrap();
+        (self.control, self.standing)
     }
 
     pub(crate) fn site(&self) -> v1::SiteConfig {
@@ -148,6 +162,32 @@ impl Rig {
         revision
     }
 
+    /// Gives the site another configuration.
+    pub(crate) async fn configure(&self, stream: &Subscribed, config: &v1::SiteConfig) {
+        let changed = v1::event::Kind::SiteChanged(v1::SiteChanged {
+            config: Some(config.clone()),
+        });
+        self.apply(stream, vec![changed]).await;
+    }
+
+    /// A browser that listens for events.
+    pub(crate) async fn listen(&self) -> Browser {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET /_tidegate/events HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut browser = Browser {
+            stream,
+            heard: String::new(),
+        };
+        browser.hear_of("connected", 1).await;
+        browser
+    }
+
+    /// What is measured.
+    pub(crate) async fn metrics(&self) -> String {
+        get(self.admin_address, "/metrics", &[]).await.body
+    }
+
     pub(crate) async fn stands_at(&self, epoch: u64, revision: u64) {
         eventually(&format!("revision {revision} is applied"), || {
             let at = self.standing.position();
@@ -176,6 +216,36 @@ impl Rig {
     ) -> tokio::task::JoinHandle<Got> {
         let address = self.address;
         tokio::spawn(async move { get(address, target, &[(field.0, &field.1)]).await })
+    }
+}
+
+/// Reads events from their stream.
+pub(crate) struct Browser {
+    stream: TcpStream,
+    heard: String,
+}
+
+impl Browser {
+    /// Waits for so many events of a type; everything up to there.
+    pub(crate) async fn hear_of(&mut self, kind: &str, count: usize) -> String {
+        let line = format!("event: {kind}\n");
+        let hear = async {
+            loop {
+                let mut ends = self.heard.match_indices(&line);
+                if let Some((at, _)) = ends.nth(count - 1)
+                    && let Some(end) = self.heard[at..].find("\n\n")
+                {
+                    let rest = self.heard.split_off(at + end);
+                    return std::mem::replace(&mut self.heard, rest);
+                }
+                let mut piece = [0; 4_096];
+                let read = self.stream.read(&mut piece).await.unwrap();
+                assert_ne!(read, 0, "the stream has ended: {}", self.heard);
+                self.heard
+                    .push_str(std::str::from_utf8(&piece[..read]).unwrap());
+            }
+        };
+        patiently(kind, hear).await
     }
 }
 

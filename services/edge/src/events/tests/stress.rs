@@ -11,6 +11,9 @@ use super::{Bench, Ear, at, invalidate};
 use crate::events::Limits;
 
 const EVENTS: u64 = 4_000;
+/// How far a reader may fall behind: of more invalidations than one may name, folding
+/// makes one of everything, and what was in it cannot be told any more.
+const MAX_BEHIND: u64 = 500;
 
 struct Unpark(Thread);
 
@@ -21,7 +24,7 @@ impl Wake for Unpark {
 }
 
 /// Listens to the end, coming back now and then, and says which tags it heard.
-fn listen(bench: &Bench, leave_after: usize) -> Vec<u64> {
+fn listen(bench: &Bench, leave_after: usize, reached: &AtomicU64) -> Vec<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -45,6 +48,7 @@ fn listen(bench: &Bench, leave_after: usize) -> Vec<u64> {
                     // An id stands for all before it.
                     let id: Cursor = told.id.parse().unwrap();
                     assert_eq!(heard.last(), Some(&id.revision.0));
+                    reached.store(id.revision.0, Ordering::SeqCst);
                     events += 1;
                 }
             }
@@ -71,20 +75,28 @@ fn between_replay_and_live_nothing_is_lost_and_nothing_told_twice() {
         ..Limits::default()
     };
     let bench = Bench::with(|_| {}, limits);
-    let done = AtomicU64::new(0);
+    let leave_after = [1, 3, 10, 100, usize::MAX, usize::MAX];
+    let reached = leave_after.map(|_| AtomicU64::new(10));
     std::thread::scope(|scope| {
-        let readers: Vec<_> = [1, 3, 10, 100, usize::MAX, usize::MAX]
+        let readers: Vec<_> = leave_after
             .into_iter()
-            .map(|leave_after| {
-                let (bench, done) = (&bench, &done);
-                scope.spawn(move || {
-                    let heard = listen(bench, leave_after);
-                    done.fetch_add(1, Ordering::SeqCst);
-                    heard
-                })
+            .zip(&reached)
+            .map(|(leave_after, reached)| {
+                let bench = &bench;
+                scope.spawn(move || listen(bench, leave_after, reached))
             })
             .collect();
+        // One that has failed is waited for by nobody: its failure is seen below.
+        let is_far_behind = |n: u64| {
+            let mut all = readers.iter().zip(&reached);
+            all.any(|(reader, at)| {
+                at.load(Ordering::SeqCst) + MAX_BEHIND < n && !reader.is_finished()
+            })
+        };
         for n in 11..=10 + EVENTS {
+            while is_far_behind(n) {
+                std::thread::yield_now();
+            }
             bench.publish(invalidate(n, &[&format!("t{n}")]));
             match n % 64 {
                 0 => bench.site.tick(),

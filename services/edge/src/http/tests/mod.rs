@@ -464,6 +464,20 @@ async fn a_token_is_served_from_the_cache_only_if_this_edge_can_place_it() {
         let said = (page.status, page.field("retry-after"));
         assert_eq!(said, (503, "1"), "{target}");
     }
+    // So it is for one of a history that this edge has not heard of, and not for one of a
+    // history that is over here.
+    let (newer, earlier) = (at(7, 1).to_string(), at(1, 9).to_string());
+    let newer = [("tidegate-min-revision", newer.as_str())];
+    assert_eq!(edge.ask(Method::GET, "/", &newer).await.status, 503);
+    assert_eq!(edge.get("/").await.status, 200);
+    edge.standing.raise_era();
+    edge.standing.begin(at(7, 1));
+    let earlier = [("tidegate-min-revision", earlier.as_str())];
+    for fields in [&newer, &earlier] {
+        let page = edge.ask(Method::GET, "/", fields).await;
+        assert_eq!((page.status, page.body.as_str()), (200, "a page"));
+    }
+    let edge = Edge::with_release();
     let empty = Edge::with_nothing();
     assert_eq!(empty.get("/").await.status, 404);
     assert_eq!(empty.ask(Method::GET, "/", &fields).await.status, 503);

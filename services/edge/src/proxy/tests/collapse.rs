@@ -183,7 +183,7 @@ async fn warming_shares_fetches_and_leaves_what_is_fresh() {
     world.fetched(get("/fresh", &[]), &[FRESH], "fresh").await;
     let urls = ["/fresh", "/cold"].map(|url| PathAndQuery::parse(url).unwrap());
     let site = world.site.clone();
-    let warming = tokio::spawn(async move { site.warm(&urls).await });
+    let warming = tokio::spawn(async move { warm(&site, &urls).await });
     let asked = world.origin.next().await;
     assert_eq!(asked.target, "/cold");
     // As the last visitor came; nothing else is known of how the site is reached.
@@ -218,9 +218,39 @@ async fn a_site_that_nobody_has_visited_is_warmed_as_over_plain_http() {
     let mut world = World::new().await;
     let urls = [PathAndQuery::parse("/cold").unwrap()];
     let site = world.site.clone();
-    let warming = tokio::spawn(async move { site.warm(&urls).await });
+    let warming = tokio::spawn(async move { warm(&site, &urls).await });
     let asked = world.origin.next().await;
     assert_eq!(asked.field("x-forwarded-proto"), Some("http"));
     asked.answer(200, &[FRESH], "warm");
     patiently(warming).await.unwrap();
+}
+
+#[tokio::test]
+async fn so_many_hints_are_warmed_at_a_time_for_a_site_and_for_all_and_the_rest_is_counted() {
+    let world = World::new().await;
+    let another = |number: usize| {
+        let name = SiteName::parse(&format!("site-{number}")).unwrap();
+        ProxySite::new(
+            name,
+            config(&[world.origin.address], |_| {}),
+            world.site.shared.clone(),
+        )
+    };
+    let sites: Vec<_> = (0..10).map(another).collect();
+    let dropped = || world.site.shared.stats().hints_dropped;
+    let places_of = |site: &Arc<ProxySite>| -> Vec<_> {
+        std::iter::from_fn(|| site.place_to_warm())
+            .take(1_000)
+            .collect()
+    };
+    let first = places_of(&sites[0]);
+    assert_eq!((first.len(), dropped()), (4, 1));
+    let others: Vec<_> = sites[1..].iter().map(places_of).collect();
+    let of_others: usize = others.iter().map(Vec::len).sum();
+    assert_eq!((of_others, dropped()), (28, 10));
+    // A place that is given up is another's.
+    assert!(sites[9].place_to_warm().is_none());
+    drop(first);
+    assert!(sites[9].place_to_warm().is_some());
+    assert_eq!(dropped(), 11);
 }

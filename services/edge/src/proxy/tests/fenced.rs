@@ -64,7 +64,7 @@ async fn what_a_hint_warms_is_asked_for_and_used_only_once_there_is_a_lease() {
     world.standing.revoke();
     let urls = [PathAndQuery::parse("/cold").unwrap()];
     let site = world.site.clone();
-    let warming = tokio::spawn(async move { site.warm(&urls).await });
+    let warming = tokio::spawn(async move { warm(&site, &urls).await });
     let asked = world.origin.next().await;
     asked.answer(200, &[FRESH, ETAG, TAGGED], "warm");
     patiently(warming).await.unwrap();

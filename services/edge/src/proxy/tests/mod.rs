@@ -412,6 +412,11 @@ fn get(target: &str, fields: &[(&str, &str)]) -> Request<Body> {
     request(Method::GET, target, fields, Body::empty())
 }
 
+/// Warms as for a hint.
+async fn warm(site: &Arc<ProxySite>, urls: &[PathAndQuery]) {
+    site.place_to_warm().unwrap().warm(urls).await;
+}
+
 async fn done(task: JoinHandle<Got>) -> Got {
     patiently(task).await.unwrap()
 }

@@ -4,6 +4,9 @@
 //! The one piece of state that every request reads. Written by the link to the
 //! control plane only.
 
+mod followed;
+mod waiters;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,8 +15,12 @@ use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tidegate_clock::{BootInstant, Clock};
-use tidegate_domain::{Cursor, Revision, SiteFilter};
+use tidegate_domain::{Cursor, Revision, SiteFilter, Term};
 use tokio::sync::watch;
+
+use followed::Followed;
+pub use followed::Placed;
+use waiters::Waiters;
 
 /// An edge's own counter, raised at every reset: what was stored or begun in an
 /// older era needs revalidation.
@@ -83,6 +90,8 @@ pub struct Standing {
     /// A grant whose `min_applied` has not been reached yet.
     waiting: Mutex<Option<Grant>>,
     position: watch::Sender<Option<Cursor>>,
+    followed: Mutex<Followed>,
+    waiters: Waiters,
     /// The position as a token, made once for all responses that carry it.
     token: ArcSwapOption<HeaderValue>,
 }
@@ -103,6 +112,8 @@ impl Standing {
             lease_ends: AtomicU64::new(0),
             waiting: Mutex::new(None),
             position: watch::Sender::new(None),
+            followed: Mutex::default(),
+            waiters: Waiters::default(),
             token: ArcSwapOption::empty(),
         }
     }
@@ -147,7 +158,42 @@ impl Standing {
         self.token.load().as_deref().cloned()
     }
 
-    /// Follows the position.
+    /// Where a token stands, seen from here.
+    #[must_use]
+    pub fn place_of(&self, wanted: Cursor) -> Placed {
+        match self.position() {
+            // Nearly always: of the run that wrote what was applied last.
+            Some(at) if (at.epoch, at.term) == (wanted.epoch, wanted.term) => {
+                match wanted.revision <= at.revision {
+                    true => Placed::Applied,
+                    false => Placed::Ahead,
+                }
+            }
+            Some(_) => self.followed.lock().place(wanted),
+            None => Placed::Ahead,
+        }
+    }
+
+    /// Waits until a token is not ahead any more. Where too many wait already it does
+    /// not wait.
+    pub async fn reach(&self, wanted: Cursor) -> Placed {
+        loop {
+            let now = self.place_of(wanted);
+            if now != Placed::Ahead {
+                return now;
+            }
+            let Some(place) = self.waiters.wait_for(wanted) else {
+                return Placed::Ahead;
+            };
+            // What moved between the look and the wait wakes nobody.
+            if self.place_of(wanted) == Placed::Ahead {
+                place.woken().await;
+            }
+        }
+    }
+
+    /// Follows the position. Each move wakes whoever waits on it: for a few, not for
+    /// requests.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Option<Cursor>> {
         self.position.subscribe()
@@ -166,6 +212,7 @@ impl Standing {
         self.end_lease(&mut waiting);
         self.move_to(self.era().next(), Revision::ZERO);
         drop(waiting);
+        self.followed.lock().leave();
         self.position.send_replace(None);
     }
 
@@ -174,12 +221,19 @@ impl Standing {
     /// no position, so nothing that came between could have been held against it.
     pub fn begin(&self, cursor: Cursor) {
         self.move_to(self.era().next(), cursor.revision);
+        self.followed.lock().begin(cursor);
         self.show(cursor);
+    }
+
+    /// A record of this run has been applied, on the way to the next position.
+    pub fn passed(&self, term: Term, revision: Revision) {
+        self.followed.lock().applied(term, revision);
     }
 
     /// Moves the position. To be called once every effect up to it is visible.
     pub fn advance(&self, cursor: Cursor) {
         self.move_to(self.era(), cursor.revision);
+        self.followed.lock().advance(cursor);
         self.show(cursor);
     }
 
@@ -200,6 +254,7 @@ impl Standing {
         let token = HeaderValue::from_str(&token.to_string()).ok();
         self.token.store(token.map(Arc::new));
         self.position.send_replace(Some(cursor));
+        self.waiters.wake(cursor);
         let mut waiting = self.waiting.lock();
         if let Some(grant) = *waiting {
             self.use_if_reached(grant, &mut waiting);
