@@ -169,8 +169,7 @@ impl Standing {
                     false => Placed::Ahead,
                 }
             }
-            Some(_) => self.followed.lock().place(wanted),
-            None => Placed::Ahead,
+            _ => self.followed.lock().place(wanted),
         }
     }
 
@@ -178,16 +177,12 @@ impl Standing {
     /// not wait.
     pub async fn reach(&self, wanted: Cursor) -> Placed {
         loop {
+            let place = self.waiters.wait_for(wanted);
+            // Looked at behind that: what moves from here on wakes it.
             let now = self.place_of(wanted);
-            if now != Placed::Ahead {
-                return now;
-            }
-            let Some(place) = self.waiters.wait_for(wanted) else {
-                return Placed::Ahead;
-            };
-            // What moved between the look and the wait wakes nobody.
-            if self.place_of(wanted) == Placed::Ahead {
-                place.woken().await;
+            match place {
+                Some(place) if now == Placed::Ahead => place.woken().await,
+                _ => return now,
             }
         }
     }

@@ -254,7 +254,7 @@ async fn what_is_wrong_again_is_said_again() {
     for times in 1..=2 {
         rig.control.answers_heartbeats(|_| Ok(leased(1, 4)));
         rig.control.beats(3).await;
-        assert_eq!(log.errors("applied already"), times);
+        assert_eq!(log.errors("answered at revision 4"), times);
         rig.control.answers_heartbeats(|_| Ok(leased(1, 5)));
         rig.control.beats(2).await;
     }
