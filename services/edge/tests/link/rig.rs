@@ -213,7 +213,7 @@ impl Rig {
         &self,
         target: &'static str,
         field: (&'static str, String),
-    ) -> tokio::task::JoinHandle<Got> {
+    ) -> JoinHandle<Got> {
         let address = self.address;
         tokio::spawn(async move { get(address, target, &[(field.0, &field.1)]).await })
     }
