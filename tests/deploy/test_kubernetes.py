@@ -76,6 +76,13 @@ def test_the_example_changes_what_it_says():
         assert kind == "Namespace" or resource["metadata"]["namespace"] == "tidegate"
 
 
+def test_a_volume_that_was_replaced_does_not_pass_for_a_new_fleet(base):
+    (stateful,) = [resource for resource in base if resource["kind"] == "StatefulSet"]
+    (container,) = containers([stateful])
+    assert "--new-fleet" not in container["args"]
+    assert "TIDEGATE_NEW_FLEET" not in [variable["name"] for variable in container["env"]]
+
+
 def test_pods_are_restricted(base):
     assert len(workloads(base)) == 2
     for workload in workloads(base):

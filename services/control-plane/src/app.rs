@@ -139,6 +139,7 @@ impl Storage {
         let mut options = OpenOptions::new(config.data.clone(), clock.clone());
         options.log.retention = config.retention;
         options.log.entry_quota = config.entry_quota;
+        options.log.former_lease = config.former_lease();
         let folder = config.data.join("blobs");
         let (max_bytes, clock) = (config.max_blob_bytes, clock.clone());
         let opened = tokio::task::spawn_blocking(move || -> Result<_, BuildError> {

@@ -30,6 +30,11 @@ pub struct Config {
     pub insecure: bool,
     /// Folder of everything that is kept.
     pub data: PathBuf,
+    /// Whether a data folder that is new is the first one of its fleet. If not, edges
+    /// may hold leases of a control plane whose data is gone.
+    pub new_fleet: bool,
+    /// The longest such lease, if longer than those that are granted now.
+    pub longest_lease: Duration,
     /// Leases, streams and bounds of the fleet.
     pub fleet: FleetSettings,
     /// Bounds of calls.
@@ -57,6 +62,8 @@ impl Config {
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 7421)),
             insecure: false,
             data: data.into(),
+            new_fleet: false,
+            longest_lease: Duration::ZERO,
             fleet: FleetSettings::default(),
             limits: Limits::default(),
             retention: Retention::default(),
@@ -66,6 +73,13 @@ impl Config {
             blob_collect_every: Duration::from_secs(600),
             drain_deadline: Duration::from_secs(10),
         }
+    }
+
+    /// The longest lease that may be held when a data folder is new; none in a fleet
+    /// that is new.
+    pub(crate) fn former_lease(&self) -> Option<Duration> {
+        let longest = self.longest_lease.max(self.fleet.lease);
+        (!self.new_fleet).then_some(longest)
     }
 
     /// Checks what one value alone cannot show.
@@ -149,6 +163,18 @@ struct StoreFlags {
     /// process at a time.
     #[arg(long, env = "TIDEGATE_DATA", value_name = "DIR")]
     data: PathBuf,
+    /// Says that there was no control plane before this one, so no edge holds a lease
+    /// that a new data folder does not know of. Without it, calls that wait for all
+    /// edges are held back for one lease when the folder is new. For the first start
+    /// alone: with it, a folder that was lost or emptied would pass for a new fleet.
+    #[arg(long, env = "TIDEGATE_NEW_FLEET")]
+    new_fleet: bool,
+    /// When the data folder is new: the longest lease that edges may hold of the
+    /// control plane before, with the longest serve-stale bound, if longer than
+    /// --lease.
+    #[arg(long, env = "TIDEGATE_LONGEST_LEASE", value_name = "DURATION", value_parser = between(Duration::ZERO, DAY * 2), default_value = "0s",
+          conflicts_with = "new_fleet")]
+    longest_lease: Duration,
     /// Records of the log at most: an edge further behind begins anew.
     #[arg(long, env = "TIDEGATE_RETAIN_RECORDS", value_name = "COUNT", default_value_t = Retention::default().max_records,
           value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
@@ -301,6 +327,8 @@ impl Flags {
             grpc_listen: listen.grpc_listen,
             admin_listen: listen.admin_listen,
             insecure: listen.insecure,
+            new_fleet: store.new_fleet,
+            longest_lease: store.longest_lease,
             fleet,
             limits: Limits {
                 wait_timeout,
@@ -402,6 +430,7 @@ mod tests {
             ("--retain-audit-for", "0s", "1m to"),
             ("--blob-grace", "1ms", "1m to"),
             ("--lease", "6min", "100ms to 5m"),
+            ("--longest-lease", "3days", "0s to 2days"),
             ("--lease-margin", "2min", "0s to 1m"),
             ("--recent-write", "1h", "100ms to 1m"),
             ("--stream-lifetime", "1ms", "1s to 1day"),
@@ -415,6 +444,18 @@ mod tests {
                 assert!(error.contains(part), "{part} is not in {error}");
             }
         }
+    }
+
+    #[test]
+    fn a_new_folder_counts_with_leases_of_before_unless_the_fleet_is_new() {
+        let former = |args: &[&str]| read(args).unwrap().former_lease();
+        let seconds = |seconds| Some(SECOND * seconds);
+        assert_eq!(former(&[]), seconds(10));
+        assert_eq!(former(&["--longest-lease", "1m"]), seconds(60));
+        assert_eq!(former(&["--longest-lease", "1s"]), seconds(10));
+        assert_eq!(former(&["--new-fleet"]), None);
+        let both = read(&["--new-fleet", "--longest-lease", "1m"]).unwrap_err();
+        assert!(both.contains("cannot be used with"), "{both}");
     }
 
     #[test]

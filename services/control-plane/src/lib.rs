@@ -23,11 +23,14 @@ pub mod backup;
 pub mod blobs;
 pub mod blocking;
 pub mod command;
+mod complaints;
 pub mod config;
 mod durable;
 pub mod fleet;
 pub mod grpc;
 pub mod log;
+#[cfg(test)]
+mod log_kept;
 mod measured;
 pub mod releases;
 pub mod schedules;

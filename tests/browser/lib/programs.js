@@ -71,6 +71,7 @@ export async function startDev(...words) {
 export function startControlPlane() {
   return start("tidegate-control-plane", (folder) => [
     ...ports("--grpc-listen", "--admin-listen"),
+    "--new-fleet",
     "--data",
     join(folder, "data"),
   ]);

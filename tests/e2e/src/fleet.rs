@@ -111,7 +111,9 @@ impl ControlPlane {
     /// Starts one with more flags or variables.
     pub async fn start_with(more: impl FnOnce(Launch) -> Launch) -> Self {
         let data = tempfile::tempdir().expect("a temporary folder can be made");
-        let launch = more(Launch::new("tidegate-control-plane")).flag("--data", data.path());
+        let launch = more(Launch::new("tidegate-control-plane"))
+            .argument("--new-fleet")
+            .flag("--data", data.path());
         let first = launch
             .clone()
             .flag("--grpc-listen", ANY_PORT)

@@ -235,6 +235,7 @@ fn control_plane() -> Launch {
         .flag("--grpc-listen", format!("{}:7420", CONTROL.address))
         .flag("--admin-listen", format!("{}:7421", CONTROL.address))
         .argument("--insecure")
+        .argument("--new-fleet")
         .flag("--data", disk().join("store"))
         .flag("--heartbeat", "200ms")
         .flag("--lease", format!("{}ms", LEASE.as_millis()))

@@ -72,6 +72,11 @@ fn holds_when_a_backup_is_restored() {
 }
 
 #[test]
+fn holds_when_the_data_folder_is_lost() {
+    holds(Bounds::wipe(), ALL);
+}
+
+#[test]
 fn holds_when_a_backup_comes_back_without_a_word() {
     holds(Bounds::roll_back(), ALL);
 }
@@ -244,6 +249,24 @@ fn fails_if_a_restored_history_does_not_wait_for_leases_the_backup_does_not_know
         ..ALL
     };
     breaks(FINAL, Bounds::restore(), guards);
+}
+
+#[test]
+fn fails_if_a_data_folder_that_is_new_counts_with_no_leases_of_before() {
+    let guards = Guards {
+        new_folder_waits: false,
+        ..ALL
+    };
+    breaks(FINAL, Bounds::wipe(), guards);
+}
+
+#[test]
+fn fails_if_what_is_lost_is_noted_and_not_waited_for() {
+    let guards = Guards {
+        wait_for_unknown: false,
+        ..ALL
+    };
+    breaks(FINAL, Bounds::wipe(), guards);
 }
 
 /// A second line: the lease that a heartbeat earned before a reset is honoured by the

@@ -1,4 +1,4 @@
-//! Edges that are broken on purpose, to show that the checks see it.
+//! What is broken on purpose, to show that the checks see it.
 
 use clap::ValueEnum;
 use tidegate_edge::faults::Faults;
@@ -12,11 +12,13 @@ pub enum Broken {
     Lease,
     /// A fetch counts from when its response arrived.
     Fills,
+    /// A control plane that finds an empty disk takes itself for the first one.
+    Wipe,
 }
 
 impl Broken {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Skips, Self::Lease, Self::Fills];
+    pub const ALL: [Self; 4] = [Self::Skips, Self::Lease, Self::Fills, Self::Wipe];
 
     /// Its name on the command line.
     #[must_use]
@@ -25,10 +27,11 @@ impl Broken {
             Self::Skips => "skips",
             Self::Lease => "lease",
             Self::Fills => "fills",
+            Self::Wipe => "wipe",
         }
     }
 
-    /// What the edge is told.
+    /// What the edges are told.
     #[must_use]
     pub fn faults(self) -> Faults {
         let mut faults = Faults::default();
@@ -36,6 +39,7 @@ impl Broken {
             Self::Skips => faults.skips_every = 3,
             Self::Lease => faults.ignores_lease = true,
             Self::Fills => faults.stores_stale_fills = true,
+            Self::Wipe => {}
         }
         faults
     }

@@ -40,7 +40,7 @@ pub struct Cli {
     #[arg(long, value_name = "COUNT")]
     jobs: Option<usize>,
 
-    /// Breaks the edges on purpose
+    /// Breaks something on purpose
     #[arg(long, value_enum)]
     broken: Option<Broken>,
 }
@@ -64,8 +64,7 @@ impl Cli {
                 .with_writer(std::io::stderr)
                 .init();
         }
-        let faults = self.broken.map(Broken::faults).unwrap_or_default();
-        let report = run(seed, faults)?;
+        let report = run(seed, self.broken)?;
         if self.terse {
             print(&line(&report));
         } else {

@@ -21,6 +21,7 @@ use tidegate_domain::Digest;
 use tokio::sync::watch;
 
 use crate::rng::Rng;
+use crate::service::LEASE;
 
 /// The usual time until a commit is durable, and until its answer is on its way.
 const COMMIT: Duration = Duration::from_millis(3);
@@ -30,6 +31,8 @@ const COMMIT: Duration = Duration::from_millis(3);
 pub struct Disk {
     store: Arc<MemoryStore>,
     stalls: watch::Sender<bool>,
+    /// Whether nothing was before what is on it, as an operator says of a new fleet.
+    is_first: bool,
 }
 
 impl Default for Disk {
@@ -37,6 +40,7 @@ impl Default for Disk {
         Self {
             store: Arc::default(),
             stalls: watch::Sender::new(false),
+            is_first: true,
         }
     }
 }
@@ -68,7 +72,14 @@ impl Disk {
         self.store = copy;
     }
 
-    /// The same as an operator does it: what is restored goes on as another history.
+    /// It is lost; an empty one takes its place. `is_told` says whether whoever starts
+    /// on it knows that something was there before.
+    pub fn wipe(&mut self, is_told: bool) {
+        self.store = Arc::default();
+        self.is_first = !is_told;
+    }
+
+    /// Puts an older copy there as an operator does it: what is restored goes on as another history.
     ///
     /// # Errors
     /// What was copied cannot be read.
@@ -89,7 +100,10 @@ impl Disk {
     /// # Errors
     /// What is on disk cannot be read.
     pub fn open(&self, clock: Arc<dyn Clock>, rng: Rng) -> Result<Arc<InlineLog>, OpenError> {
-        let settings = LogSettings::new(clock);
+        let settings = LogSettings {
+            former_lease: (!self.is_first).then_some(LEASE),
+            ..LogSettings::new(clock)
+        };
         InlineLog::open_paced(self.store.clone(), settings, Some(self.pace(rng)))
     }
 

@@ -17,7 +17,7 @@ use crate::run::Report;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What has to happen now and then, or nothing was tried.
-pub const KINDS: [&str; 35] = [
+pub const KINDS: [&str; 36] = [
     "accepted",
     "answer 200",
     "answer 304",
@@ -53,6 +53,7 @@ pub const KINDS: [&str; 35] = [
     "roll-back noticed",
     "stale hit",
     "stream held",
+    "wipe",
 ];
 
 /// What came of one seed.

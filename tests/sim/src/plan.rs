@@ -66,6 +66,8 @@ pub enum Act {
         /// Whether an operator restores it, or it happens unnoticed.
         is_announced: bool,
     },
+    /// The disk is lost, and the control plane is started again with an empty one.
+    Wipe,
 }
 
 /// See the module.
@@ -94,6 +96,25 @@ impl Plan {
             let lasts = rng.around(mean);
             plan.add_fault(&mut rng, at, (at + lasts).min(end));
         }
+    }
+
+    /// Some seeds lose the disk, while an edge is cut off that may hold a lease.
+    pub fn add_wipe(&mut self, mut rng: Rng, begin: Duration, end: Duration) {
+        if self.0.is_empty() || rng.below(5) > 0 {
+            return;
+        }
+        let at = rng.between(begin, end);
+        let cut_at = at.saturating_sub(rng.around(Duration::from_millis(500)));
+        let lasts = rng.around(Duration::from_secs(6));
+        let an_edge = edge(rng.index(EDGES));
+        self.cut(
+            &mut rng,
+            (an_edge, PLANE),
+            cut_at,
+            (at + lasts).min(end),
+            true,
+        );
+        self.add(at, Act::Wipe);
     }
 
     fn add_fault(&mut self, rng: &mut Rng, at: Duration, until: Duration) {

@@ -9,10 +9,10 @@ use prost::Message as _;
 use tidegate_control_plane::log::{Log as _, ProposeError};
 use tidegate_control_plane::state::MemoryStore;
 use tidegate_domain::{Cursor, Epoch, Revision, SiteFilter};
-use tidegate_edge::faults::Faults;
 use tidegate_proto::v1;
 
 use crate::backend::Backend;
+use crate::broken::Broken;
 use crate::cast::{EDGE_PORT, EDGES, NAMES, ORIGIN, PLANE, Stage, VISITORS, edge};
 use crate::clock::HostClock;
 use crate::disk::Disk;
@@ -60,7 +60,9 @@ struct Simulation {
     stage: Stage,
     disk: Disk,
     folder: tempfile::TempDir,
-    faults: Faults,
+    broken: Option<Broken>,
+    /// For how long edges may serve the site without a lease.
+    fenced: Option<Duration>,
     rng: Rng,
     clocks: Vec<HostClock>,
     /// The control plane and the edges; none while one is down.
@@ -89,7 +91,7 @@ struct Copied {
 ///
 /// # Errors
 /// The products cannot be built.
-pub fn run(seed: u64, faults: Faults) -> anyhow::Result<Report> {
+pub fn run(seed: u64, broken: Option<Broken>) -> anyhow::Result<Report> {
     let folder = tempfile::tempdir()?;
     entropy::plant(seed);
     entropy::set_now(Duration::ZERO);
@@ -106,7 +108,8 @@ pub fn run(seed: u64, faults: Faults) -> anyhow::Result<Report> {
         stage,
         disk: Disk::default(),
         folder,
-        faults,
+        broken,
+        fenced: None,
         clocks,
         services: (0..=EDGES).map(|_| None).collect(),
         paused: [0; 1 + EDGES],
@@ -119,7 +122,9 @@ pub fn run(seed: u64, faults: Faults) -> anyhow::Result<Report> {
     };
     (0..=EDGES).try_for_each(|host| simulation.start(host))?;
     let verdict = simulation.cast(seed);
-    simulation.play(Plan::new(Rng::new(seed, 3), BEGIN, END), &verdict)?;
+    let mut plan = Plan::new(Rng::new(seed, 3), BEGIN, END);
+    plan.add_wipe(Rng::new(seed, 5), BEGIN, END);
+    simulation.play(plan, &verdict)?;
     let trace = simulation.stage.trace.clone();
     Ok(Report {
         seed,
@@ -158,7 +163,8 @@ impl Simulation {
             start_plane(&self.stage, &self.disk, clock, now, rng)?
         } else {
             let folder = self.folder.path();
-            start_edge(&self.stage, host - edge(0), clock, now, folder, self.faults)?
+            let faults = self.broken.map(Broken::faults).unwrap_or_default();
+            start_edge(&self.stage, host - edge(0), clock, now, folder, faults)?
         };
         self.services[host] = Some(running);
         Ok(())
@@ -177,6 +183,7 @@ impl Simulation {
             0 => Some(Duration::from_secs(2)),
             _ => None,
         };
+        self.fenced = fenced;
         let mut listeners = Vec::new();
         for number in 1..=LISTENER_COUNT {
             let listener = Listener::new(format!("listener-{number}"), &mut next());
@@ -344,6 +351,29 @@ impl Simulation {
         self.start(PLANE)
     }
 
+    /// Starts the control plane again with an empty disk, and an operator puts the site
+    /// again.
+    fn wipe(&mut self) -> anyhow::Result<()> {
+        let Some(log) = self.services[PLANE].as_ref().and_then(Running::log) else {
+            return Ok(());
+        };
+        let epoch = log.epoch();
+        self.take_down(PLANE, false);
+        self.stage.trace.count("wipe");
+        self.stage.truth.wipe(epoch);
+        self.logged = Revision::ZERO;
+        self.disk.wipe(self.broken != Some(Broken::Wipe));
+        self.start(PLANE)?;
+        let (stage, rng) = (self.stage.clone(), Rng::new(self.rng.any(), 0));
+        let mut operator = self
+            .world
+            .enter(|| Backend::new(stage, "operator".to_owned(), rng));
+        let fenced = self.fenced;
+        self.world
+            .spawn(async move { operator.create_site(fenced).await });
+        Ok(())
+    }
+
     fn take_down(&mut self, host: Host, loses_power: bool) {
         self.stage.net.crash(host, loses_power);
         self.services[host] = None;
@@ -414,6 +444,7 @@ impl Simulation {
             Act::Origin { fails } => self.stage.truth.set_origin_down(fails),
             Act::Copy => self.copy_disk()?,
             Act::RollBack { is_announced } => self.roll_back(is_announced)?,
+            Act::Wipe => self.wipe()?,
             Act::Compact(keep) => {
                 let plane = self.services[PLANE].as_ref();
                 if let Some(log) = plane.and_then(Running::log) {

@@ -297,6 +297,15 @@ impl Truth {
         inner.is_in_doubt |= !is_announced;
     }
 
+    /// Everything that was written is gone, in this history and in those it came from.
+    pub fn wipe(&self, epoch: Epoch) {
+        let told = self.0.lock().accepted.clone();
+        let histories: BTreeSet<_> = told.iter().map(|it| it.at.epoch.0).collect();
+        for history in histories.into_iter().chain([epoch.0]) {
+            self.roll_back(Epoch(history), Revision::ZERO, true);
+        }
+    }
+
     /// It has been noticed, and every lease from before is over.
     pub fn trust(&self) {
         self.0.lock().is_in_doubt = false;

@@ -94,3 +94,8 @@ fn an_edge_that_goes_on_without_its_lease_is_found() {
 fn an_edge_that_stores_stale_fills_is_found() {
     is_found(Broken::Fills, 10);
 }
+
+#[test]
+fn a_control_plane_that_takes_an_empty_disk_for_a_new_fleet_is_found() {
+    is_found(Broken::Wipe, 40);
+}

@@ -133,6 +133,8 @@ impl Services {
 
 fn control_plane_config(args: &DevArgs, data: &Path) -> tidegate_control_plane::config::Config {
     let mut config = tidegate_control_plane::config::Config::new(data);
+    // The one edge there is starts and ends with this process.
+    config.new_fleet = true;
     config.grpc_listen = args.grpc_listen;
     config.admin_listen = args.admin_listen;
     config.insecure = args.insecure;

@@ -84,8 +84,11 @@ pub(crate) struct Table {
     epoch: Epoch,
     /// Whether a part of it turned out to be lost, and it is not yet another one.
     lost: bool,
-    /// Until when instances that are not known may hold a lease.
+    /// Until when instances that are not known may hold a lease. It stays once that is
+    /// over: a site that may be served stale after it may still be put.
     unknown_until: Option<BootInstant>,
+    /// Whether it was said that it is over.
+    unknown_settled: bool,
     min_applied: Revision,
     /// The newest revision when this term began.
     began_at: Revision,
@@ -135,6 +138,7 @@ impl Table {
             epoch,
             lost: false,
             unknown_until,
+            unknown_settled: false,
             settings,
         }
     }
@@ -174,6 +178,7 @@ impl Table {
         self.heads.note(now, head);
         let until = now + self.settings.unknown_lease(unknown);
         self.unknown_until = self.unknown_until.max(Some(until));
+        self.unknown_settled = false;
         for instance in self.instances.values_mut() {
             instance.applied = None;
             instance.complaints.remove(&Complaint::Cursor);
@@ -184,10 +189,9 @@ impl Table {
     pub(crate) fn unknown_are_over(&mut self, now: BootInstant) -> bool {
         let stale = self.stale.longest(now);
         let over = self.unknown_until.is_some_and(|until| now >= until + stale);
-        if over {
-            self.unknown_until = None;
-        }
-        over
+        let news = over && !self.unknown_settled;
+        self.unknown_settled |= news;
+        news
     }
 
     /// Takes in an instance, or notes a sign of one that is known. Returns whether it

@@ -13,6 +13,9 @@ use super::ReadError;
 use super::shared::Shared;
 use crate::state::{Direction, KeyRange, Overlay, Store, StoreError, View as _, keys, tables};
 
+/// Records at the end that are looked at for one that is whole.
+const LOOKED_AT: usize = 16;
+
 /// What became known about edges.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HistoryFact {
@@ -32,10 +35,9 @@ pub(crate) fn put(
 ) -> Result<(), StoreError> {
     let range = KeyRange::prefix(keys::EFFECTS);
     let last = overlay.scan(&range, 1, Direction::Backward)?;
-    let (mut number, mut bytes_before) = match last.first() {
-        Some((key, value)) => (tables::number_of(key)?.0 + 1, written(key, value)?),
-        None => (0, 0),
-    };
+    let last = last.first().map(|(key, _)| tables::number_of(key));
+    let mut number = last.transpose()?.map_or(0, |last| last.0 + 1);
+    let mut bytes_before = written_in_all(overlay)?.unwrap_or_default();
     for (instance, run) in fact.runs {
         match run {
             Some(run) => overlay.put_message(keys::run(instance.as_str()), &run),
@@ -55,10 +57,16 @@ pub(crate) fn put(
     Ok(())
 }
 
-/// Bytes of all records that were ever written, up to this one.
-pub(crate) fn written(key: &[u8], value: &[u8]) -> Result<u64, StoreError> {
-    let record: storage::EffectsRecord = tables::decode(key, value)?;
-    Ok(record.bytes_before + value.len() as u64)
+/// Bytes of all records that were ever written, by the last one that is whole. None: there
+/// is none among those at the end.
+pub(crate) fn written_in_all(overlay: &Overlay<'_>) -> Result<Option<u64>, StoreError> {
+    let range = KeyRange::prefix(keys::EFFECTS);
+    let last = overlay.scan(&range, LOOKED_AT, Direction::Backward)?;
+    let mut whole = last.iter().filter_map(|(key, value)| {
+        let record: storage::EffectsRecord = tables::decode(key, value).ok()?;
+        Some(record.bytes_before + value.len() as u64)
+    });
+    Ok(whole.next())
 }
 
 impl Shared {

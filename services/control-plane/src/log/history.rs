@@ -59,6 +59,17 @@ pub(crate) fn note_lease(overlay: &mut Overlay<'_>, lease: Duration) -> Result<(
     Ok(())
 }
 
+/// Notes, in a log that is begun, that a lease of this length may be held from a control
+/// plane before it: a volume that was lost looks like one that is new.
+pub(crate) fn note_former(overlay: &mut Overlay<'_>, lease: Duration) {
+    tracing::info!(
+        ?lease,
+        "the data folder is new: edges of an earlier control plane may hold leases, so \
+         nothing is complete before these are over (--new-fleet: there was none)"
+    );
+    put_bound(overlay, keys::UNKNOWN_LEASES, lease);
+}
+
 fn put_bound(overlay: &mut Overlay<'_>, key: &[u8], lease: Duration) {
     let record = storage::LeaseBoundRecord {
         lease: Some(duration_to_wire(lease)),

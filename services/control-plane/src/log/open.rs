@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tidegate_clock::Clock;
@@ -23,6 +24,9 @@ pub struct LogSettings {
     /// Bytes that the writer keeps for a backup that has not come to them yet. A backup
     /// that would need more ends.
     pub pass_bytes: usize,
+    /// Of a log that is begun: the longest lease that may be held from a control plane
+    /// before it, whose data is gone. `None`: there was none before.
+    pub former_lease: Option<Duration>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// Random numbers, for the ids of histories and terms.
@@ -30,7 +34,7 @@ pub struct LogSettings {
 }
 
 impl LogSettings {
-    /// The defaults.
+    /// The defaults: a log that is begun is the first one of its fleet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             retention: Retention::default(),
@@ -38,6 +42,7 @@ impl LogSettings {
             tail_records: 16_384,
             tail_bytes: 16 << 20,
             pass_bytes: 64 << 20,
+            former_lease: None,
             clock,
             random: Arc::new(rand::random),
         }

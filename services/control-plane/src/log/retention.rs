@@ -55,18 +55,77 @@ impl Default for Retention {
     }
 }
 
+/// What a record says of its age.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Old,
+    Young,
+    /// Nothing: it is damaged. It goes with an old one that came after it.
+    Unknown,
+}
+
+impl Age {
+    fn of(is_old: bool) -> Self {
+        if is_old { Self::Old } else { Self::Young }
+    }
+}
+
 impl Sequencer {
-    /// Removes a bounded number of what is too old. Says whether there is more.
+    /// Removes a bounded number of what is too old. Says whether there is more. What is
+    /// damaged keeps nothing else from going.
     pub(crate) fn maintain(&self) -> Result<bool, StoreError> {
         let now = self.settings.clock.wall();
-        let mut more = self.retain_log(now)?;
-        let mut overlay = Overlay::new(&*self.shared.store);
-        more |= self.retain_idempotency(&mut overlay, now)?;
-        more |= self.retain_audit(&mut overlay, now)?;
-        more |= self.retain_effects(&mut overlay, now)?;
-        more |= sweep_dead(&mut overlay)?;
-        self.write(overlay)?;
+        let mut more = self.stepping_over("the log", |_| self.retain_log(now))?;
+        more |= self.stepping_over("idempotency keys", |overlay| {
+            self.retain_idempotency(overlay, now)
+        })?;
+        more |= self.stepping_over("the audit trail", |overlay| self.retain_audit(overlay, now))?;
+        more |= self.stepping_over("what edges did", |overlay| {
+            self.retain_effects(overlay, now)
+        })?;
+        more |= self.stepping_over("entries", sweep_dead)?;
         Ok(more)
+    }
+
+    /// Does and writes one part of it. If that finds what is damaged and cannot go on, it
+    /// writes nothing, and the other parts go on.
+    fn stepping_over(
+        &self,
+        part: &str,
+        work: impl FnOnce(&mut Overlay<'_>) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        let mut overlay = Overlay::new(&*self.shared.store);
+        match work(&mut overlay) {
+            Ok(more) => {
+                self.write(overlay)?;
+                Ok(more)
+            }
+            Err(error @ StoreError::Damaged { .. }) => {
+                self.complain(part, &error);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says once that something is damaged.
+    fn complain(&self, part: &str, error: &StoreError) {
+        let text = error.to_string();
+        if self.complaints.is_news(text.clone(), &text) {
+            tracing::error!(%error, part, "a record is damaged; what is too old goes without it");
+        }
+    }
+
+    /// How old a record is by what was read of it.
+    fn age(&self, part: &str, is_old: Result<bool, StoreError>) -> Result<Age, StoreError> {
+        match is_old {
+            Ok(is_old) => Ok(Age::of(is_old)),
+            Err(error @ StoreError::Damaged { .. }) => {
+                self.complain(part, &error);
+                Ok(Age::Unknown)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Raises the floor to `target`, at most to the head.
@@ -86,8 +145,14 @@ impl Sequencer {
         let last = Revision(floor.0 + STEP as u64).min(self.shared.head());
         let mut target = Revision(too_many).min(last).max(floor);
         if let Some(oldest_kept) = now.checked_sub(retention.max_age) {
-            while target < last && self.recorded_before(target.next(), oldest_kept)? {
-                target = target.next();
+            let mut next = target.next();
+            while next <= last {
+                match self.age("the log", self.recorded_before(next, oldest_kept))? {
+                    Age::Old => target = next,
+                    Age::Young => break,
+                    Age::Unknown => {}
+                }
+                next = next.next();
             }
         }
         if target > floor {
@@ -134,20 +199,32 @@ impl Sequencer {
             return Ok(false);
         };
         let range = KeyRange::prefix(keys::IDEMPOTENCY_AGES);
+        let mut unknown = Vec::new();
         let removed = remove_front(overlay, &range, STEP, |overlay, age_key, key| {
-            let revision = tables::number_of(age_key)?;
-            match tables::read::<storage::IdempotencyRecord>(overlay, key)? {
-                // The key may have been used again since.
-                Some(record) if record.revision == revision.0 => {
-                    let old = time_from_wire(record.time.as_ref()) < oldest_kept;
-                    if old {
-                        overlay.remove(key.to_vec());
+            let is_old = tables::number_of(age_key).and_then(|revision| {
+                match tables::read::<storage::IdempotencyRecord>(overlay, key)? {
+                    // The key may have been used again since.
+                    Some(record) if record.revision == revision.0 => {
+                        let old = time_from_wire(record.time.as_ref()) < oldest_kept;
+                        if old {
+                            overlay.remove(key.to_vec());
+                        }
+                        Ok(old)
                     }
-                    Ok(old)
+                    _ => Ok(true),
                 }
-                _ => Ok(true),
+            });
+            let age = self.age("idempotency keys", is_old)?;
+            if age == Age::Unknown {
+                unknown.push((age_key.to_vec(), key.to_vec()));
             }
+            Ok(age)
         })?;
+        for (age_key, key) in unknown {
+            if overlay.get(&age_key)?.is_none() {
+                overlay.remove(key);
+            }
+        }
         Ok(removed == STEP)
     }
 
@@ -160,12 +237,14 @@ impl Sequencer {
         let mut turns = self.audit_turns.lock();
         for (table, turn) in [keys::AUDIT, keys::AUDIT_PUSH].into_iter().zip(&mut *turns) {
             let mut is_old = |key: &[u8], value: &[u8]| {
-                let record: storage::AuditRecord = tables::decode(key, value)?;
-                let old = time_from_wire(record.time.as_ref()) < oldest_kept;
-                if old && table == keys::AUDIT {
+                let is_old = tables::decode::<storage::AuditRecord>(key, value);
+                let is_old =
+                    is_old.map(|record| time_from_wire(record.time.as_ref()) < oldest_kept);
+                let age = self.age("the audit trail", is_old)?;
+                if age == Age::Old && table == keys::AUDIT {
                     floor = floor.max(tables::number_of(key)?);
                 }
-                Ok::<_, StoreError>(old)
+                Ok::<_, StoreError>(age)
             };
             for _ in 0..SITES {
                 let mut sites = KeyRange::prefix(table);
@@ -176,7 +255,7 @@ impl Sequencer {
                     break;
                 };
                 let range = KeyRange::prefix(site_prefix(table, key)?);
-                if is_old(key, value)? {
+                if is_old(key, value)? != Age::Young {
                     left -=
                         remove_front(overlay, &range, left, |_, key, value| is_old(key, value))?;
                 }
@@ -200,17 +279,20 @@ impl Sequencer {
         now: SystemTime,
     ) -> Result<bool, StoreError> {
         let range = KeyRange::prefix(keys::EFFECTS);
-        let last = overlay.scan(&range, 1, Direction::Backward)?;
-        let Some((key, value)) = last.first() else {
+        // None: there is none, or those at the end are damaged.
+        let Some(written) = effects::written_in_all(overlay)? else {
             return Ok(false);
         };
         let retention = &self.settings.retention;
-        let written = effects::written(key, value)?;
         let oldest_kept = now.checked_sub(retention.audit);
         let removed = remove_front(overlay, &range, STEP, |_, key, value| {
-            let record: storage::EffectsRecord = tables::decode(key, value)?;
-            let old = oldest_kept.is_some_and(|kept| time_from_wire(record.time.as_ref()) < kept);
-            Ok(old || written - record.bytes_before > retention.effect_bytes)
+            let is_old = tables::decode::<storage::EffectsRecord>(key, value).map(|record| {
+                let time = time_from_wire(record.time.as_ref());
+                let old = oldest_kept.is_some_and(|kept| time < kept);
+                let above = written.saturating_sub(record.bytes_before);
+                old || above > retention.effect_bytes
+            });
+            self.age("what edges did", is_old)
         })?;
         Ok(removed == STEP)
     }
@@ -226,26 +308,34 @@ fn site_prefix(table: &[u8], key: &[u8]) -> Result<Vec<u8>, StoreError> {
     Ok(keys::audits(table, name.as_str()))
 }
 
-/// Removes pairs from the front of a range for as long as `is_old`, at most `limit`.
-/// Returns how many.
+/// Removes pairs from the front of a range for as long as they are old, and with each
+/// those before it of which that is not known. Looks at `limit` at most; returns how many
+/// it removed.
 fn remove_front(
     overlay: &mut Overlay<'_>,
     range: &KeyRange,
     limit: usize,
-    mut is_old: impl FnMut(&mut Overlay<'_>, &[u8], &[u8]) -> Result<bool, StoreError>,
+    mut age: impl FnMut(&mut Overlay<'_>, &[u8], &[u8]) -> Result<Age, StoreError>,
 ) -> Result<usize, StoreError> {
     let mut range = range.clone();
-    let mut removed = 0;
-    while removed < limit {
-        let size = if removed == 0 { 1 } else { FRONT };
-        let size = size.min(limit - removed);
+    let (mut looked, mut removed) = (0, 0);
+    let mut unknown = Vec::new();
+    while looked < limit {
+        let size = if looked == 0 { 1 } else { FRONT };
+        let size = size.min(limit - looked);
         let front = overlay.scan(&range, size, Direction::Forward)?;
         for (key, value) in &front {
-            if !is_old(overlay, key, value)? {
-                return Ok(removed);
+            looked += 1;
+            match age(overlay, key, value)? {
+                Age::Young => return Ok(removed),
+                Age::Unknown => unknown.push(key.clone()),
+                Age::Old => {
+                    for key in unknown.drain(..).chain([key.clone()]) {
+                        overlay.remove(key.to_vec());
+                        removed += 1;
+                    }
+                }
             }
-            overlay.remove(key.to_vec());
-            removed += 1;
         }
         match front.last() {
             Some((last, _)) if front.len() == size => range = range.above(last),

@@ -20,6 +20,7 @@ use super::tail::Tail;
 use super::{HistoryFact, Inherited, LeaseFact, ProposeError};
 use super::{effects, history};
 use crate::command::{LogEntry, Outcome, Proposal};
+use crate::complaints::Complaints;
 use crate::state::{Overlay, SiteView, State, Store, StoreError, keys, tables};
 
 /// The layout this program writes.
@@ -77,6 +78,8 @@ pub(crate) struct Sequencer {
     pub(crate) settings: LogSettings,
     /// Where the next look at audit records begins, in either table of them.
     pub(crate) audit_turns: Mutex<[Vec<u8>; 2]>,
+    /// About what is damaged, by what finds it again and again.
+    pub(crate) complaints: Complaints<String>,
 }
 
 /// What a batch comes to.
@@ -137,6 +140,7 @@ impl Sequencer {
             shared: Arc::new(shared),
             settings,
             audit_turns: Mutex::default(),
+            complaints: Complaints::default(),
         };
         sequencer.begin(term, meta.is_none()).map_err(failed)?;
         Ok(sequencer)
@@ -151,6 +155,9 @@ impl Sequencer {
                 epoch: self.shared.epoch().0,
             };
             overlay.put_message(keys::STORE_META.to_vec(), &meta);
+            if let Some(lease) = self.settings.former_lease {
+                history::note_former(&mut overlay, lease);
+            }
         }
         self.begin_term(term, None, overlay)
     }
@@ -291,8 +298,15 @@ impl Sequencer {
             }
             Err(error) => {
                 overlay.roll_back();
-                tracing::error!(%error, site = %proposal.command.site(), "a command failed");
-                drop(answer.send(Err(ProposeError::Store(error.to_string()))));
+                let site = proposal.command.site();
+                let text = error.to_string();
+                if self
+                    .complaints
+                    .is_news(format!("{site}: {}", proposal.caller), &text)
+                {
+                    tracing::error!(%error, %site, caller = proposal.caller, "a command failed");
+                }
+                drop(answer.send(Err(ProposeError::Store(text))));
             }
         }
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use thiserror::Error;
 use tidegate_clock::Clock;
-use tidegate_domain::FieldError;
+use tidegate_domain::{FieldError, ScheduleName, SiteName};
 use tidegate_proto::parse_patterns;
 use tokio::sync::Notify;
 
@@ -25,8 +25,9 @@ pub use expiry::collect_expired;
 
 use crate::blocking::Blocking;
 use crate::command::{Command, Outcome, Proposal};
+use crate::complaints::Complaints;
 use crate::log::{ProposeError, SharedLog};
-use crate::state::{Reader, ReaderError, Scheduled, is_astray};
+use crate::state::{Reader, ReaderError, Scheduled, StoreError, is_astray};
 
 /// Schedules that are carried out at once: one commit holds them all.
 const AT_ONCE: usize = 64;
@@ -44,6 +45,10 @@ pub struct Schedules {
     /// Where reads run that may wait for the disk.
     blocking: Blocking,
     changed: Notify,
+    /// About single schedules.
+    complaints: Complaints<(SiteName, ScheduleName)>,
+    /// About all of them.
+    unreadable: Complaints<()>,
 }
 
 /// A schedule was not carried out; it still is due.
@@ -55,6 +60,9 @@ enum FireError {
     /// What is kept of it cannot be read by this program.
     #[error(transparent)]
     Field(#[from] FieldError),
+    /// It cannot be read at all.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// There is no next time.
     #[error("it does not come due again")]
     NoNextTime,
@@ -70,6 +78,8 @@ impl Schedules {
             clock,
             blocking,
             changed: Notify::new(),
+            complaints: Complaints::default(),
+            unreadable: Complaints::default(),
         }
     }
 
@@ -87,14 +97,26 @@ impl Schedules {
             if looked.is_none_or(|looked| now.saturating_since(looked) >= LOOK_FAR) {
                 looked = Some(now);
                 if let Err(error) = self.bring_back().await {
-                    tracing::error!(%error, "schedules cannot be read");
+                    self.cannot_read(&error);
                 }
             }
-            let next = self.carry_out().await.unwrap_or_else(|error| {
-                tracing::error!(%error, "schedules cannot be read");
-                None
-            });
+            let next = match self.carry_out().await {
+                Ok(next) => {
+                    self.unreadable.settle(&());
+                    next
+                }
+                Err(error) => {
+                    self.cannot_read(&error);
+                    None
+                }
+            };
             let _ = tokio::time::timeout(LOOK_FAR, self.wait_until(next)).await;
+        }
+    }
+
+    fn cannot_read(&self, error: &ReaderError) {
+        if self.unreadable.is_news((), &error.to_string()) {
+            tracing::error!(%error, "schedules cannot be read");
         }
     }
 
@@ -145,8 +167,9 @@ impl Schedules {
         loop {
             let mut found = self.by_due(last.take(), AT_ONCE).await?;
             let astray = found.iter().filter(|it| {
-                let cadence = Cadence::parse(it.schedule.when.as_ref());
-                let from_now = cadence.ok().and_then(|cadence| cadence.after(now));
+                let cadence = it.schedule.as_ref().ok();
+                let cadence = cadence.and_then(|it| Cadence::parse(it.when.as_ref()).ok());
+                let from_now = cadence.and_then(|cadence| cadence.after(now));
                 from_now.is_some_and(|from_now| is_astray(it.next_due, from_now))
             });
             join_all(astray.map(|it| {
@@ -181,15 +204,20 @@ impl Schedules {
 
     async fn fire(&self, scheduled: &Scheduled, now: SystemTime) {
         let (site, schedule) = (&scheduled.site, &scheduled.name);
+        let of_it = (site.clone(), schedule.clone());
         match self.propose(scheduled, now).await {
             Ok(Some(Outcome::Applied { revision, .. })) => {
+                self.complaints.settle(&of_it);
                 tracing::info!(%site, %schedule, %revision, "a schedule was carried out");
             }
             // Someone was faster, or the site changed: what is still due comes again.
             Ok(_) => tracing::debug!(%site, %schedule, "a schedule is not due any more"),
             Err(FireError::Propose(ProposeError::Stopped)) => {}
+            // It is tried again every second.
             Err(error) => {
-                tracing::error!(%site, %schedule, %error, "a schedule could not be carried out");
+                if self.complaints.is_news(of_it, &error.to_string()) {
+                    tracing::error!(%site, %schedule, %error, "a schedule could not be carried out");
+                }
             }
         }
     }
@@ -204,7 +232,7 @@ impl Schedules {
         let Some(view) = self.reader.site(&scheduled.site) else {
             return Ok(None);
         };
-        let schedule = &scheduled.schedule;
+        let schedule = scheduled.schedule.as_ref().map_err(Clone::clone)?;
         let cadence = Cadence::parse(schedule.when.as_ref())?;
         let due = match scheduled.next_due <= now {
             true => cadence.latest(scheduled.next_due, now),

@@ -9,8 +9,9 @@ use v1::schedule::When;
 use super::*;
 use crate::command::Refusal;
 use crate::log::{InlineLog, Log as _, LogSettings, OwnLog as _};
+use crate::log_kept::Kept;
 use crate::state::testing::{config, proposal, put_site, site};
-use crate::state::{MemoryStore, PageRequest, Store};
+use crate::state::{MemoryStore, Overlay, PageRequest, Store, keys};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -361,6 +362,59 @@ async fn one_that_cannot_be_carried_out_holds_no_other_up() {
     let next = schedules.carry_out().await.unwrap().unwrap();
     assert_eq!(world.fired().len(), AT_ONCE);
     assert_eq!(next, world.clock.wall(), "the broken one still is due");
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_carried_out_is_said_once_for_each_cause() {
+    let (kept, _guard) = Kept::begin();
+    let errors = || kept.count(&["ERROR", "could not be carried out", "schedule=a"]);
+    let world = World::new().await;
+    let schedules = world.schedules();
+    let tries = async || {
+        for _ in 0..5 {
+            schedules.carry_out().await.unwrap();
+        }
+    };
+    world.put("a", |it| it.tags.clear()).await;
+    world.clock.advance(MINUTE);
+    tries().await;
+    assert_eq!(errors(), 1);
+    world.put("a", |it| it.tags = vec!["no tag".into()]).await;
+    tries().await;
+    assert_eq!(errors(), 2, "another cause");
+    assert_eq!(kept.count(&["carried out", "revision"]), 0);
+    world.put("a", |_| {}).await;
+    tries().await;
+    assert_eq!(kept.count(&["carried out", "revision"]), 1);
+    assert_eq!(errors(), 2, "it has recovered");
+    world.put("a", |it| it.tags.clear()).await;
+    world.clock.advance(MINUTE);
+    tries().await;
+    assert_eq!(errors(), 3, "and it is wrong again");
+}
+
+#[tokio::test]
+async fn one_that_is_damaged_holds_no_other_up_and_is_said_once() {
+    let (kept, _guard) = Kept::begin();
+    let world = World::new().await;
+    world.put("a", |_| {}).await;
+    world.put("b", |_| {}).await;
+    world.put("c", |it| it.mode = 99).await;
+    let name = ScheduleName::parse("a").unwrap();
+    let mut overlay = Overlay::new(&*world.store);
+    overlay.put(keys::schedule(&site("dev"), &name), vec![0xff; 9]);
+    world.log.write(overlay);
+    world.clock.advance(MINUTE);
+    let schedules = world.schedules();
+    for _ in 0..5 {
+        schedules.carry_out().await.unwrap();
+        schedules.bring_back().await.unwrap();
+    }
+    assert_eq!(world.fired(), [(6, "schedule:b".to_owned())]);
+    for name in ["schedule=a", "schedule=c"] {
+        assert_eq!(kept.count(&["ERROR", name, "damaged"]), 1, "{name}");
+    }
+    assert_eq!(kept.count(&["ERROR"]), 3, "and the log says once of c");
 }
 
 #[tokio::test(start_paused = true)]

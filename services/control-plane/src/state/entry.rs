@@ -6,7 +6,7 @@ use tidegate_domain::{Cursor, DigestHasher, Mode, PathAndQuery, Revision, SiteNa
 use tidegate_proto::storage::v1 as storage;
 use tidegate_proto::{duration_to_wire, time_to_wire, v1};
 
-use super::apply::{Context, Effect, invalidated};
+use super::apply::{Context, Effect, EntryQuota, invalidated};
 use super::entry_index::Swept;
 use super::keys::{self, EntryId};
 use super::site::refuse_unless_at;
@@ -85,33 +85,38 @@ pub(crate) fn insert(
         ))));
     }
     entry_index::insert(cx.overlay, site, id, record, totals);
-    if over_quota(cx, record.shared, totals).is_some() {
-        let limit = SWEPT_FOR_ROOM;
-        let swept = entry_index::sweep_expired(cx.overlay, site, cx.time, limit, totals)?;
-        totals.made_room = totals.made_room.max(swept.newest_push);
-    }
-    let refusal = over_quota(cx, record.shared, totals);
+    make_room(cx, site, record.shared, totals)?;
+    let refusal = over_quota(cx.rules.entry_quota, totals);
     cx.overlay.put_message(keys::site_entries(site), totals);
     Ok(refusal)
 }
 
-/// Why there is no room. What edges share takes none from what backends push.
-fn over_quota(
-    cx: &Context<'_, '_>,
+/// Makes room for what was just inserted, if there is too little. What edges share gives
+/// way first; then, to a push, what has expired.
+fn make_room(
+    cx: &mut Context<'_, '_>,
+    site: &SiteName,
     shared: bool,
-    totals: &storage::SiteEntriesRecord,
-) -> Option<Refusal> {
-    let (mut entries, mut bytes) = (totals.entries, totals.bytes);
-    if !shared {
-        entries = entries.saturating_sub(totals.shared_entries);
-        bytes = bytes.saturating_sub(totals.shared_bytes);
+    totals: &mut storage::SiteEntriesRecord,
+) -> Result<(), StoreError> {
+    let (quota, revision) = (cx.rules.entry_quota, cx.revision);
+    let is_needed = |totals: &_| over_quota(quota, totals).is_some();
+    entry_index::give_way(cx.overlay, site, revision, totals, is_needed)?;
+    if !shared && is_needed(totals) {
+        let limit = SWEPT_FOR_ROOM;
+        let swept = entry_index::sweep_expired(cx.overlay, site, cx.time, limit, totals)?;
+        totals.made_room = totals.made_room.max(swept.newest_push);
     }
-    let quota = cx.rules.entry_quota;
-    if entries > quota.entries {
+    Ok(())
+}
+
+/// Why there is no room. One quota holds for all entries of a site.
+fn over_quota(quota: EntryQuota, totals: &storage::SiteEntriesRecord) -> Option<Refusal> {
+    if totals.entries > quota.entries {
         let limit = format!("{} entries of one site", quota.entries);
         return Some(Refusal::OverQuota(limit));
     }
-    (bytes > quota.bytes)
+    (totals.bytes > quota.bytes)
         .then(|| Refusal::OverQuota(format!("{} bytes of entries of one site", quota.bytes)))
 }
 

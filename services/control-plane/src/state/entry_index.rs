@@ -80,12 +80,12 @@ pub(crate) fn insert(
     let expiry = keys::entry_expiry(site, expires(record), id);
     overlay.put(expiry, Vec::new());
     overlay.put(keys::entry(site, id), record.encode_to_vec());
+    if record.shared {
+        let share = keys::entry_share(site, Revision(record.revision));
+        overlay.put(share, id.as_bytes().to_vec());
+    }
     totals.entries += 1;
     totals.bytes += record.charge;
-    if record.shared {
-        totals.shared_entries += 1;
-        totals.shared_bytes += record.charge;
-    }
 }
 
 /// Removes an entry, dead or alive.
@@ -102,13 +102,12 @@ pub(crate) fn remove(
     overlay.remove(keys::entry_age(site, Revision(record.revision)));
     overlay.remove(keys::entry_expiry(site, expires(record), id));
     overlay.remove(keys::entry(site, id));
+    if record.shared {
+        overlay.remove(keys::entry_share(site, Revision(record.revision)));
+    }
     if record.revision >= totals.floor {
         totals.entries = totals.entries.saturating_sub(1);
         totals.bytes = totals.bytes.saturating_sub(record.charge);
-        if record.shared {
-            totals.shared_entries = totals.shared_entries.saturating_sub(1);
-            totals.shared_bytes = totals.shared_bytes.saturating_sub(record.charge);
-        }
     }
 }
 
@@ -160,7 +159,6 @@ pub(crate) fn raise_floor(
         Mode::Hard => {
             totals.floor = cx.revision.0;
             (totals.entries, totals.bytes) = (0, 0);
-            (totals.shared_entries, totals.shared_bytes) = (0, 0);
             cx.overlay.put(keys::dead_entries(site), Vec::new());
         }
     }
@@ -185,8 +183,6 @@ pub(crate) fn void_all(overlay: &mut Overlay<'_>, floor: Revision) -> Result<(),
             floor: floor.0,
             entries: 0,
             bytes: 0,
-            shared_entries: 0,
-            shared_bytes: 0,
             ..before
         };
         overlay.put_message(keys::site_entries(&site), &after);
@@ -299,6 +295,51 @@ pub(crate) fn tags(record: &storage::EntryRecord) -> Vec<String> {
     tags
 }
 
+/// Drops an entry that cannot be read, whose time is over. What else names it finds
+/// nothing then; its part of the quota comes back when all entries are invalidated.
+fn drop_damaged(
+    overlay: &mut Overlay<'_>,
+    site: &SiteName,
+    id: &EntryId,
+    error: StoreError,
+) -> Result<(), StoreError> {
+    let StoreError::Damaged { .. } = &error else {
+        return Err(error);
+    };
+    tracing::error!(%error, %site, "an entry whose time is over is damaged; it was dropped");
+    overlay.remove(keys::entry(site, id));
+    Ok(())
+}
+
+/// Removes what edges share, oldest first and never the one of `except`, for as long as
+/// `is_needed`. Each read of it is of so many.
+pub(crate) fn give_way(
+    overlay: &mut Overlay<'_>,
+    site: &SiteName,
+    except: Revision,
+    totals: &mut storage::SiteEntriesRecord,
+    is_needed: impl Fn(&storage::SiteEntriesRecord) -> bool,
+) -> Result<(), StoreError> {
+    // Those below the floor take no room.
+    let floor = keys::entry_share(site, Revision(totals.floor));
+    let mut range = KeyRange::prefix(keys::entry_shares(site));
+    range.start = range.start.max(floor);
+    let range = range.below(&keys::entry_share(site, except));
+    while is_needed(totals) {
+        let oldest = overlay.scan(&range, 1, Direction::Forward)?;
+        let Some((key, id)) = oldest.first() else {
+            return Ok(());
+        };
+        overlay.remove(key.to_vec());
+        let id = EntryId::from_key(id, 0);
+        let id = id.ok_or_else(|| StoreError::damaged(key, "it names no entry"))?;
+        if let Some(record) = get(overlay, site, &id)? {
+            remove(overlay, site, &id, &record, totals);
+        }
+    }
+    Ok(())
+}
+
 /// What was removed because its time was over.
 #[derive(Debug, Default)]
 pub(crate) struct Swept {
@@ -323,15 +364,19 @@ pub(crate) fn sweep_expired(
         let id = EntryId::from_key(&key, skip)
             .ok_or_else(|| StoreError::damaged(&key, "the key is too short"))?;
         swept.removed += 1;
-        match get(overlay, site, &id)? {
-            Some(record) => {
+        match get(overlay, site, &id) {
+            Ok(Some(record)) => {
                 // A share stands in no push's way.
                 if !record.shared {
                     swept.newest_push = swept.newest_push.max(record.revision);
                 }
                 remove(overlay, site, &id, &record, totals);
             }
-            None => overlay.remove(key.to_vec()),
+            Ok(None) => overlay.remove(key.to_vec()),
+            Err(error) => {
+                drop_damaged(overlay, site, &id, error)?;
+                overlay.remove(key.to_vec());
+            }
         }
     }
     Ok(swept)
@@ -366,12 +411,17 @@ pub(crate) fn sweep_dead(
     let range = KeyRange::prefix(prefix).below(&keys::entry_age(site, Revision(totals.floor)));
     let dead = overlay.scan(&range, limit, Direction::Forward)?;
     for (key, id) in &dead {
-        let record = EntryId::from_key(id, 0)
-            .map(|id| get(overlay, site, &id).map(|record| (id, record)))
-            .transpose()?;
-        match record {
-            Some((id, Some(record))) => remove(overlay, site, &id, &record, &mut totals),
-            _ => overlay.remove(key.to_vec()),
+        let Some(id) = EntryId::from_key(id, 0) else {
+            overlay.remove(key.to_vec());
+            continue;
+        };
+        match get(overlay, site, &id) {
+            Ok(Some(record)) => remove(overlay, site, &id, &record, &mut totals),
+            Ok(None) => overlay.remove(key.to_vec()),
+            Err(error) => {
+                drop_damaged(overlay, site, &id, error)?;
+                overlay.remove(key.to_vec());
+            }
         }
     }
     if dead.len() < limit {

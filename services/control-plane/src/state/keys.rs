@@ -248,6 +248,15 @@ pub(crate) fn entry_age(site: &SiteName, revision: Revision) -> Vec<u8> {
     numbered(&entry_ages(site), revision)
 }
 
+pub(crate) fn entry_shares(site: &SiteName) -> Vec<u8> {
+    of_site(b"entry-share/", site.as_str(), b"")
+}
+
+/// Of those by age, the ones that edges share.
+pub(crate) fn entry_share(site: &SiteName, revision: Revision) -> Vec<u8> {
+    numbered(&entry_shares(site), revision)
+}
+
 pub(crate) fn entry_expiries(site: &SiteName) -> Vec<u8> {
     of_site(b"entry-expiry/", site.as_str(), b"")
 }

@@ -33,9 +33,9 @@ pub struct Scheduled {
     pub site: SiteName,
     /// Name of the schedule.
     pub name: ScheduleName,
-    /// The schedule.
-    pub schedule: v1::Schedule,
-    /// Revision at which it was put.
+    /// The schedule, if it is not damaged.
+    pub schedule: Result<v1::Schedule, StoreError>,
+    /// Revision at which it was put; zero if that is not known.
     pub put_at: Revision,
     /// When it is due next.
     pub next_due: SystemTime,
@@ -198,6 +198,19 @@ fn replace(
     cx.overlay.put_message(keys::schedule(site, name), record);
 }
 
+/// When a schedule is due by the key that finds it.
+fn due_in(key: &[u8]) -> Result<SystemTime, StoreError> {
+    let due = key.get(keys::SCHEDULES_DUE.len()..);
+    let due = due.and_then(|rest| rest.split_first_chunk::<8>());
+    let (seconds, rest) = due.ok_or_else(|| StoreError::damaged(key, "it names no time"))?;
+    let nanos = rest.first_chunk::<4>();
+    let nanos = nanos.ok_or_else(|| StoreError::damaged(key, "it names no time"))?;
+    let since = Duration::new(u64::from_be_bytes(*seconds), 0)
+        .saturating_add(Duration::from_nanos(u32::from_be_bytes(*nanos).into()));
+    let due = SystemTime::UNIX_EPOCH.checked_add(since);
+    due.ok_or_else(|| StoreError::damaged(key, "its time is beyond the calendar"))
+}
+
 /// The name of a schedule that ends a key, behind `skip` bytes.
 fn name_in(key: &[u8], skip: usize) -> Result<ScheduleName, StoreError> {
     let name = key
@@ -261,19 +274,27 @@ pub(crate) fn by_due(
         let slash = slash.ok_or_else(|| StoreError::damaged(&key, "the key names no site"))?;
         let site = tables::site_name(b"", &names[..slash])?;
         let name = name_in(names, slash + 1)?;
-        // It may have been deleted or carried out since the scan.
-        let record = find(view, &site, &name)?;
-        if let Some(record) = record
-            && keys::schedule_due(due(&record), &site, &name) == key[..]
-        {
-            found.push(Scheduled {
-                put_at: Revision(record.revision),
-                next_due: due(&record),
-                schedule: record.schedule.unwrap_or_default(),
-                site,
-                name,
-            });
-        }
+        let (put_at, next_due, schedule) = match find(view, &site, &name) {
+            Ok(Some(record)) if keys::schedule_due(due(&record), &site, &name) == key[..] => (
+                Revision(record.revision),
+                due(&record),
+                Ok(record.schedule.unwrap_or_default()),
+            ),
+            // It was deleted or carried out since the scan.
+            Ok(_) => continue,
+            // It holds no other up.
+            Err(damaged @ StoreError::Damaged { .. }) => {
+                (Revision::ZERO, due_in(&key)?, Err(damaged))
+            }
+            Err(error) => return Err(error),
+        };
+        found.push(Scheduled {
+            site,
+            name,
+            schedule,
+            put_at,
+            next_due,
+        });
     }
     Ok(found)
 }

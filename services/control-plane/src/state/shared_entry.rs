@@ -1,8 +1,8 @@
 //! Responses that edges share: the second tier.
 //!
-//! They lie beside what backends push and fill what that leaves of the same quota, but
-//! take nothing from it: a share says only what the origin answered, a push says what
-//! shall be served.
+//! They lie beside what backends push, under the same quota, and are the first to give way
+//! when it is full: a share says only what the origin answered, a push says what shall be
+//! served.
 
 use tidegate_domain::{Cursor, Mode, Revision, SiteName};
 use tidegate_proto::v1;

@@ -95,7 +95,7 @@ pub enum StoreOpenError {
     },
     /// It is damaged.
     #[error(
-        "the store in the data folder {0} cannot be opened ({reason}): move the folder away and put the newest backup in its place with `tidegate control-plane restore --data {0} FILE`. Without a backup, start with an empty folder and apply and publish the sites again; edges notice by themselves and revalidate what they hold",
+        "the store in the data folder {0} cannot be opened ({reason}): move the folder away and put the newest backup in its place with `tidegate control-plane restore --data {0} FILE`. Without a backup, start with an empty folder, without --new-fleet, and apply and publish the sites again; edges notice by themselves and revalidate what they hold",
         folder.display()
     )]
     Damaged {

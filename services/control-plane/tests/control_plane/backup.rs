@@ -244,6 +244,56 @@ async fn a_folder_that_was_put_back_without_a_word_is_noticed_by_what_edges_show
     rig.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_an_empty_folder_nothing_is_complete_before_leases_of_before_are_over() {
+    async fn invalidate(rig: &Rig, timeout: Duration) -> v1::CompletionStatus {
+        let answer = rig.cache().invalidate(waiting("s", &["t"], timeout)).await;
+        answer.unwrap().into_inner().status()
+    }
+    let long_leases = |config: &mut tidegate_control_plane::config::Config| {
+        config.new_fleet = false;
+        config.fleet.lease = LONG;
+        config.limits.wait_timeout = Duration::from_secs(100);
+    };
+    let rig = Rig::with(long_leases).await;
+    rig.put_site("s").await;
+    assert_eq!(invalidate(&rig, SHORT).await, v1::CompletionStatus::Partial);
+    // Everyone who is known has applied it; someone who is not may not have.
+    let head = rig.head().await;
+    rig.edge("a").beat(&head.cursor).await;
+    assert_eq!(invalidate(&rig, SHORT).await, v1::CompletionStatus::Partial);
+    // It is on disk, with the length of then, and no flag takes it back.
+    let folder = rig.stop().await;
+    let rig = Rig::on(folder, |config| {
+        short_leases(config);
+        config.new_fleet = true;
+    })
+    .await;
+    assert_eq!(invalidate(&rig, SHORT).await, v1::CompletionStatus::Partial);
+    rig.stop().await;
+
+    let rig = Rig::with(|config| {
+        short_leases(config);
+        config.new_fleet = false;
+    })
+    .await;
+    rig.put_site("s").await;
+    assert_eq!(invalidate(&rig, LONG).await, v1::CompletionStatus::Complete);
+    rig.stop().await;
+
+    let rig = Rig::with(|config| {
+        long_leases(config);
+        config.new_fleet = true;
+    })
+    .await;
+    rig.put_site("s").await;
+    assert_eq!(
+        invalidate(&rig, SHORT).await,
+        v1::CompletionStatus::Complete
+    );
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn a_bound_that_was_lowered_before_a_restart_is_waited_for_after_it() {
     let rig = Rig::with(short_leases).await;

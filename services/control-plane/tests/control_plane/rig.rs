@@ -39,6 +39,7 @@ pub(crate) fn config(folder: &Path) -> Config {
     let mut config = Config::new(folder);
     config.grpc_listen.set_port(0);
     config.admin_listen.set_port(0);
+    config.new_fleet = true;
     config
 }
 

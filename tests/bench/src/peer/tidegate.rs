@@ -76,7 +76,7 @@ fn run_control_plane(
     let mut command = on_core(context.cores.server, &program)?;
     command.args(["--grpc-listen", &address.to_string()]);
     command.args(["--admin-listen", "127.0.0.1:0"]);
-    command.arg("--data").arg(data);
+    command.arg("--new-fleet").arg("--data").arg(data);
     let mut process = Process::start(&mut command, &log(context, "control-plane"))?;
     wait_for_listener(&mut process, address)?;
     Ok(Server {

@@ -35,6 +35,8 @@ pub struct Bounds {
     pub handover: bool,
     /// Whether a backup may be taken, and restored with an announcement (a new epoch).
     pub restore: bool,
+    /// Whether the data folder may be lost, and another one begun.
+    pub wipe: bool,
     /// Whether a backup may be taken, and come back without an announcement.
     pub roll_back: bool,
     /// Whether a roll-back may forget who holds a lease. The promise does not reach
@@ -60,6 +62,7 @@ impl Bounds {
             restarts: 0,
             handover: false,
             restore: false,
+            wipe: false,
             roll_back: false,
             roll_back_forgets: false,
             trims: 0,
@@ -135,6 +138,15 @@ impl Bounds {
         }
     }
 
+    /// The data folder is lost: the control plane starts again with an empty one.
+    #[must_use]
+    pub const fn wipe() -> Self {
+        Self {
+            wipe: true,
+            ..Self::restart()
+        }
+    }
+
     /// A backup comes back without a word.
     #[must_use]
     pub const fn roll_back() -> Self {
@@ -156,6 +168,7 @@ impl Bounds {
             ("edge-restart", Self::edge_restart()),
             ("handover", Self::handover()),
             ("restore", Self::restore()),
+            ("wipe", Self::wipe()),
             ("roll-back", Self::roll_back()),
         ]
     }
@@ -190,6 +203,10 @@ impl Bounds {
             invalidations: 3,
             ..Self::restore()
         };
+        let wipe = Self {
+            invalidations: 3,
+            ..Self::wipe()
+        };
         let roll_back = Self {
             invalidations: 3,
             ..Self::roll_back()
@@ -201,6 +218,7 @@ impl Bounds {
             ("larger-two-edges", two_edges),
             ("larger-handover", handover),
             ("larger-restore", restore),
+            ("larger-wipe", wipe),
             ("larger-roll-back", roll_back),
         ]
     }

@@ -63,6 +63,10 @@ pub struct Guards {
     /// leases of instances that the disk does not know (`fleet/table.rs`,
     /// `unknown_until`).
     pub wait_for_unknown: bool,
+    /// A data folder that is new counts with leases of a control plane before it, unless
+    /// its operator says that there was none (`control-plane/src/log/history.rs`,
+    /// `note_former`).
+    pub new_folder_waits: bool,
 }
 
 impl Guards {
@@ -88,6 +92,7 @@ impl Guards {
         successor_counts_recent_write: true,
         renew_only_current: true,
         wait_for_unknown: true,
+        new_folder_waits: true,
     };
 }
 

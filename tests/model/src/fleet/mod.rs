@@ -36,7 +36,8 @@
 //! after is promised again, thanks to the terms, if the disk still knows who holds a lease.
 //! If it forgot that too, an edge that is cut off may serve old content for the rest of its
 //! lease while a new invalidation completes: a test shows it. A *restored* backup says so,
-//! mints a new epoch and waits for a lease that it may not know of, and loses nothing.
+//! mints a new epoch and waits for a lease that it may not know of, and loses nothing. So
+//! does a control plane that finds an empty data folder in the place of a lost one.
 
 mod bounds;
 mod guards;
@@ -118,7 +119,7 @@ impl Model for FleetModel {
                 s.processes.iter().any(|p| p.fenced && p.trusts())
             }),
         ];
-        if self.bounds.restore || self.bounds.roll_back {
+        if self.bounds.restore || self.bounds.wipe || self.bounds.roll_back {
             all.push(Property::sometimes(FOLLOWS, |_, state: &State| {
                 state
                     .processes

@@ -1,6 +1,7 @@
 //! What may happen next, and what it does.
 
 use super::FleetModel;
+use super::log::Disk;
 use super::plane::Plane;
 use super::process::{Call, Frame, Process, Stream};
 use super::state::State;
@@ -49,6 +50,8 @@ pub enum Action {
     Restore,
     /// It comes back without a word.
     RollBack,
+    /// The data folder is lost, and an empty one takes its place.
+    Wipe,
     /// Old records are removed from the log.
     Trim,
 }
@@ -131,6 +134,9 @@ impl FleetModel {
             }
             if state.backup.is_some() && self.bounds.roll_back {
                 out.push(Action::RollBack);
+            }
+            if self.bounds.wipe && state.epochs == 0 {
+                out.push(Action::Wipe);
             }
         } else {
             if self.bounds.handover && first.up && second.term == 0 {
@@ -254,6 +260,12 @@ impl FleetModel {
                     // What the disk lost without a word, nobody can know of.
                     next.completed &= next.disk.all();
                 }
+            }
+            Action::Wipe => {
+                next.disk = Disk::new();
+                next.epochs += 1;
+                next.disk.epoch = next.epochs;
+                next.disk.unknown = self.guards.new_folder_waits;
             }
             Action::Trim => {
                 next.trims += 1;

@@ -178,6 +178,27 @@ async fn a_restored_log_waits_for_leases_that_nobody_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_site_that_is_put_later_may_be_served_stale_by_edges_that_nobody_recorded() {
+    let store = Arc::new(MemoryStore::default());
+    *store.unknown.lock() = Some(SECOND * 10);
+    let rig = Rig::with(ListLog::new(10), store, FleetSettings::default());
+    assert!(rig.wait(10, SECOND * 14).await.complete);
+    rig.fleet.forget_bounds().await;
+    assert_eq!(*rig.store.unknown.lock(), None);
+    let site = SiteName::parse("s").unwrap();
+    rig.fleet.set_stale(&site, SECOND * 60);
+    let subject = rig.fleet.content_of(&site);
+    let wait = async |timeout| {
+        let permit = rig.fleet.permit_to_wait().unwrap();
+        let done = rig.fleet.wait(permit, Revision(10), subject, timeout);
+        done.await.complete
+    };
+    // The bound is counted from the end of the leases: 13.5 s after the start.
+    assert!(!wait(SECOND * 59).await);
+    assert!(wait(SECOND).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_bound_that_was_lowered_before_a_restart_still_counts() {
     let site = SiteName::parse("s").unwrap();
     let store = Arc::new(MemoryStore::default());

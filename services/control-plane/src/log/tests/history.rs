@@ -83,6 +83,30 @@ async fn the_longest_lease_ever_granted_is_remembered_for_it() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_begun_may_follow_one_that_is_gone_with_leases_that_nobody_knows() {
+    let with = |former_lease| LogSettings {
+        former_lease,
+        ..settings(Arc::new(ManualClock::default()))
+    };
+    let minute = Some(Duration::from_secs(60));
+    let (store, log) = inline(with(minute));
+    assert_eq!(log.unknown_leases().unwrap(), minute);
+    drop(log);
+    let shorter = Some(Duration::from_secs(1));
+    for later in [None, shorter] {
+        let log = InlineLog::open_on(store.clone(), with(later)).unwrap();
+        assert_eq!(log.unknown_leases().unwrap(), minute, "noted for good");
+    }
+    let log = InlineLog::open_on(store.clone(), with(None)).unwrap();
+    log.forget_unknown_leases(log.epoch()).await.unwrap();
+    drop(log);
+    let log = InlineLog::open_on(store, with(minute)).unwrap();
+    assert_eq!(log.unknown_leases().unwrap(), None, "begun once");
+    let (_, first) = inline(with(None));
+    assert_eq!(first.unknown_leases().unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_restored_store_is_another_history_with_leases_that_nobody_knows() {
     let (store, log) = inline(settings(Arc::new(ManualClock::default())));
     propose(&*log, put_site("dev", &["*"])).await;

@@ -1,6 +1,7 @@
 //! What is too old goes, and what it costs to look for it.
 
 use super::*;
+use crate::log_kept::Kept;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -162,4 +163,83 @@ async fn what_lies_below_an_entry_floor_is_swept() {
     let marked = store.scan(&KeyRange::prefix(keys::DEAD_ENTRIES), 9, Direction::Forward);
     assert!(marked.unwrap().is_empty());
     check_entries(&*store, &site("dev"));
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_stepped_over_said_once_and_goes_with_what_came_after_it() {
+    const DAY: Duration = Duration::from_secs(24 * 3_600);
+    let (kept, _guard) = Kept::begin();
+    let clock = Arc::new(ManualClock::default());
+    let (store, log) = inline(settings(clock.clone()));
+    propose_at(&log, &clock, put_site("dev", &["*"])).await;
+    for n in 0..5 {
+        let key = format!("k{n}");
+        propose_at(&log, &clock, keyed("dev", &["x"], Mode::Hard, &key)).await;
+        let fact = HistoryFact {
+            applied: vec![vec![storage::AppliedRecord::default()]],
+            ..HistoryFact::default()
+        };
+        log.put_history(fact).await.unwrap();
+    }
+    for n in 0..3 {
+        let pushed = entry(&format!("/{n}"), &["t"], &[]);
+        let read = log.cursor_at(log.head(), SiteFilter::ALL).unwrap();
+        applied(&propose_at(&log, &clock, push("dev", pushed, read)).await);
+    }
+    let last = log.head();
+    propose_at(&log, &clock, hit("*")).await;
+    let tables: [&[u8]; 5] = [
+        keys::LOG,
+        b"idempotency/",
+        keys::AUDIT,
+        keys::EFFECTS,
+        keys::ENTRIES,
+    ];
+    let all = |table: &[u8]| {
+        let range = KeyRange::prefix(table);
+        store.scan(&range, usize::MAX, Direction::Forward).unwrap()
+    };
+    // In each table the first and one in the middle.
+    let mut overlay = Overlay::new(&*store);
+    for table in tables {
+        let found = all(table);
+        for at in [0, found.len() / 2] {
+            overlay.put(found[at].0.to_vec(), vec![0xff; 9]);
+        }
+    }
+    log.write(overlay);
+    clock.advance(31 * DAY);
+    propose_at(&log, &clock, keyed("dev", &["x"], Mode::Hard, "young")).await;
+    for _ in 0..3 {
+        log.maintain().unwrap();
+    }
+    assert_eq!(log.floor(), last.next());
+    for (table, left) in tables.into_iter().zip([1, 1, 1, 0, 0]) {
+        let name = String::from_utf8_lossy(table).into_owned();
+        assert_eq!(all(table).len(), left, "{name}");
+        let said = kept.count(&["ERROR", "damaged", &format!("value under {name}")]);
+        assert_eq!(said, 2, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_damaged_and_may_be_young_stays_and_keeps_nothing_else_from_going() {
+    let clock = Arc::new(ManualClock::default());
+    let (store, log) = inline(settings(clock.clone()));
+    propose_at(&log, &clock, put_site("a", &["a.example"])).await;
+    propose_at(&log, &clock, put_site("b", &["b.example"])).await;
+    propose_at(&log, &clock, invalidate("b", &["x"], Mode::Hard)).await;
+    clock.advance(31 * 24 * HOUR);
+    propose_at(&log, &clock, invalidate("a", &["x"], Mode::Hard)).await;
+    let damaged = keys::audit(keys::AUDIT, &site("a"), log.head());
+    let mut overlay = Overlay::new(&*store);
+    overlay.put(damaged.clone(), vec![0xff; 9]);
+    log.write(overlay);
+    for _ in 0..3 {
+        log.maintain().unwrap();
+    }
+    let range = KeyRange::prefix(keys::AUDIT);
+    let left = store.scan(&range, usize::MAX, Direction::Forward).unwrap();
+    let left: Vec<_> = left.into_iter().map(|(key, _)| key.to_vec()).collect();
+    assert_eq!(left, [damaged]);
 }

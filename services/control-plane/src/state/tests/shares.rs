@@ -114,7 +114,12 @@ fn a_fresh_push_is_served_also_where_a_newer_share_fits() {
 }
 
 #[test]
-fn shares_take_no_room_from_pushes() {
+fn shares_and_pushes_have_one_quota_and_shares_give_way_first() {
+    enum Kind {
+        Push,
+        Share,
+    }
+    use Kind::{Push, Share};
     let mut bench = Bench::new(EntryQuota {
         entries: 2,
         bytes: 1_000,
@@ -126,18 +131,41 @@ fn shares_take_no_room_from_pushes() {
         let now = as_of(bench.head());
         let outcome = bench.apply(store("dev", entry, now));
         check_entries(&*bench.store, &site("dev"));
-        matches!(outcome, Outcome::Applied { .. })
+        let held: Vec<_> = ["/s1", "/s2", "/s3", "/s4", "/p1", "/p2", "/p3"]
+            .into_iter()
+            .filter(|path| {
+                let reader = bench.reader();
+                let found = reader.lookup_entry(&site("dev"), &url(path), &[], bench.time);
+                found.unwrap().is_some()
+            })
+            .collect();
+        (matches!(outcome, Outcome::Applied { .. }), held)
     };
-    assert!(store("/s1", 4, share));
-    assert!(store("/s2", 4, share));
-    assert!(!store("/s3", 4, share), "too many");
-    assert!(store("/p1", 900, push));
-    assert!(store("/p2", 4, push));
-    assert!(!store("/p3", 4, push), "too many");
-    assert!(!store("/s2", 4, share), "pushes take room from shares");
+    for (path, size, kind, is_stored, held) in [
+        ("/s1", 4, Share, true, &["/s1"][..]),
+        ("/s2", 4, Share, true, &["/s1", "/s2"]),
+        // The oldest share goes.
+        ("/s3", 4, Share, true, &["/s2", "/s3"]),
+        // One quota holds for all, and what is refused takes nothing.
+        ("/p1", 900, Push, true, &["/s3", "/p1"]),
+        ("/s4", 900, Share, false, &["/s3", "/p1"]),
+        ("/p2", 4, Push, true, &["/p1", "/p2"]),
+        ("/p3", 4, Push, false, &["/p1", "/p2"]),
+        ("/s2", 4, Share, false, &["/p1", "/p2"]),
+    ] {
+        let command = match kind {
+            Push => push,
+            Share => share,
+        };
+        assert_eq!(
+            store(path, size, command),
+            (is_stored, held.to_vec()),
+            "{path}"
+        );
+    }
     bench.apply(hit("*", Mode::Hard));
     check_entries(&*bench.store, &site("dev"));
-    assert_eq!(applied(&share_at(&mut bench, as_of(7))), 8);
+    assert_eq!(applied(&share_at(&mut bench, as_of(8))), 9);
     check_entries(&*bench.store, &site("dev"));
 }
 
@@ -154,4 +182,8 @@ fn a_share_that_made_room_stands_in_no_push_s_way() {
     assert_eq!(applied(&bench.apply(other)), 4);
     applied(&bench.apply(push("dev", entry("/p", &[], &[]), as_of(2))));
     check_entries(&*bench.store, &site("dev"));
+    // Nor does a push make room for a share, once it has expired.
+    bench.time += Duration::from_secs(61);
+    let third = share("dev", entry("/third", &[], &[]), as_of(5));
+    assert!(matches!(refusal(bench.apply(third)), Refusal::OverQuota(_)));
 }
