@@ -116,6 +116,15 @@ impl Backend {
         self.invalidate(selector, is_soft, waits).await;
     }
 
+    /// Changes everything and says so.
+    pub async fn change_all(&mut self) {
+        for item in 0..ITEMS {
+            self.stage.truth.write(item);
+        }
+        let all = Selector::Tag("item:*".to_owned());
+        self.invalidate(all, false, true).await;
+    }
+
     /// Invalidates, as often as it takes within reason. Returns whether it is complete.
     pub async fn invalidate(&mut self, selector: Selector, is_soft: bool, waits: bool) -> bool {
         self.calls += 1;

@@ -104,7 +104,7 @@ impl Plan {
             return;
         }
         let at = rng.between(begin, end);
-        let cut_at = at.saturating_sub(rng.around(Duration::from_millis(500)));
+        let cut_at = at.saturating_sub(rng.around(Duration::from_millis(100)));
         let lasts = rng.around(Duration::from_secs(6));
         let an_edge = edge(rng.index(EDGES));
         self.cut(

@@ -351,8 +351,8 @@ impl Simulation {
         self.start(PLANE)
     }
 
-    /// Starts the control plane again with an empty disk, and an operator puts the site
-    /// again.
+    /// Starts the control plane again with an empty disk. An operator puts the site again
+    /// and changes everything.
     fn wipe(&mut self) -> anyhow::Result<()> {
         let Some(log) = self.services[PLANE].as_ref().and_then(Running::log) else {
             return Ok(());
@@ -369,8 +369,10 @@ impl Simulation {
             .world
             .enter(|| Backend::new(stage, "operator".to_owned(), rng));
         let fenced = self.fenced;
-        self.world
-            .spawn(async move { operator.create_site(fenced).await });
+        self.world.spawn(async move {
+            operator.create_site(fenced).await;
+            operator.change_all().await;
+        });
         Ok(())
     }
 
