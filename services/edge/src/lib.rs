@@ -6,6 +6,7 @@
 //! - [`standing`]: what this edge has applied and whether it may use its cache.
 //! - [`conditional`]: preconditions of requests.
 //! - [`cache`]: stored responses, judged by freshness, tags, era and lease.
+//! - [`interim`]: what origins say before they answer, on its way to clients.
 //! - [`origin`]: requests to a site's origin.
 //! - [`proxy`]: cached and uncached responses of the origin.
 //! - [`pages`]: pages and assets of the active release.
@@ -24,6 +25,7 @@ pub mod events;
 pub mod faults;
 mod follower;
 pub mod http;
+pub mod interim;
 pub mod link;
 mod metrics;
 pub mod origin;

@@ -53,6 +53,7 @@ fn answer(sites: &Sites, query: &v1::ExplainQuery) -> Result<v1::ExplainAnswer, 
         moment: standing.now(),
         demand: asked.demand(),
         never_store: false,
+        interim: None,
     };
     Ok(of_site(&site, &fields, &visit, asked))
 }

@@ -18,6 +18,7 @@ use super::access::AccessLine;
 use super::min_revision::MinRevision;
 use super::state::OriginState;
 use crate::events::{Call, Cors, serve_client};
+use crate::interim::Interim;
 use crate::metrics::EdgeMetrics;
 use crate::pages::{NotInRelease, PageRequest, StateSource, not_here_yet};
 use crate::proxy::{NothingHere, OlderThanPosition, Visit};
@@ -75,10 +76,15 @@ impl Front {
 
     /// Answers a request. What a stored response answers passes through here with nothing
     /// but a look at its path.
-    pub(super) async fn handle(self: Arc<Self>, request: Request, peer: IpAddr) -> Response {
+    pub(super) async fn handle(
+        self: Arc<Self>,
+        request: Request,
+        peer: IpAddr,
+        interim: Option<&Interim>,
+    ) -> Response {
         let is_head = request.method() == Method::HEAD;
         let response = match request.uri().path().starts_with(OWN_PATHS) {
-            false => self.content(request, peer).await,
+            false => self.content(request, peer, interim).await,
             // Boxed, so that a hit does not carry its size.
             true => Box::pin(self.own(request, peer)).await,
         };
@@ -110,7 +116,7 @@ impl Front {
         response.map(Body::new)
     }
 
-    async fn content(&self, request: Request, peer: IpAddr) -> Response {
+    async fn content(&self, request: Request, peer: IpAddr, interim: Option<&Interim>) -> Response {
         // A span only for traces that are recorded: a hit should not pay for others.
         let span = TraceContext::from_sampled_headers(request.headers()).map(|trace| {
             trace.parent(tracing::info_span!(
@@ -122,7 +128,7 @@ impl Front {
             ))
         });
         let line = AccessLine::begin(&request);
-        let answer = self.answer(request, peer);
+        let answer = self.answer(request, peer, interim);
         let response = match span {
             Some(span) => answer.instrument(span).await,
             None => answer.await,
@@ -150,7 +156,7 @@ impl Front {
         }
     }
 
-    async fn answer(&self, request: Request, peer: IpAddr) -> Response {
+    async fn answer(&self, request: Request, peer: IpAddr, interim: Option<&Interim>) -> Response {
         let (site, host) = match self.site(&request) {
             Ok(found) => found,
             Err(refused) => return refused.into(),
@@ -195,6 +201,7 @@ impl Front {
             moment,
             demand: asked.demand(),
             never_store: false,
+            interim,
         };
         let is_behind = asked.is_behind();
         let mut response = self.route(&site, &rules, request, visit, is_behind).await;

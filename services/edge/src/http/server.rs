@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::Request;
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::front::Front;
+use crate::interim::{Announcing, Line};
 
 /// Bounds on connections.
 #[derive(Debug, Clone, Copy)]
@@ -124,9 +125,17 @@ impl Server {
         graceful: &GracefulShutdown,
     ) {
         let front = self.front.clone();
+        let line = Arc::new(Line::default());
+        let stream = Announcing::new(stream, line.clone());
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let answer = front.clone().handle(request.map(Body::new), peer.ip());
-            async move { Ok::<_, Infallible>(answer.await) }
+            let (front, peer) = (front.clone(), peer.ip());
+            let interim = (request.version() == Version::HTTP_11).then(|| line.begin());
+            async move {
+                let interim = interim.as_ref();
+                let answer = front.handle(request.map(Body::new), peer, interim).await;
+                interim.inspect(|interim| interim.end());
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = self
             .builder

@@ -56,6 +56,7 @@ impl StateSource for OriginState<'_> {
                 moment,
                 demand,
                 never_store: true,
+                interim: None,
             };
             Ok(proxy.handle(request, visit).await.map(Body::new))
         }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, SET_COOKIE, TRANSFER_ENCODING};
 use http::uri::{Authority, Scheme as UriScheme};
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version,
+};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Error as ClientError;
 use tidegate_domain::PathAndQuery;
@@ -18,7 +20,9 @@ use tokio::sync::{Semaphore, oneshot};
 use super::body::{BodyFault, OriginBody, Place, RequestBody};
 use super::connect::{TooSlow, Used};
 use super::error::OriginError;
+use super::fields::remove_hop_by_hop;
 use super::upstream::{Server, by_load};
+use crate::interim::Interim;
 
 /// Servers that are tried for one request, if no connection is made.
 const MAX_TRIES: usize = 3;
@@ -33,6 +37,8 @@ pub struct OriginRequest {
     pub fields: HeaderMap,
     /// Body.
     pub body: RequestBody,
+    /// Where interim responses go.
+    pub interim: Option<Interim>,
 }
 
 /// The origin of a site.
@@ -159,6 +165,11 @@ impl Origin {
         *message.uri_mut() = uri(server, &request.url)?;
         *message.version_mut() = Version::HTTP_11;
         *message.headers_mut() = fields;
+        if let Some(interim) = request.interim {
+            hyper::ext::on_informational(&mut message, move |said| {
+                interim.say(said.status(), &announced(said.headers()));
+            });
+        }
         let upstream = || server.url.to_string();
         tokio::select! {
             answered = server.client.request(message) => match answered {
@@ -179,6 +190,20 @@ impl Origin {
             }
         }
     }
+}
+
+/// The fields of an interim response as they leave: what is about the connection, about a
+/// body that there is not, or about one visitor stays here, and so does what only this
+/// edge says of itself.
+fn announced(fields: &HeaderMap) -> HeaderMap {
+    let mut fields = fields.clone();
+    remove_hop_by_hop(&mut fields);
+    let ours = |name: &&HeaderName| name.as_str().starts_with("tidegate-");
+    let ours: Vec<HeaderName> = fields.keys().filter(ours).cloned().collect();
+    for name in ours.iter().chain(&[CONTENT_LENGTH, SET_COOKIE]) {
+        fields.remove(name);
+    }
+    fields
 }
 
 /// Waits until the request is out, then for the time.
@@ -296,6 +321,7 @@ struct Repeatable {
     method: Method,
     url: PathAndQuery,
     fields: HeaderMap,
+    interim: Option<Interim>,
 }
 
 impl Repeatable {
@@ -304,6 +330,7 @@ impl Repeatable {
             method: request.method.clone(),
             url: request.url.clone(),
             fields: request.fields.clone(),
+            interim: request.interim.clone(),
         })
     }
 
@@ -317,6 +344,7 @@ impl Repeatable {
             url: self.url.clone(),
             fields: self.fields.clone(),
             body: RequestBody::empty(),
+            interim: self.interim.clone(),
         }
     }
 }
@@ -368,6 +396,7 @@ mod tests {
             url: PathAndQuery::parse("/").unwrap(),
             fields: HeaderMap::new(),
             body,
+            interim: None,
         }
     }
 

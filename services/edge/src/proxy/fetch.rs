@@ -140,6 +140,7 @@ impl Errand {
                 url: self.ask.key.url.clone(),
                 fields: request,
                 body: RequestBody::empty(),
+                interim: self.ask.interim.clone(),
             })
             .await?;
         let delay = self.site.shared.now().saturating_since(sent);

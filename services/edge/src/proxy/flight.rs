@@ -256,6 +256,7 @@ mod tests {
             demand: Demand::None,
             trust: Trust::Leased,
             directives: RequestDirectives::default(),
+            interim: None,
             after,
         }
     }

@@ -15,6 +15,7 @@ use super::visit::{Ask, Visit, port};
 use crate::cache::judge::{Arrival, Fallback, Verdict, judge};
 use crate::cache::policy::freshness::is_failure;
 use crate::cache::stored::Stored;
+use crate::interim::Interim;
 use crate::origin::OriginError;
 
 /// What comes of a look-up.
@@ -92,6 +93,7 @@ impl ProxySite {
                 demand: visit.demand,
                 trust: question.trust,
                 directives: question.directives.clone(),
+                interim: visit.interim.cloned().inspect(Interim::expect),
                 after,
             })
         };

@@ -96,6 +96,7 @@ impl ProxySite {
             url: ask.target.clone(),
             fields: request,
             body,
+            interim: ask.interim.clone(),
         };
         origin.send(request).await
     }

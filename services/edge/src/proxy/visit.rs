@@ -10,6 +10,7 @@ use tidegate_domain::PathAndQuery;
 use crate::cache::judge::{Demand, Trust};
 use crate::cache::key::Key;
 use crate::cache::policy::directives::RequestDirectives;
+use crate::interim::Interim;
 use crate::origin::fields::Client;
 use crate::standing::Moment;
 
@@ -31,6 +32,8 @@ pub struct Visit<'a> {
     /// The response is for this visitor alone, whatever the origin says of it: it is not
     /// looked up, not stored, and shared with nobody who asks the same.
     pub never_store: bool,
+    /// Where interim responses of the origin go.
+    pub interim: Option<&'a Interim>,
 }
 
 /// A request that the cache alone cannot answer.
@@ -47,6 +50,8 @@ pub(super) struct Ask {
     pub(super) demand: Demand,
     pub(super) trust: Trust,
     pub(super) directives: RequestDirectives,
+    /// Where interim responses go, if it is this request that brings the origin to answer.
+    pub(super) interim: Option<Interim>,
     /// The serial number of the last fetch that had begun when it arrived.
     pub(super) after: u64,
 }

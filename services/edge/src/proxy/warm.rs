@@ -131,6 +131,7 @@ impl ProxySite {
             moment: self.shared.standing.now(),
             demand: Demand::None,
             never_store: false,
+            interim: None,
         };
         let mut body = self.handle(request, visit).await.into_body();
         // The body is read to its end, so that one that is not stored does not look

@@ -1,5 +1,6 @@
 //! The front as clients see it: what an answer says of itself, and which room answers.
 
+mod interim;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
@@ -286,7 +287,7 @@ impl Edge {
             request.headers_mut().append(name, value.parse().unwrap());
         }
         let peer = Ipv4Addr::LOCALHOST.into();
-        let answer = self.front.clone().handle(request, peer);
+        let answer = self.front.clone().handle(request, peer, None);
         let answer = tokio::time::timeout(Duration::from_secs(20), answer).await;
         let (parts, body) = answer.expect("it is answered").into_parts();
         let body = body.collect().await.unwrap().to_bytes();

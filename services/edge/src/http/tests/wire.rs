@@ -8,7 +8,7 @@ use super::super::server::{Server, ServerLimits};
 use super::*;
 
 /// Serves an edge for as long as the runtime of the test lives.
-async fn serve(edge: &Edge) -> SocketAddr {
+pub(super) async fn serve(edge: &Edge) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::new(edge.front.clone(), ServerLimits::default());

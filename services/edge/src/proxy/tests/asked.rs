@@ -76,6 +76,7 @@ async fn what_is_invalidated_between_the_look_up_and_the_fetch_is_asked_about_st
         moment: world.standing.now(),
         demand: Demand::None,
         never_store: false,
+        interim: None,
     };
     let Looked::Forward(ask, found) = world.site.look(&parts, &visit) else {
         panic!("it is stale");

@@ -42,6 +42,7 @@ async fn a_waiter_reads_what_has_arrived_before_the_rest_does() {
         moment: world.standing.now(),
         demand: Demand::None,
         never_store: false,
+        interim: None,
     };
     let response = patiently(world.site.handle(get("/a", &[]), visit)).await;
     let mut stream = response.into_body();

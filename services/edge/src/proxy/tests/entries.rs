@@ -88,6 +88,7 @@ async fn without_an_origin_what_no_entry_answers_is_marked_as_nothing() {
             moment: world.standing.now(),
             demand: Demand::None,
             never_store: false,
+            interim: None,
         };
         let asks = request(method, "/pushed", &[], Body::empty());
         let got = patiently(world.site.handle(asks, visit)).await;

@@ -340,6 +340,7 @@ impl World {
                 moment,
                 demand,
                 never_store: is_for_one,
+                interim: None,
             };
             let is_read_whole = request.headers().get("x-leave-after-head").is_none();
             let (parts, body) = site.handle(request, visit).await.into_parts();

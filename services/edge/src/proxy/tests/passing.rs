@@ -47,6 +47,7 @@ async fn an_event_stream_of_the_origin_passes_at_once() {
                 moment,
                 demand: Demand::None,
                 never_store: false,
+                interim: None,
             };
             site.handle(request(method, "/events", &[], Body::empty()), visit)
                 .await
@@ -87,6 +88,7 @@ async fn front(world: &World) -> SocketAddr {
                     moment,
                     demand: Demand::None,
                     never_store: false,
+                    interim: None,
                 };
                 Ok::<_, std::convert::Infallible>(site.handle(request, visit).await)
             }

@@ -74,6 +74,7 @@ async fn read(
             moment: standing.now(),
             demand: Demand::None,
             never_store: false,
+            interim: None,
         };
         let response = site.handle(get(url.as_str(), &[]), visit).await;
         assert_eq!(response.status(), StatusCode::OK);

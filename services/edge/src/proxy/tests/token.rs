@@ -193,6 +193,7 @@ fn older(world: &World) -> JoinHandle<bool> {
             moment,
             demand: Demand::None,
             never_store: false,
+            interim: None,
         };
         let response = site.handle(get("/a", &[]), visit).await;
         assert_eq!(response.status(), StatusCode::OK);
