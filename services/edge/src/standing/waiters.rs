@@ -230,6 +230,24 @@ mod tests {
         assert_eq!(standing.reach(ahead).now_or_never(), None, "there is room");
     }
 
+    #[test]
+    fn what_moves_before_a_place_is_taken_is_seen() {
+        for _ in 0..100 {
+            let standing = standing();
+            let held = standing.waiters.0.lock();
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| standing.reach(at(1, 6)).now_or_never());
+                // It comes to the lock meanwhile, as a rule.
+                for _ in 0..100 {
+                    std::thread::yield_now();
+                }
+                standing.position.send_replace(Some(at(1, 6)));
+                drop(held);
+                assert_eq!(waiting.join().unwrap(), Some(Placed::Applied));
+            });
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn nobody_sleeps_through_the_move_it_waits_for() {
         let standing = Arc::new(standing());
