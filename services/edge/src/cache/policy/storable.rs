@@ -252,6 +252,7 @@ fn check_fields(
 }
 
 /// What bears on how a response may be used, besides its directives.
+#[derive(Debug, Clone, Copy)]
 struct Received {
     status: StatusCode,
     lifetime: Lifetime,
