@@ -53,7 +53,8 @@ pub trait Log: Send + Sync + 'static {
     /// The newest durable revision.
     fn head(&self) -> Revision;
 
-    /// Follows the newest durable revision.
+    /// Follows the newest durable revision. What it shows may be a moment behind
+    /// [`head`](Self::head): callers hear of their own command first.
     fn watch_head(&self) -> watch::Receiver<Revision>;
 
     /// The oldest revision after which everything is still here.

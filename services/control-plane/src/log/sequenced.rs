@@ -50,7 +50,7 @@ impl<L: Sequenced> Log for L {
     }
 
     fn watch_head(&self) -> watch::Receiver<Revision> {
-        self.shared().head.subscribe()
+        self.shared().watch_head()
     }
 
     fn floor(&self) -> Revision {

@@ -322,16 +322,21 @@ impl Sequencer {
         if let Some(epoch) = batch.epoch {
             self.shared.set_epoch(epoch);
         }
+        let has_entries = !batch.entries.is_empty();
         if let Some(last) = batch.entries.last() {
             let head = last.revision;
             let mut tail = self.shared.tail.write();
             batch.entries.into_iter().for_each(|entry| tail.push(entry));
             drop(tail);
             // A snapshot is never newer than the head: its position must be found.
-            self.shared.head.send_replace(head);
+            self.shared.set_head(head);
             self.shared.catalog.publish(head, changed);
         }
+        // The callers first: a wake-up for each of many edges would keep them waiting.
         batch.replies.into_iter().for_each(Reply::send);
+        if has_entries {
+            self.shared.tell_head();
+        }
         Ok(())
     }
 

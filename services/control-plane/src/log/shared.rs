@@ -26,7 +26,9 @@ pub(crate) struct Shared {
     inherited: RwLock<Option<Inherited>>,
     /// The backup that is being made.
     pub(crate) passes: Passes,
-    pub(crate) head: watch::Sender<Revision>,
+    head: AtomicU64,
+    /// Tells those who follow the log of its head, a moment after it has moved.
+    news: watch::Sender<Revision>,
     floor: AtomicU64,
     /// The first revision of each term, oldest first.
     terms: RwLock<Vec<(Revision, Term)>>,
@@ -59,7 +61,8 @@ impl Shared {
             epoch: AtomicU64::new(epoch.0),
             inherited: RwLock::new(None),
             passes: Passes::default(),
-            head: watch::Sender::new(head),
+            head: AtomicU64::new(head.0),
+            news: watch::Sender::new(head),
             floor: AtomicU64::new(floor.0),
             terms: RwLock::new(terms),
             tail: RwLock::new(tail),
@@ -97,7 +100,21 @@ impl Shared {
     }
 
     pub(crate) fn head(&self) -> Revision {
-        *self.head.borrow()
+        Revision(self.head.load(Ordering::Acquire))
+    }
+
+    /// Everything up to `head` is durable and may be read.
+    pub(crate) fn set_head(&self, head: Revision) {
+        self.head.store(head.0, Ordering::Release);
+    }
+
+    /// Wakes those who follow the log.
+    pub(crate) fn tell_head(&self) {
+        self.news.send_replace(self.head());
+    }
+
+    pub(crate) fn watch_head(&self) -> watch::Receiver<Revision> {
+        self.news.subscribe()
     }
 
     pub(crate) fn floor(&self) -> Revision {
