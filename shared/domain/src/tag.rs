@@ -13,10 +13,14 @@ pub const MAX_TAGS: usize = 64;
 /// The most patterns in one invalidation.
 pub const MAX_PATTERNS: usize = 1_000;
 
-/// What the tags of URLs begin with. Only these are ever cut.
+/// What the tags of URLs begin with.
 const URL_PREFIX: &str = "url:";
+/// What the tags of cache groups begin with.
+pub(crate) const GROUP_PREFIX: &str = "cache-group:";
+/// Tags that are cut when they are too long.
+const CUT_PREFIXES: [&str; 2] = [URL_PREFIX, GROUP_PREFIX];
 /// Prefixes of tags that only Tidegate itself puts on content.
-const RESERVED_PREFIXES: [&str; 2] = [URL_PREFIX, "host:"];
+const RESERVED_PREFIXES: [&str; 3] = [URL_PREFIX, "host:", GROUP_PREFIX];
 
 const TAG_ALLOWED: &str = "1 to 256 bytes of visible ASCII without space, comma or \"*\"";
 const PATTERN_ALLOWED: &str = "1 to 256 bytes of visible ASCII without space or comma; \"*\" stands for any run of characters";
@@ -38,14 +42,14 @@ impl Tag {
             return Err(FieldError::new(
                 "",
                 text,
-                "a tag that begins with neither \"url:\" nor \"host:\", which Tidegate sets itself",
+                "a tag that does not begin with \"url:\", \"host:\" or \"cache-group:\", which Tidegate sets itself",
             ));
         }
         Ok(Self(text.into()))
     }
 
-    /// A tag that Tidegate sets itself; made by [`crate::url_tag`] and
-    /// [`crate::host_tag`] only.
+    /// A tag that Tidegate sets itself; made by [`crate::url_tag`], [`crate::host_tag`]
+    /// and [`crate::group_tag`] only.
     pub(crate) fn implicit(text: &str) -> Self {
         debug_assert!(is_visible_ascii(text) && !text.contains([',', '*']));
         debug_assert!(text.len() <= MAX_TAG_BYTES);
@@ -119,13 +123,14 @@ impl TagPattern {
     }
 
     /// What every matching tag begins with; of a pattern without `*` all of it. Of a
-    /// long URL with a `*` it is no more than a `url:` tag keeps when it is cut.
+    /// long URL with a `*` it is no more than a `url:` tag keeps when it is cut, and so of a
+    /// group.
     #[must_use]
     pub fn literal_prefix(&self) -> &str {
         let Some((prefix, _)) = self.0.split_once('*') else {
             return &self.0;
         };
-        if prefix.starts_with(URL_PREFIX) {
+        if is_cut(prefix) {
             // Patterns are ASCII, so every index is a character boundary.
             &prefix[..prefix.len().min(url::CUT_TAG_BYTES)]
         } else {
@@ -141,12 +146,12 @@ impl TagPattern {
     }
 
     /// Whether the tag matches. A `url:` tag that was too long and so holds only
-    /// the beginning of its URL matches wherever the whole URL might: an
+    /// the beginning of its URL matches wherever the whole URL might, and so of a group: an
     /// invalidation too many is allowed, one too few is not.
     #[must_use]
     pub fn matches(&self, tag: &str) -> bool {
         glob_matches(&self.0, tag)
-            || (tag.starts_with(URL_PREFIX)
+            || (is_cut(tag)
                 && self.as_literal().is_none()
                 && tag
                     .split_once(url::CUT_MARK)
@@ -168,6 +173,11 @@ impl fmt::Display for TagPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether what begins so is cut when it is too long.
+fn is_cut(text: &str) -> bool {
+    CUT_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
 }
 
 /// Widens each pattern `t` to `t` and `t:*`.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::tag::MAX_TAG_BYTES;
+use crate::tag::{GROUP_PREFIX, MAX_TAG_BYTES};
 use crate::{FieldError, Tag};
 
 /// The longest path and query that is accepted, in bytes.
@@ -118,12 +118,36 @@ impl fmt::Display for PathAndQuery {
 /// The implicit tag of a URL. A long one keeps its beginning, then a hash.
 #[must_use]
 pub fn url_tag(url: &PathAndQuery) -> Tag {
-    let whole = format!("url:{url}");
+    cut(&format!("url:{url}"))
+}
+
+/// The implicit tag of a cache group (RFC 9875) of an origin: its host as
+/// [`normalize_host`] returned it, its port or 0, and the name of the group. A long one
+/// keeps its beginning, then a hash.
+#[must_use]
+pub fn group_tag(host: &str, port: u16, group: &str) -> Tag {
+    let mut whole = format!("{GROUP_PREFIX}{host}");
+    if port != 0 {
+        whole.push_str(&format!(":{port}"));
+    }
+    whole.push('/');
+    for byte in group.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            whole.push(char::from(byte));
+        } else {
+            whole.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    cut(&whole)
+}
+
+/// A tag of so many bytes as a tag may have. `whole` is ASCII, so every index is a
+/// character boundary.
+fn cut(whole: &str) -> Tag {
     if whole.len() <= MAX_TAG_BYTES {
-        return Tag::implicit(&whole);
+        return Tag::implicit(whole);
     }
     let hash = Digest::of(whole.as_bytes()).to_base64();
-    // Normalised URLs are ASCII, so every index is a character boundary.
     Tag::implicit(&format!("{}{CUT_MARK}{hash}", &whole[..CUT_TAG_BYTES]))
 }
 
@@ -258,6 +282,30 @@ mod tests {
 
     fn normalized(text: &str) -> String {
         PathAndQuery::parse(text).unwrap().as_str().to_owned()
+    }
+
+    #[test]
+    fn the_tag_of_a_group_is_of_one_origin_and_never_too_long() {
+        let tag = |host, port, group: &str| group_tag(host, port, group).as_str().to_owned();
+        assert_eq!(
+            tag("a.example", 0, "x y*,"),
+            "cache-group:a.example/x%20y%2A%2C"
+        );
+        assert_eq!(tag("[::1]", 8443, "é"), "cache-group:[::1]:8443/%C3%A9");
+        let (long, other) = ("*".repeat(300), "*".repeat(301));
+        let cut = tag("a.example", 0, &long);
+        assert!(cut.len() <= MAX_TAG_BYTES && cut.contains(CUT_MARK));
+        assert_ne!(cut, tag("a.example", 0, &other));
+        for pattern in [
+            "cache-group:a.example/*",
+            "cache-group:a.example/*%2A",
+            "cache-*",
+        ] {
+            let pattern = crate::TagPattern::parse(pattern).unwrap();
+            assert!(pattern.matches(&cut), "{pattern}");
+            assert!(cut.starts_with(pattern.literal_prefix()), "{pattern}");
+        }
+        assert!(Tag::parse("cache-group:a.example/x").is_err());
     }
 
     #[test]

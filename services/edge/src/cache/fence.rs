@@ -122,6 +122,16 @@ impl Fence {
         }
     }
 
+    /// The fence of a copy that was made of another one and is no younger than that: stale
+    /// since no later.
+    #[must_use]
+    pub fn no_younger_than(self, other: &Self) -> Self {
+        Self {
+            soft_since: other.soft_since.clone(),
+            ..self
+        }
+    }
+
     /// What has become of the copy.
     #[must_use]
     pub fn touched(&self) -> Touched {

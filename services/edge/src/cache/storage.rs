@@ -114,6 +114,23 @@ impl Storage {
         true
     }
 
+    /// Puts a response in the place of the one that it was made of, or nothing; does
+    /// nothing if that one is not there any more.
+    pub fn replace(&self, key: &Key, old: &Arc<Stored>, new: Option<&Arc<Stored>>) {
+        if new.is_some_and(|new| new.bytes() as u64 > self.largest) {
+            return;
+        }
+        let _writing = self.writer(key).lock();
+        let there = self.cache.peek(&key.as_ref());
+        match there.and_then(|resource| resource.replacing(old, new)) {
+            None => {}
+            Some(empty) if empty.variants().is_empty() => {
+                self.cache.remove(&key.as_ref());
+            }
+            Some(resource) => self.cache.insert(key.clone(), Arc::new(resource)),
+        }
+    }
+
     /// Removes what is stored under a key.
     pub fn remove(&self, key: &Key) {
         let _writing = self.writer(key).lock();
@@ -276,6 +293,27 @@ mod tests {
         assert_eq!(there.select(&asking("b")).unwrap().head.fence.serial, 2);
         let older = stored(&table, 1, "x", &asking("b"), 10);
         assert!(!storage.put(&key("/"), &older, &asking("b"), 2));
+    }
+
+    #[test]
+    fn a_response_takes_the_place_of_the_one_it_was_made_of_and_of_no_other() {
+        let (storage, table) = (Storage::new(1 << 20), TagTable::default());
+        let of = |value, len| stored(&table, 1, "x", &asking(value), len);
+        let (a, b, other) = (of("a", 10), of("b", 10), of("a", 500));
+        for (one, value) in [(&a, "a"), (&b, "b")] {
+            storage.put(&key("/"), one, &asking(value), 4);
+        }
+        let before = storage.bytes();
+        storage.replace(&key("/"), &other, Some(&b));
+        let there = storage.get(&key("/").as_ref()).unwrap();
+        assert!(Arc::ptr_eq(there.select(&asking("a")).unwrap(), &a));
+        storage.replace(&key("/"), &a, Some(&other));
+        let there = storage.get(&key("/").as_ref()).unwrap();
+        assert!(Arc::ptr_eq(there.select(&asking("a")).unwrap(), &other));
+        assert_eq!(storage.bytes(), before + 490);
+        storage.replace(&key("/"), &other, None);
+        storage.replace(&key("/"), &b, None);
+        assert!(storage.is_empty() && storage.bytes() == 0);
     }
 
     #[tokio::test]

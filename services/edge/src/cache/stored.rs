@@ -89,7 +89,8 @@ impl Head {
                 .map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len())
                 .sum()
         };
-        let tags: usize = self.tags.own.iter().map(|tag| tag.as_str().len()).sum();
+        let named = self.tags.own.iter().chain(&self.tags.groups);
+        let tags: usize = named.map(|tag| tag.as_str().len()).sum();
         FIXED_BYTES
             + of_fields(&self.fields)
             + of_fields(&self.withheld)
@@ -174,6 +175,11 @@ impl Uses {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Takes over what the copy has that this one was made of.
+    pub fn take_over(&self, before: &Self) {
+        self.0.store(before.count(), Ordering::Relaxed);
+    }
+
     /// Takes over half of what the copy before this one has: what was wanted a moment
     /// ago is likely wanted still.
     pub fn inherit(&self, before: &Self) {
@@ -235,6 +241,26 @@ impl Resource {
             variants,
             bytes: (bytes + key_bytes) as u64,
         }
+    }
+
+    /// The resource with another response in the place of one of them, or with nothing
+    /// there; `None` if it has not got that one any more.
+    #[must_use]
+    pub fn replacing(&self, old: &Arc<Stored>, new: Option<&Arc<Stored>>) -> Option<Self> {
+        let place = self
+            .variants
+            .iter()
+            .position(|there| Arc::ptr_eq(there, old))?;
+        let mut variants = self.variants.to_vec();
+        let gone = match new {
+            Some(new) => std::mem::replace(&mut variants[place], new.clone()),
+            None => variants.remove(place),
+        };
+        let added = new.map_or(0, |new| new.bytes() as u64);
+        Some(Self {
+            variants: variants.into(),
+            bytes: (self.bytes + added).saturating_sub(gone.bytes() as u64),
+        })
     }
 
     /// The newest response that answers this request.

@@ -1,5 +1,6 @@
 //! The tags of a response: those the origin gives it, and the implicit ones.
 
+use super::policy::groups::{GroupOwner, TooManyGroups};
 use http::{HeaderMap, HeaderName};
 use thiserror::Error;
 use tidegate_domain::{FieldError, MAX_TAGS, PathAndQuery, Tag, host_tag, url_tag};
@@ -9,6 +10,8 @@ use tidegate_domain::{FieldError, MAX_TAGS, PathAndQuery, Tag, host_tag, url_tag
 pub struct ResponseTags {
     /// Those of the origin, sorted, each once.
     pub own: Vec<Tag>,
+    /// Those of its cache groups (RFC 9875), sorted, each once.
+    pub groups: Vec<Tag>,
 }
 
 /// A response that carries such tags is not stored: an invalidation could not name
@@ -21,6 +24,15 @@ pub enum TaggingError {
     /// There are too many.
     #[error("the response has more than {MAX_TAGS} tags")]
     TooMany,
+    /// It names too many groups.
+    #[error("the response is in more cache groups than are understood")]
+    TooManyGroups,
+}
+
+impl From<TooManyGroups> for TaggingError {
+    fn from(_: TooManyGroups) -> Self {
+        Self::TooManyGroups
+    }
 }
 
 impl ResponseTags {
@@ -56,7 +68,25 @@ impl ResponseTags {
         if own.len() > MAX_TAGS {
             return Err(TaggingError::TooMany);
         }
-        Ok(Self { own })
+        Ok(Self {
+            own,
+            groups: Vec::new(),
+        })
+    }
+
+    /// With the groups that the response says it is in.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn with_groups(
+        self,
+        response: &HeaderMap,
+        owner: GroupOwner<'_>,
+    ) -> Result<Self, TaggingError> {
+        Ok(Self {
+            groups: owner.of_response(response)?,
+            ..self
+        })
     }
 
     /// The union of both: a 304 adds tags and takes none away.
@@ -64,14 +94,21 @@ impl ResponseTags {
     /// # Errors
     /// There are too many.
     pub fn union(&self, other: &Self) -> Result<Self, TaggingError> {
-        Self::of(self.own.iter().chain(&other.own).cloned().collect())
+        let mut both = Self::of(self.own.iter().chain(&other.own).cloned().collect())?;
+        both.groups = self.groups.iter().chain(&other.groups).cloned().collect();
+        both.groups.sort_unstable();
+        both.groups.dedup();
+        if both.groups.len() > MAX_TAGS {
+            return Err(TaggingError::TooManyGroups);
+        }
+        Ok(both)
     }
 
     /// With the tags that every response has.
     #[must_use]
     pub fn with_implicit(&self, host: &str, url: &PathAndQuery) -> Vec<Tag> {
         let mut all = vec![url_tag(url), host_tag(host)];
-        all.extend(self.own.iter().cloned());
+        all.extend(self.own.iter().chain(&self.groups).cloned());
         all
     }
 }

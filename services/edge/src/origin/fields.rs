@@ -95,11 +95,21 @@ pub fn remove_named_by_connection(fields: &mut HeaderMap) {
     }
 }
 
-/// What nearly every `Connection` says, and what an upgrade needs.
+/// What nearly every `Connection` says, what an upgrade needs, and fields that are for all
+/// recipients and must not be named (RFC 9110, section 7.6.1): without them a response
+/// would be stored as if nothing spoke against it.
 fn is_about_connection(option: &str) -> bool {
-    ["keep-alive", "close", "upgrade", "connection"]
-        .iter()
-        .any(|known| option.eq_ignore_ascii_case(known))
+    [
+        "keep-alive",
+        "close",
+        "upgrade",
+        "connection",
+        "cache-control",
+        "vary",
+        "set-cookie",
+    ]
+    .iter()
+    .any(|known| option.eq_ignore_ascii_case(known))
 }
 
 /// The fields of a request as the origin gets them. `host` is what the site says the
@@ -216,6 +226,22 @@ mod tests {
         ]);
         remove_hop_by_hop(&mut sent);
         assert_eq!(sent, fields(&[("x-kept", "1")]));
+    }
+
+    #[test]
+    fn what_is_for_all_recipients_is_not_about_the_connection() {
+        let lines = [
+            ("cache-control", "private"),
+            ("vary", "x"),
+            ("set-cookie", "a=b"),
+        ];
+        let mut sent = fields(&lines);
+        sent.insert(
+            CONNECTION,
+            "Cache-Control, vary, set-cookie".parse().unwrap(),
+        );
+        remove_hop_by_hop(&mut sent);
+        assert_eq!(sent, fields(&lines));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::entries::PushedEntry;
 use super::flight::{Flight, Origin as Came, Outcome};
+use super::freshen::News;
 use super::head::{self, Parts};
 use super::listing::Listing;
 use super::not_shared::NotShared;
@@ -262,7 +263,9 @@ impl Errand {
                     false => why.into(),
                 }
             })?;
-        let tags = ResponseTags::read(&fields, &self.setup.tag_fields)
+        let tags = self
+            .site
+            .tags_of(&self.setup, &self.ask.key, &fields)
             .and_then(|tags| match earlier {
                 Some(earlier) => earlier.union(&tags),
                 None => Ok(tags),
@@ -323,6 +326,15 @@ impl Errand {
         let after = validation::updated(&before, &said);
         let parts = self.parts(copy.head.status, after, delay, open, Some(&copy.head.tags))?;
         let (head, for_one) = parts.into_head(&self.setup);
+        if !self.ask.directives.no_store {
+            let news = News {
+                key: &self.ask.key,
+                request: &self.ask.fields,
+                said: &said,
+                delay,
+            };
+            self.site.freshen_others(&self.setup, &news, copy);
+        }
         Ok((head::whole(head, copy.body.clone()), for_one))
     }
 
@@ -350,11 +362,14 @@ impl Errand {
 
     fn made_of_entry(&self, entry: PushedEntry, open: &OpenFill) -> Option<Arc<Stored>> {
         let filled = Stamp::of_fill(self.moment.era, entry.validated_as_of)?;
+        let key = &self.ask.key;
         let mut fields = entry.headers;
         fields::remove_hop_by_hop(&mut fields);
         let now = self.site.shared.clocks();
         head::date(&mut fields, now.wall);
-        let tags = ResponseTags::read(&fields, &self.setup.tag_fields)
+        let tags = self
+            .site
+            .tags_of(&self.setup, key, &fields)
             .and_then(|tags| tags.union(&ResponseTags::of(entry.tags)?))
             .ok()?;
         let (fresh_for, age) = (entry.fresh_for, entry.age);

@@ -10,6 +10,7 @@
 //!   `forced`: how often a token may ask for one.
 //! - `fetch`: the fetch itself, from the request to the origin to the stored copy;
 //!   `listing`: for how long it can be joined; `not_shared`: what is only for who began it.
+//! - `freshen`: stored responses that are updated by the answer to something else.
 //! - `failures`: what keeps an origin that is down from being asked at the rate of hits.
 //! - `pass`: what is passed on as it comes: other methods, upgrades, ranges.
 //! - `warm`: hints, fetched ahead of those who will ask.
@@ -27,6 +28,7 @@ mod flight;
 mod flights;
 mod forced;
 mod forward;
+mod freshen;
 mod head;
 mod listing;
 mod lookup;

@@ -3,21 +3,23 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LOCATION, LOCATION};
 use http::request::Parts as RequestParts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tidegate_domain::{PathAndQuery, url_tag};
+use tidegate_domain::{host_tag, url_tag};
 
 use super::answer;
 use super::body::Body;
 use super::decide::wants_upgrade;
+use super::freshen::News;
 use super::head;
 use super::setup::Setup;
 use super::site::{ProxySite, count};
 use super::status::{Forwarded, Status, Why};
 use super::visit::Ask;
+use crate::cache::policy::groups::{GroupOwner, TooManyGroups};
+use crate::cache::policy::invalidation::{Target, is_no_error, is_unsafe};
 use crate::cache::stored::CACHE_STATUS;
 use crate::cache::tagging::ResponseTags;
 use crate::origin::{OriginBody, OriginError, OriginRequest, RequestBody, fields};
@@ -48,6 +50,7 @@ impl ProxySite {
         let upgrade = wants_upgrade(&ask.fields)
             .then(|| parts.extensions.remove::<OnUpgrade>())
             .flatten();
+        let begun = self.shared.now();
         let sent = self.send(&setup, &ask, body, upgrade.is_some()).await;
         let mut response = match sent {
             Ok(response) => response,
@@ -64,6 +67,16 @@ impl ProxySite {
         }
         fields::remove_hop_by_hop(response.headers_mut());
         head::date(response.headers_mut(), self.shared.standing.clock().wall());
+        if ask.method == Method::HEAD && response.status() == StatusCode::OK && may_learn(&ask, why)
+        {
+            let news = News {
+                key: &ask.key,
+                request: &ask.fields,
+                said: response.headers(),
+                delay: self.shared.now().saturating_since(begun),
+            };
+            self.learn_from_head(&setup, &news);
+        }
         dress(&setup, response.headers_mut());
         mark(&mut response, Status::Forwarded(Forwarded::because(why)));
         response.map(Body::origin)
@@ -113,45 +126,46 @@ impl ProxySite {
         answer::failed(error, Status::Forwarded(said))
     }
 
-    /// RFC 9111, section 4.4: after an unsafe request that was not refused, what is
-    /// stored under its URL, and under those on this host that the response names, is of
-    /// no use.
+    /// After an unsafe request what is stored under its URL, and under those of its origin
+    /// that the response names, is of no use, unless it was refused (RFC 9111, section 4.4).
+    /// So is what is in the cache groups that the response names (RFC 9875, section 3): that
+    /// is the origin's word, whatever became of the request.
+    ///
+    /// Of this edge alone: who wants others to know invalidates.
     fn changed(&self, setup: &Setup, ask: &Ask, response: &Response<OriginBody>) {
-        let status = response.status();
-        if !(status.is_success() || status.is_redirection()) {
-            return;
-        }
         let serial = self.shared.last_serial();
-        self.tags.change_here(&url_tag(&ask.key.url), serial);
-        for name in [LOCATION, CONTENT_LOCATION] {
-            let named = response
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .and_then(|text| on_same_host(text, &ask.key.host))
-                .and_then(|path| PathAndQuery::parse(&path).ok());
-            if let Some(url) = named {
+        if is_no_error(response.status()) {
+            self.tags.change_here(&url_tag(&ask.key.url), serial);
+            let target = Target {
+                host: &ask.key.host,
+                port: ask.key.port,
+                url: &ask.target,
+            };
+            for url in target.named_by(response.headers()) {
                 let url = setup.site.normalize(&url);
                 self.tags.change_here(&url_tag(&url), serial);
             }
         }
+        let owner = GroupOwner {
+            host: &ask.key.host,
+            port: ask.key.port,
+        };
+        match owner.invalidated_by(response.headers()) {
+            Ok(groups) => {
+                for group in &groups {
+                    self.tags.change_here(group, serial);
+                }
+            }
+            // One of them may be any.
+            Err(TooManyGroups) => self.tags.change_here(&host_tag(&ask.key.host), serial),
+        }
     }
 }
 
-/// Methods that change nothing are safe (RFC 9110, section 9.2.1); what is unknown may
-/// change something.
-fn is_unsafe(method: &Method) -> bool {
-    !(method.is_safe())
-}
-
-/// The path and query of a reference, if it is to this host.
-fn on_same_host(reference: &str, host: &str) -> Option<String> {
-    if reference.starts_with('/') && !reference.starts_with("//") {
-        return Some(reference.split('#').next().unwrap_or_default().to_owned());
-    }
-    let uri: Uri = reference.parse().ok()?;
-    let named = tidegate_domain::normalize_host(uri.host()?).ok()?;
-    (named == host).then(|| uri.path_and_query().map(ToString::to_string))?
+/// Not from what is for one visitor or for the origin alone, and nothing of what wants
+/// nothing stored.
+fn may_learn(ask: &Ask, why: Why) -> bool {
+    !matches!(why, Why::Bypass | Why::Method) && !ask.directives.no_store
 }
 
 fn unasked_upgrade() -> OriginError {
@@ -184,22 +198,4 @@ fn tunnel(client: OnUpgrade, mut response: Response<OriginBody>) -> Response<Bod
     // The place in flight is given back here: a tunnel may last for days.
     drop(body);
     answer::made(parts.status, parts.headers, Body::empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_references_to_the_same_host_count() {
-        let on = |reference| on_same_host(reference, "www.example.com");
-        assert_eq!(on("/a?b#c").as_deref(), Some("/a?b"));
-        assert_eq!(
-            on("https://WWW.example.com:8443/a?b").as_deref(),
-            Some("/a?b")
-        );
-        assert_eq!(on("https://other.example/a"), None);
-        assert_eq!(on("//other.example/a"), None);
-        assert_eq!(on("a/b"), None);
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use tidegate_domain::site::CheckedSite;
 use tidegate_domain::{Mode, Revision, SiteName, TagPattern};
@@ -23,7 +23,10 @@ use super::shared::Shared;
 use super::status::Status;
 use super::visit::Visit;
 use super::warm::Hints;
+use crate::cache::key::Key;
+use crate::cache::policy::groups::GroupOwner;
 use crate::cache::stamp::Stamp;
+use crate::cache::tagging::{ResponseTags, TaggingError};
 use crate::cache::tags::{Matched, TagTable};
 use crate::origin::fields::{is_in_a_loop, remove_named_by_connection};
 use crate::origin::{BodyLimits, BoxError, RequestBody};
@@ -134,6 +137,20 @@ impl ProxySite {
     pub(super) fn entry_source(&self) -> Option<&Arc<dyn EntrySource>> {
         let has_entries = self.has_entries.load(Ordering::Acquire);
         self.entries.get().filter(|_| has_entries)
+    }
+
+    /// The tags of a response, those of its cache groups among them.
+    pub(super) fn tags_of(
+        &self,
+        setup: &Setup,
+        key: &Key,
+        response: &HeaderMap,
+    ) -> Result<ResponseTags, TaggingError> {
+        let owner = GroupOwner {
+            host: &key.host,
+            port: key.port,
+        };
+        ResponseTags::read(response, &setup.tag_fields)?.with_groups(response, owner)
     }
 
     /// The configuration in force.

@@ -32,7 +32,9 @@
 //! # What is left out
 //!
 //! Freshness by time, but for copies that may be found out of date at any look; `Vary`;
-//! `serve-stale` and stale-if-error, which sites choose; the consistency token (P6).
+//! `serve-stale`, which sites choose, and what stands in when the origin fails, which is never
+//! what a hard invalidation has hit; what a 304 or a HEAD says of copies that it was not asked
+//! about, which stay behind their own fence; the consistency token (P6).
 
 mod bounds;
 mod cache;

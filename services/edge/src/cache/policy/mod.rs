@@ -6,12 +6,15 @@
 //! - [`freshness`]: for how long a response is fresh, and how old it is.
 //! - [`storable`]: whether a response may be stored, and under which rules.
 //! - [`vary`]: which requests a stored response answers.
+//! - [`invalidation`], [`groups`]: what an unsafe request makes useless.
 //! - [`validation`]: asking the origin whether a copy is still good, and what a 304
 //!   does to it.
 
 pub mod date;
 pub mod directives;
 pub mod freshness;
+pub mod groups;
+pub mod invalidation;
 mod list;
 pub mod storable;
 pub mod validation;

@@ -10,6 +10,7 @@ mod failure;
 mod fence;
 mod fenced;
 mod fields;
+mod freshen;
 mod passing;
 mod pushed;
 mod race;

@@ -1,0 +1,129 @@
+//! Stored responses that are updated by what was asked about something else: a 304 that
+//! answers for several of them, or the answer to a HEAD (RFC 9111, sections 4.3.4 and
+//! 4.3.5).
+//!
+//! An updated response stays behind the fence of its own fetch: what it says of its
+//! freshness is new, what was invalidated since it was fetched still hits it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::head::{self, Parts};
+use super::setup::Setup;
+use super::site::ProxySite;
+use crate::cache::key::Key;
+use crate::cache::policy::storable::{Asked, examine};
+use crate::cache::policy::validation;
+use crate::cache::stored::Stored;
+
+/// Fields that say something of stored responses.
+pub(super) struct News<'a> {
+    /// What was asked for.
+    pub(super) key: &'a Key,
+    /// The fields of the request.
+    pub(super) request: &'a HeaderMap,
+    /// Those of its answer, without what is about the connection.
+    pub(super) said: &'a HeaderMap,
+    /// The time from the request to the answer.
+    pub(super) delay: Duration,
+}
+
+impl ProxySite {
+    /// A 304 has validated `asked_about`: others under the same key that have the same
+    /// strong entity tag are updated by it too (RFC 9111, section 4.3.4).
+    pub(super) fn freshen_others(&self, setup: &Setup, news: &News<'_>, asked_about: &Stored) {
+        let Some(resource) = self.shared.storage.peek(&news.key.as_ref()) else {
+            return;
+        };
+        for other in resource.variants() {
+            let is_another = other.head.selection != asked_about.head.selection;
+            if is_another && validation::speaks_of_another(&other.head.fields, news.said) {
+                self.update(setup, news, other);
+            }
+        }
+    }
+
+    /// A HEAD was answered with 200: what a GET would have been answered from is updated,
+    /// or is stale from now on (RFC 9111, section 4.3.5).
+    pub(super) fn learn_from_head(&self, setup: &Setup, news: &News<'_>) {
+        let Some(resource) = self.shared.storage.peek(&news.key.as_ref()) else {
+            return;
+        };
+        for copy in resource.variants() {
+            if !copy.head.selection.matches(news.request) {
+                continue;
+            }
+            match validation::is_confirmed_by_head(&copy.head.fields, news.said) {
+                true => self.update(setup, news, copy),
+                false => self.outdate(news.key, copy),
+            }
+        }
+    }
+
+    fn update(&self, setup: &Setup, news: &News<'_>, copy: &Arc<Stored>) {
+        let storage = &self.shared.storage;
+        match self.updated(setup, news, copy) {
+            Ok(Some(updated)) => storage.replace(news.key, copy, Some(&updated)),
+            Ok(None) => {}
+            // By its new fields it may not be stored any more.
+            Err(NotStorable) => storage.replace(news.key, copy, None),
+        }
+    }
+
+    /// `None` if nothing can be said of it.
+    fn updated(
+        &self,
+        setup: &Setup,
+        news: &News<'_>,
+        copy: &Stored,
+    ) -> Result<Option<Arc<Stored>>, NotStorable> {
+        let fields = validation::updated(&copy.head.origin_fields(), news.said);
+        let (status, asked) = (copy.head.status, Asked::of(news.request));
+        let now = self.shared.clocks();
+        let admitted = examine(status, &fields, asked, &setup.defaults, now, news.delay)
+            .map_err(|_| NotStorable)?;
+        if admitted.vary != *copy.head.selection.names() {
+            // Which requests it answers by now, only its own could tell.
+            return Ok(None);
+        }
+        let tags = self
+            .tags_of(setup, news.key, &fields)
+            .and_then(|tags| copy.head.tags.union(&tags))
+            .map_err(|_| NotStorable)?;
+        let all = tags.with_implicit(&news.key.host, &news.key.url);
+        let (filled, serial) = (copy.head.fence.filled, copy.head.fence.serial);
+        let Ok(fence) = self.tags.hold(filled, serial, &all, now.boot) else {
+            return Ok(None);
+        };
+        let parts = Parts {
+            status,
+            fields,
+            tags,
+            fence: fence.no_younger_than(&copy.head.fence),
+            terms: admitted.terms,
+            selection: copy.head.selection.clone(),
+            for_one: admitted.for_one,
+        };
+        let (head, _) = parts.into_head(setup);
+        let updated = head::whole(head, copy.body.clone());
+        updated.uses.take_over(&copy.uses);
+        Ok(Some(updated))
+    }
+
+    /// It is not what a GET would bring: stale, and to be asked about before it is used.
+    fn outdate(&self, key: &Key, copy: &Arc<Stored>) {
+        let mut outdated = Stored::clone(copy);
+        let terms = &mut outdated.head.terms;
+        let age = terms.freshness.age(self.shared.now());
+        terms.freshness.lifetime = terms.freshness.lifetime.min(age);
+        terms.stale_while_revalidate = Duration::ZERO;
+        terms.stale_on_request = false;
+        self.shared
+            .storage
+            .replace(key, copy, Some(&Arc::new(outdated)));
+    }
+}
+
+struct NotStorable;

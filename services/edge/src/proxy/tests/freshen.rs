@@ -1,0 +1,211 @@
+//! Stored responses that are updated by the answer to something else (RFC 9111, sections
+//! 4.3.4 and 4.3.5), and those that an unsafe request makes useless.
+
+use super::*;
+
+const BRIEF: (&str, &str) = ("cache-control", "max-age=10");
+
+fn head(target: &str) -> Request<Body> {
+    request(Method::HEAD, target, &[], Body::empty())
+}
+
+fn post(target: &str) -> Request<Body> {
+    request(Method::POST, target, &[], Body::full("x"))
+}
+
+/// `/a`, stored, and stale by now.
+async fn stale(fields: &[(&str, &str)]) -> World {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), fields, "v1").await;
+    world.clock.advance(Duration::from_secs(11));
+    world
+}
+
+#[tokio::test]
+async fn a_head_that_confirms_a_stored_response_updates_it() {
+    let mut world = stale(&[BRIEF, ETAG, ("x-a", "1"), ("x-b", "1")]).await;
+    let waiting = world.begin(head("/a")).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.method, Method::HEAD);
+    asked.answer(
+        200,
+        &[FRESH, ETAG, ("x-a", "2"), ("content-length", "2")],
+        "",
+    );
+    assert_eq!(done(waiting).await.field("x-a"), "2");
+    let got = world.cached("/a").await;
+    assert_eq!((got.body(), got.field("age")), ("v1", "0"));
+    assert_eq!((got.field("x-a"), got.field("x-b")), ("2", "1"));
+}
+
+#[tokio::test]
+async fn a_head_that_shows_another_version_makes_the_stored_one_stale() {
+    for other in [("etag", "\"v2\""), ("content-length", "9")] {
+        let swr = ("cache-control", "max-age=10, stale-while-revalidate=900");
+        let mut world = World::new().await;
+        world.fetched(get("/a", &[]), &[swr, ETAG], "v1").await;
+        let fresh = request(
+            Method::HEAD,
+            "/a",
+            &[("cache-control", "no-cache")],
+            Body::empty(),
+        );
+        let waiting = world.begin(fresh).await;
+        world.origin.next().await.answer(200, &[FRESH, other], "");
+        done(waiting).await;
+        let waiting = world.get("/a").await;
+        let asked = world.origin.next().await;
+        assert_eq!(asked.field("if-none-match"), Some("\"v1\""), "{other:?}");
+        asked.answer(200, &[FRESH], "v2");
+        assert_eq!(done(waiting).await.body(), "v2");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_forbids_storing_ends_the_stored_response() {
+    let mut world = stale(&[BRIEF, ETAG]).await;
+    let waiting = world.begin(head("/a")).await;
+    let said = [("cache-control", "no-store"), ETAG];
+    world.origin.next().await.answer(200, &said, "");
+    done(waiting).await;
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), None);
+    asked.answer(200, &[FRESH], "v2");
+    done(waiting).await;
+}
+
+#[tokio::test]
+async fn what_was_invalidated_stays_so_whatever_a_head_says_of_its_freshness() {
+    let mut world = stale(&[BRIEF, ETAG, TAGGED]).await;
+    let waiting = world.begin(head("/a")).await;
+    let asked = world.origin.next().await;
+    world.invalidate("item:1", Mode::Hard);
+    asked.answer(200, &[FRESH, ETAG, TAGGED], "");
+    done(waiting).await;
+    let waiting = world.get("/a").await;
+    world.origin.next().await.answer(200, &[FRESH], "v2");
+    assert_eq!(done(waiting).await.body(), "v2");
+}
+
+#[tokio::test]
+async fn a_head_does_not_let_a_soft_invalidation_begin_anew() {
+    let said = ("cache-control", "max-age=600, stale-while-revalidate=20");
+    let mut world = World::new().await;
+    world
+        .fetched(get("/a", &[]), &[said, ETAG, TAGGED], "v1")
+        .await;
+    world.invalidate("item:1", Mode::Soft);
+    // A refresh is begun and gets no answer; it holds nobody up.
+    let used = done(world.get("/a").await).await;
+    assert!(used.is_hit());
+    let refresh = world.origin.next().await;
+    world.clock.advance(Duration::from_secs(15));
+    let fresh = request(
+        Method::HEAD,
+        "/a",
+        &[("cache-control", "no-cache")],
+        Body::empty(),
+    );
+    let waiting = world.begin(fresh).await;
+    world.origin.next().await.answer(200, &[said, ETAG], "");
+    done(waiting).await;
+    world.invalidate("item:1", Mode::Soft);
+    world.clock.advance(Duration::from_secs(6));
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    asked.answer(200, &[FRESH], "v2");
+    assert_eq!(done(waiting).await.body(), "v2", "stale for 21 s");
+    drop(refresh);
+}
+
+#[tokio::test]
+async fn a_304_updates_every_variant_with_the_same_strong_tag() {
+    let mut world = World::new().await;
+    let said = |etag| [BRIEF, ("vary", "x"), ("etag", etag)];
+    for (value, etag) in [("1", "\"v1\""), ("2", "\"v1\""), ("3", "W/\"v1\"")] {
+        let asking = get("/a", &[("x", value)]);
+        world.fetched(asking, &said(etag), "body").await;
+    }
+    world.clock.advance(Duration::from_secs(11));
+    let waiting = world.begin(get("/a", &[("x", "1")])).await;
+    let answer = [FRESH, ("etag", "\"v1\""), ("x-new", "1")];
+    world.origin.next().await.answer(304, &answer, "");
+    done(waiting).await;
+    for value in ["1", "2"] {
+        let got = done(world.begin(get("/a", &[("x", value)])).await).await;
+        assert!(got.is_hit() && got.field("x-new") == "1", "{value}");
+    }
+    let waiting = world.begin(get("/a", &[("x", "3")])).await;
+    world.origin.next().await.answer(304, &[FRESH], "");
+    done(waiting).await;
+}
+
+#[tokio::test]
+async fn an_unsafe_request_names_groups_that_it_has_changed() {
+    // RFC 9875, section 3.
+    let mut world = World::new().await;
+    let grouped = [FRESH, ("cache-groups", "\"news\", \"all\"")];
+    for url in ["/a", "/b"] {
+        let got = world.fetched(get(url, &[]), &grouped, "v1").await;
+        assert_eq!(got.field("cache-groups"), grouped[1].1, "it is passed on");
+        assert_eq!(got.field("cache-control"), FRESH.1, "groups are no tags");
+    }
+    world
+        .fetched(get("/c", &[]), &[FRESH, ("cache-groups", "\"x\"")], "v1")
+        .await;
+    let named = [("cache-group-invalidation", "\"news\"")];
+    world.fetched(get("/safe", &[]), &named, "").await;
+    assert!(world.cached("/a").await.is_hit(), "a GET changes nothing");
+    let early = world.get("/d").await;
+    let asked = world.origin.next().await;
+    let waiting = world.begin(post("/x")).await;
+    world.origin.next().await.answer(500, &named, "");
+    done(waiting).await;
+    asked.answer(200, &grouped, "v1");
+    done(early).await;
+    for url in ["/a", "/b", "/d"] {
+        let got = world.fetched(get(url, &[]), &[FRESH], "v2").await;
+        assert_eq!(got.body(), "v2", "{url}");
+    }
+    assert!(world.cached("/c").await.is_hit());
+}
+
+#[tokio::test]
+async fn groups_of_another_origin_are_other_groups() {
+    let mut world = World::new().await;
+    let grouped = [FRESH, ("cache-groups", "\"news\"")];
+    let other = || get("/a", &[("host", "www.example.com:8443")]);
+    world.fetched(get("/a", &[]), &grouped, "v1").await;
+    world.fetched(other(), &grouped, "v1").await;
+    let waiting = world.begin(post("/x")).await;
+    let named = [("cache-group-invalidation", "\"news\"")];
+    world.origin.next().await.answer(200, &named, "");
+    done(waiting).await;
+    assert!(done(world.begin(other()).await).await.is_hit());
+    world.fetched(get("/a", &[]), &[FRESH], "v2").await;
+}
+
+#[tokio::test]
+async fn a_group_may_be_invalidated_like_a_tag() {
+    let mut world = World::new().await;
+    let grouped = [FRESH, ("cache-groups", "\"a b\"")];
+    world.fetched(get("/a", &[]), &grouped, "v1").await;
+    world.invalidate("cache-group:www.example.com/a%20b", Mode::Hard);
+    world.fetched(get("/a", &[]), &[FRESH], "v2").await;
+}
+
+#[tokio::test]
+async fn a_reference_that_is_relative_names_a_url_too() {
+    let mut world = World::new().await;
+    for url in ["/x/b", "/c"] {
+        world.fetched(get(url, &[]), &[FRESH], "v1").await;
+    }
+    let waiting = world.begin(post("/x/a")).await;
+    let named = [("location", "b"), ("content-location", "../c")];
+    world.origin.next().await.answer(201, &named, "");
+    done(waiting).await;
+    for url in ["/x/b", "/c"] {
+        world.fetched(get(url, &[]), &[FRESH], "v2").await;
+    }
+}
