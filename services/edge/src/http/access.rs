@@ -48,10 +48,11 @@ impl AccessLine {
     }
 }
 
-/// How the cache took part, by the first member of `Cache-Status` (RFC 9211).
+/// How the cache took part, by the last member of `Cache-Status`, which is this edge's own
+/// (RFC 9211, section 2). There is no quote and no comma in it.
 fn cache_outcome(response: &HeaderMap) -> Option<&'static str> {
     let status = response.get(CACHE_STATUS)?.to_str().ok()?;
-    let own = status.split(',').next().unwrap_or_default();
+    let own = status.rsplit(',').next().unwrap_or_default();
     let is_hit = own.split(';').any(|parameter| parameter.trim() == "hit");
     Some(if is_hit { "hit" } else { "miss" })
 }
@@ -114,7 +115,8 @@ mod tests {
             ("tidegate; hit", Some("hit")),
             ("tidegate; hit; ttl=3", Some("hit")),
             ("tidegate; fwd=uri-miss; stored", Some("miss")),
-            ("tidegate; fwd=stale, origin; hit", Some("miss")),
+            ("inner; hit, tidegate; fwd=stale", Some("miss")),
+            ("inner; fwd=miss, tidegate; hit", Some("hit")),
         ] {
             let mut response = HeaderMap::new();
             response.insert(CACHE_STATUS, value.parse().unwrap());

@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use super::access::AccessLine;
 use super::min_revision::MinRevision;
 use super::state::OriginState;
+use crate::cache::stored::CACHE_STATUS;
 use crate::events::{Call, Cors, serve_client};
 use crate::interim::Interim;
 use crate::metrics::EdgeMetrics;
@@ -29,6 +30,15 @@ use crate::standing::Standing;
 /// to there. An answer that may be older, because a soft invalidation allows it, says
 /// nothing.
 const REVISION: HeaderName = HeaderName::from_static("tidegate-revision");
+
+/// What `Cache-Status` says of the answers of this room: a page or asset of the release ...
+const RELEASE: HeaderValue = HeaderValue::from_static("tidegate; hit; detail=release");
+/// ... one that the release should have and that is not here, ...
+const NO_RELEASE: HeaderValue = HeaderValue::from_static("tidegate; detail=release");
+/// ... what the edge has by itself, ...
+const OWN: HeaderValue = HeaderValue::from_static("tidegate; detail=own");
+/// ... and a request that no site is asked about.
+const REFUSED: HeaderValue = HeaderValue::from_static("tidegate; detail=refused");
 
 /// What the edge answers by itself, whatever the site.
 pub(super) const OWN_PATHS: &str = "/_tidegate/";
@@ -95,14 +105,15 @@ impl Front {
     }
 
     async fn own(&self, request: Request, peer: IpAddr) -> Response {
-        match request.uri().path().strip_prefix(OWN_PATHS) {
+        let response = match request.uri().path().strip_prefix(OWN_PATHS) {
             Some("events") => self.events(request, peer).await,
             Some("client.js") => serve_client(request.method(), request.headers()).map(Body::new),
             _ => refuse(
                 StatusCode::NOT_FOUND,
                 "nothing is served at this path below /_tidegate/",
             ),
-        }
+        };
+        said(response, OWN)
     }
 
     async fn events(&self, request: Request, peer: IpAddr) -> Response {
@@ -238,13 +249,17 @@ impl Front {
         let origin = origin.as_ref().map(|o| o as &dyn StateSource);
         if let Some(response) = site.pages.serve(page, origin).await {
             let is_missing = response.extensions().get::<NotInRelease>().is_some();
+            let of_release = |response: Response| match response.status().is_server_error() {
+                true => said(response, NO_RELEASE),
+                false => said(response, RELEASE),
+            };
             let Some(asked) = for_entry(site, &request).filter(|_| is_missing) else {
-                return response;
+                return of_release(response);
             };
             let entry = site.proxy.handle(asked, visit).await;
             return match entry.extensions().get::<NothingHere>() {
                 None => entry.map(Body::new),
-                Some(NothingHere) => response,
+                Some(NothingHere) => of_release(response),
             };
         }
         if let Some(trace) = TraceContext::current() {
@@ -289,7 +304,7 @@ fn host(request: &Request) -> Result<String, FieldError> {
 }
 
 fn preflight(cors: &Cors, request: &http::HeaderMap) -> Response {
-    let mut response = Response::new(Body::empty());
+    let mut response = said(Response::new(Body::empty()), OWN);
     *response.status_mut() = StatusCode::NO_CONTENT;
     cors.apply_preflight(request, response.headers_mut());
     response
@@ -314,5 +329,11 @@ fn refuse(status: StatusCode, text: &str) -> Response {
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
+    said(response, REFUSED)
+}
+
+/// Says how the cache took part in an answer, where the room that made it does not.
+fn said(mut response: Response, status: HeaderValue) -> Response {
+    response.headers_mut().entry(CACHE_STATUS).or_insert(status);
     response
 }

@@ -25,6 +25,7 @@ use super::representation::{
     vary_of_states,
 };
 use super::state::{self, Composed, StateFetch, StateSource};
+use crate::cache::stored::CACHE_STATUS;
 use crate::conditional::{Precondition, evaluate};
 
 /// How long a request waits for a release that was activated and is not here yet.
@@ -197,6 +198,11 @@ impl SitePages {
         *response.headers_mut() = page_headers(release, resource, request);
         // What is in the hole is not known yet, so nothing may be kept or validated.
         response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+        // The origin was asked for a part of it.
+        response.headers_mut().insert(
+            CACHE_STATUS,
+            HeaderValue::from_static("tidegate; fwd=bypass; detail=state"),
+        );
         for cookie in cookies {
             response.headers_mut().append(SET_COOKIE, cookie);
         }

@@ -302,6 +302,7 @@ impl ProxySite {
             Origin::Pushed => said.detail = Some("entry"),
         }
         let age = stored.head.terms.freshness.age(self.shared.now());
+        said.ttl = said.is_stored.then(|| self.ttl(&stored.head));
         answer::stored(
             stored,
             &ask.method,
@@ -317,13 +318,20 @@ impl ProxySite {
         body: &Arc<SharedBody>,
         reader: Option<Reader>,
         ask: &Ask,
-        said: Forwarded,
+        mut said: Forwarded,
     ) -> Option<Response<Body>> {
+        said.ttl = said.is_stored.then(|| self.ttl(head));
         let age = head.terms.freshness.age(self.shared.now());
         let status = Status::Forwarded(said);
         answer::answer(head, &ask.method, &ask.fields, age, status, || {
             reader.or_else(|| body.reader()).map(Body::shared)
         })
+    }
+
+    fn ttl(&self, head: &Head) -> i64 {
+        let (left, over) = head.terms.freshness.left_and_over(self.shared.now());
+        // Both are bounded far below what overflows.
+        left.as_secs().cast_signed() - over.as_secs().cast_signed()
     }
 
     fn failed(&self, ask: &Ask, found: &Found, error: &OriginError) -> Response<Body> {

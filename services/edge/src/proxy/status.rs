@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use http::{HeaderMap, HeaderValue};
+use sfv::{List, Parser};
 
 use crate::cache::stored::CACHE_STATUS;
 
@@ -47,6 +48,9 @@ pub(super) struct Forwarded {
     /// What it answered, if it is not what the client gets.
     pub(super) status: Option<u16>,
     pub(super) is_stored: bool,
+    /// For how many seconds what is stored is fresh yet; below zero, for how many it has been
+    /// stale.
+    pub(super) ttl: Option<i64>,
     pub(super) is_collapsed: bool,
     pub(super) detail: Option<&'static str>,
 }
@@ -57,6 +61,7 @@ impl Forwarded {
             why,
             status: None,
             is_stored: false,
+            ttl: None,
             is_collapsed: false,
             detail: None,
         }
@@ -109,17 +114,26 @@ impl Status {
         HeaderValue::try_from(text).unwrap_or(HIT)
     }
 
-    /// The value of the field, behind what caches nearer to the origin have said.
+    /// The value of the field, behind what caches nearer to the origin have said, if that
+    /// can be read.
     pub(super) fn behind(self, earlier: &HeaderMap) -> HeaderValue {
         let own = self.value();
-        let mut all = Vec::new();
-        for value in earlier.get_all(CACHE_STATUS) {
-            all.extend_from_slice(value.as_bytes());
-            all.extend_from_slice(b", ");
-        }
-        if all.is_empty() {
+        if !earlier.contains_key(CACHE_STATUS) {
             return own;
         }
+        let lines = earlier.get_all(CACHE_STATUS).iter();
+        let mut all = lines
+            .map(HeaderValue::as_bytes)
+            .collect::<Vec<_>>()
+            .join(&b", "[..]);
+        // With what is no list it would not be one either.
+        let is_list = Parser::new(&all)
+            .parse::<List>()
+            .is_ok_and(|list| !list.is_empty());
+        if !is_list {
+            return own;
+        }
+        all.extend_from_slice(b", ");
         all.extend_from_slice(own.as_bytes());
         HeaderValue::try_from(all).unwrap_or(own)
     }
@@ -138,6 +152,9 @@ impl Forwarded {
         if self.is_collapsed {
             text.push_str("; collapsed");
         }
+        if let Some(ttl) = self.ttl {
+            let _ = write!(text, "; ttl={ttl}");
+        }
         if let Some(detail) = self.detail {
             let _ = write!(text, "; detail={detail}");
         }
@@ -155,6 +172,7 @@ mod tests {
             why: Why::VaryMiss,
             status: Some(304),
             is_stored: true,
+            ttl: Some(-3),
             is_collapsed: true,
             detail: Some("entry"),
         };
@@ -174,12 +192,12 @@ mod tests {
             ),
             (
                 Status::Forwarded(forwarded),
-                "tidegate; fwd=vary-miss; fwd-status=304; stored; collapsed; detail=entry",
+                "tidegate; fwd=vary-miss; fwd-status=304; stored; collapsed; ttl=-3; detail=entry",
             ),
         ] {
             let value = status.value();
             assert_eq!(value, expected);
-            let list: sfv::List = sfv::Parser::new(value.as_bytes()).parse().unwrap();
+            let list: List = Parser::new(value.as_bytes()).parse().unwrap();
             assert_eq!(list.len(), 1);
         }
     }
@@ -190,5 +208,16 @@ mod tests {
         earlier.append(CACHE_STATUS, "inner; hit".parse().unwrap());
         let value = Status::Hit(Hit::Fresh).behind(&earlier);
         assert_eq!(value, "inner; hit, tidegate; hit");
+        earlier.append(CACHE_STATUS, "\"Outer, too\"; fwd=miss".parse().unwrap());
+        let value = Status::Hit(Hit::Fresh).behind(&earlier);
+        assert_eq!(value, "inner; hit, \"Outer, too\"; fwd=miss, tidegate; hit");
+        for broken in ["a;;b", "a,", "=", ""] {
+            earlier.insert(CACHE_STATUS, broken.parse().unwrap());
+            assert_eq!(
+                Status::Hit(Hit::Fresh).behind(&earlier),
+                "tidegate; hit",
+                "{broken}"
+            );
+        }
     }
 }

@@ -27,7 +27,7 @@ async fn a_304_counts_as_of_when_it_was_asked_for() {
     assert_eq!((got.status, got.body()), (200, "old"));
     assert_eq!(
         got.cache_status(),
-        "tidegate; fwd=stale; fwd-status=304; stored"
+        "tidegate; fwd=stale; fwd-status=304; stored; ttl=600"
     );
     assert!(world.cached("/a").await.is_hit());
 }

@@ -157,7 +157,7 @@ async fn who_asks_for_another_variant_gets_its_own() {
         .answer(200, &[FRESH, vary], "salut");
     assert_eq!(
         done(fr).await.cache_status(),
-        "tidegate; fwd=vary-miss; stored"
+        "tidegate; fwd=vary-miss; stored; ttl=600"
     );
 }
 

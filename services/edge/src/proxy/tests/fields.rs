@@ -68,7 +68,7 @@ async fn caches_nearer_to_the_origin_stand_before_this_one() {
     let first = world.fetched(get("/a", &[]), &inner, "b").await;
     assert_eq!(
         first.cache_status(),
-        "inner; hit, tidegate; fwd=uri-miss; stored"
+        "inner; hit, tidegate; fwd=uri-miss; stored; ttl=595"
     );
     assert_eq!(first.field("age"), "5");
     assert_eq!(

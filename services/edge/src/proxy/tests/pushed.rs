@@ -53,7 +53,7 @@ async fn a_pushed_entry_is_served_as_if_the_origin_had_answered_it() {
     assert_eq!((got.body(), got.field("age")), ("pushed", "5"));
     assert_eq!(
         got.cache_status(),
-        "tidegate; fwd=uri-miss; stored; detail=entry"
+        "tidegate; fwd=uri-miss; stored; ttl=60; detail=entry"
     );
     assert_eq!(got.field("cache-control"), "no-cache", "it is tagged");
     assert!(world.cached("/a").await.is_hit());

@@ -6,7 +6,10 @@ use super::*;
 async fn a_hit_says_how_old_it_is_and_that_it_is_one() {
     let mut world = World::new().await;
     let first = world.fetched(get("/a", &[]), &[FRESH], "body").await;
-    assert_eq!(first.cache_status(), "tidegate; fwd=uri-miss; stored");
+    assert_eq!(
+        first.cache_status(),
+        "tidegate; fwd=uri-miss; stored; ttl=600"
+    );
     assert_eq!(first.field("age"), "", "the origin was asked for it");
     world.clock.advance(Duration::from_secs(7));
     let got = world.cached("/a").await;
@@ -227,7 +230,7 @@ async fn the_request_has_its_say() {
     world.fetched(get("/a", &[]), &[FRESH], "v1").await;
     let fresh = get("/a", &[("cache-control", "no-cache")]);
     let got = world.fetched(fresh, &[FRESH], "v2").await;
-    assert_eq!(got.cache_status(), "tidegate; fwd=request; stored");
+    assert_eq!(got.cache_status(), "tidegate; fwd=request; stored; ttl=600");
     assert_eq!(world.cached("/a").await.body(), "v2");
     let secret = get("/b", &[("cache-control", "no-store")]);
     world.fetched(secret, &[FRESH], "unseen").await;
