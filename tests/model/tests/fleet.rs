@@ -42,6 +42,20 @@ fn holds_with_heartbeats_that_arrive_late_or_twice() {
 }
 
 #[test]
+fn holds_with_edges_that_drain_and_give_their_lease_back() {
+    holds(Bounds::departure(), ALL);
+}
+
+#[test]
+fn fails_if_an_edge_that_drains_goes_on_with_the_lease_that_it_gives_back() {
+    let guards = Guards {
+        revoke_before_leaving: false,
+        ..ALL
+    };
+    breaks(FINAL, Bounds::departure(), guards);
+}
+
+#[test]
 fn holds_with_a_stalled_stream() {
     holds(Bounds::stalled_stream(), ALL);
 }

@@ -46,6 +46,8 @@ pub struct Bounds {
     pub trims: u8,
     /// Whether a heartbeat may arrive after its caller gave it up, or twice.
     pub late_heartbeats: bool,
+    /// Whether edges drain, and give their lease back.
+    pub leaves: bool,
     /// Whether it is checked how far behind an edge may be that trusts its copies.
     pub staleness: bool,
 }
@@ -67,6 +69,7 @@ impl Bounds {
             roll_back_forgets: false,
             trims: 0,
             late_heartbeats: false,
+            leaves: false,
             staleness: false,
         }
     }
@@ -77,6 +80,18 @@ impl Bounds {
         Self {
             late_heartbeats: true,
             ..Self::calm()
+        }
+    }
+
+    /// Edges that drain, while heartbeats of before are under way and the control plane
+    /// restarts.
+    #[must_use]
+    pub const fn departure() -> Self {
+        Self {
+            invalidations: 1,
+            late_heartbeats: true,
+            leaves: true,
+            ..Self::restart()
         }
     }
 
@@ -162,6 +177,7 @@ impl Bounds {
         vec![
             ("calm", Self::calm()),
             ("late-heartbeats", Self::late_heartbeats()),
+            ("departure", Self::departure()),
             ("stalled-stream", Self::stalled_stream()),
             ("trimmed-log", Self::trimmed_log()),
             ("restart", Self::restart()),

@@ -67,6 +67,9 @@ pub struct Guards {
     /// its operator says that there was none (`control-plane/src/log/history.rs`,
     /// `note_former`).
     pub new_folder_waits: bool,
+    /// An edge that drains uses its lease no more before it gives it back
+    /// (`edge/src/link/heartbeat.rs`, `leave`).
+    pub revoke_before_leaving: bool,
 }
 
 impl Guards {
@@ -93,6 +96,7 @@ impl Guards {
         renew_only_current: true,
         wait_for_unknown: true,
         new_folder_waits: true,
+        revoke_before_leaving: true,
     };
 }
 

@@ -8,6 +8,7 @@
 //! | `step`: `look_for_loss`; `plane`: `begin_history` | `fleet/loss.rs`, `fleet/table.rs` `lose`, `begin_history` |
 //! | `plane`: `begin` | `log/sequencer.rs` `open`, `fleet/table.rs` `Table::new` |
 //! | `plane`: `heartbeat` | `fleet/heartbeat.rs`, `fleet/table.rs` `acknowledge`, `fleet/table/grant.rs` `renewal`, `grant` |
+//! | `process`: `leave`; `plane`: `give_back` | `edge/src/link/heartbeat.rs` `leave`; `fleet/heartbeat.rs` `give_back`, `fleet/table/grant.rs` `leave` |
 //! | `plane`: `durable_then` | `fleet/heads.rs` |
 //! | `plane`: `may_complete`, `Complete` | `fleet/completion.rs`, `fleet/table/standing.rs` `progress` |
 //! | `process`: `raise_era`, `begin`, `show`, `grant` | `edge/src/standing.rs` |

@@ -33,6 +33,8 @@ pub(super) struct Instance {
     /// Ticks for which it may hold a lease.
     pub(super) lease: u8,
     pub(super) recorded: bool,
+    /// It gave its lease back: a heartbeat of before earns none.
+    pub(super) left: bool,
 }
 
 /// A grant, by its `min_applied`.
@@ -133,7 +135,7 @@ impl Plane {
             Err(Misplaced::BelowFloor) => {}
             Err(Misplaced::OtherHistory) => return None,
         }
-        if self.is_lost {
+        if self.is_lost || self.instances[who].left {
             return None;
         }
         if guards.renew_only_current && self.instances[who].applied < self.durable_then(disk) {
@@ -150,6 +152,15 @@ impl Plane {
         let known = &mut self.instances[who];
         known.lease = known.lease.max(counted(guards));
         Some(self.min_applied)
+    }
+
+    /// `Fleet::give_back`: nothing is expected of the instance any more.
+    pub(super) fn give_back(&mut self, disk: &mut Disk, who: usize) {
+        let known = &mut self.instances[who];
+        (known.left, known.lease, known.recorded) = (true, 0, false);
+        if self.write().is_some() {
+            disk.leases[who] = false;
+        }
     }
 
     /// A durable write, if the volume is still there.

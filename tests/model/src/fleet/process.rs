@@ -23,6 +23,10 @@ pub(super) struct Process {
     /// A heartbeat that was given up, or a second copy of one, still on its way.
     pub(super) late: Option<Cursor>,
     pub(super) stream: Option<Stream>,
+    /// It drains: it sends no heartbeat but the one that gives its lease back.
+    pub(super) leaving: bool,
+    /// That one is on its way.
+    pub(super) farewell: bool,
     /// Its lease ran out once: for the model alone, to see that it recovers.
     pub(super) fenced: bool,
     /// The era has still to be raised: only without `era_before_cursor`.
@@ -87,6 +91,8 @@ impl Process {
             call: None,
             late: None,
             stream: None,
+            leaving: false,
+            farewell: false,
             fenced: false,
             raise_later: false,
         }
@@ -176,6 +182,18 @@ impl Process {
                 min_applied,
             };
             self.grant(grant, guards.min_applied);
+        }
+    }
+
+    /// `Heartbeats::leave`: the heartbeat under way is given up, the lease ends, and then
+    /// that is said.
+    pub(super) fn leave(&mut self, guards: &Guards) {
+        self.late = self.call.take().map(|call| call.cursor);
+        self.leaving = true;
+        self.farewell = true;
+        self.waiting = None;
+        if guards.revoke_before_leaving {
+            (self.lease, self.heard) = (0, 0);
         }
     }
 

@@ -24,6 +24,10 @@ pub enum Action {
     GiveUp(usize),
     /// A heartbeat arrives that nobody waits for any more.
     ReceiveLate(usize, usize),
+    /// An edge drains.
+    Leave(usize),
+    /// What it says then arrives at a control plane.
+    ReceiveFarewell(usize, usize),
     /// An edge subscribes.
     Subscribe(usize, usize),
     /// The control plane sends the next frame.
@@ -94,7 +98,14 @@ impl FleetModel {
             }
             return;
         }
+        if process.farewell {
+            out.extend(planes().map(|plane| Action::ReceiveFarewell(at, plane)));
+        }
+        if self.bounds.leaves && !process.leaving {
+            out.push(Action::Leave(at));
+        }
         match process.call {
+            None if process.leaving => {}
             None if process.position.is_some() => out.push(Action::Beat(at)),
             None => {}
             Some(call) => {
@@ -192,6 +203,15 @@ impl FleetModel {
                 if let Some(cursor) = next.processes[at].late.take() {
                     self.heartbeat(&mut next, at, plane, cursor);
                 }
+            }
+            Action::Leave(at) => {
+                let process = &mut next.processes[at];
+                process.leave(&self.guards);
+                self.keep_late(process);
+            }
+            Action::ReceiveFarewell(at, plane) => {
+                next.processes[at].farewell = false;
+                next.planes[plane].give_back(&mut next.disk, at);
             }
             Action::Subscribe(at, plane) => {
                 if let Some(cursor) = state.processes[at].position {
