@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
+use crate::backup;
 use crate::network::{CLIENTS, Loss, RELAYS};
 use crate::rig::{CONTROL, LEASE, Rig, disk};
 
@@ -31,6 +32,8 @@ pub enum Fault {
     DiskFull,
     /// It is killed, and its disk is full when it starts again.
     DiskFullAtStart,
+    /// A backup is taken, and a while later put in the place of what is there.
+    ControlRestored,
     /// The origin takes long.
     OriginSlow,
     /// The origin answers with errors.
@@ -59,12 +62,13 @@ pub enum Fault {
 
 impl Fault {
     /// Those that are not about one edge.
-    pub const OF_CONTROL: [Self; 10] = [
+    pub const OF_CONTROL: [Self; 11] = [
         Self::ControlKilled,
         Self::ControlDrained,
         Self::ControlStopped,
         Self::DiskFull,
         Self::DiskFullAtStart,
+        Self::ControlRestored,
         Self::ControlLossy,
         Self::ControlDeaf,
         Self::ControlMute,
@@ -101,6 +105,7 @@ impl Fault {
             Self::ControlMute => "fault: nobody hears the control plane",
             Self::DiskFull => "fault: disk full",
             Self::DiskFullAtStart => "fault: disk full at the start",
+            Self::ControlRestored => "fault: control plane restored from a backup",
             Self::OriginSlow => "fault: origin slow",
             Self::OriginDown => "fault: origin down",
             Self::EdgeKilled(_) => "fault: edge killed",
@@ -159,6 +164,7 @@ impl Fault {
                 fill_disk()?;
                 rig.control.revive();
             }
+            Self::ControlRestored => backup::take(rig),
             Self::OriginSlow => rig.content.be_slow(true),
             Self::OriginDown => rig.content.be_down(true),
             Self::EdgeKilled(edge) => rig.edges[edge].node.kill(),
@@ -191,6 +197,7 @@ impl Fault {
                 free_disk()?;
                 rig.is_disk_full.store(false, Ordering::SeqCst);
             }
+            Self::ControlRestored => backup::put_back(rig)?,
             Self::OriginSlow => rig.content.be_slow(false),
             Self::OriginDown => rig.content.be_down(false),
             Self::EdgeKilled(edge) | Self::EdgeDrained(edge) => {

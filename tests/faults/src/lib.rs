@@ -11,11 +11,13 @@
 //! - [`site`]: the site's content and its origin.
 //! - [`node`]: one program, that is killed, stopped and started again.
 //! - [`rig`]: all of them.
-//! - [`clients`]: who writes, reads and listens.
+//! - [`clients`]: who writes, reads, listens, and operates the site.
+//! - [`backup`]: what an operator puts back.
 //! - [`fault`], [`schedule`]: what fails, and when.
 //! - [`run`]: a run from its beginning to its verdict.
 
 pub mod args;
+pub mod backup;
 pub mod clients;
 pub mod fault;
 pub mod inside;

@@ -38,7 +38,7 @@ fn prepare() -> anyhow::Result<()> {
 
 fn build(is_release: bool) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let packages = ["-p", "tidegate-control-plane", "-p", "tidegate-edge"];
+    let packages = ["control-plane", "edge", "cli"].map(|it| format!("--package=tidegate-{it}"));
     let mut command = Command::new(cargo);
     // `cargo run` describes this program to it. Build scripts that look at the same
     // variables would run again.

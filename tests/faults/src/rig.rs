@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
-use tidegate_e2e::{Calls, HttpClient, Launch, Link, v1};
+use tidegate_e2e::v1::{self, FencedMode};
+use tidegate_e2e::{Calls, Cli, HttpClient, Launch, Link};
 use tidegate_history::{Ack, Position, Record};
 
 use crate::args::Broken;
@@ -15,7 +16,7 @@ use crate::inside::{SCRATCH, tool};
 use crate::network::{self, Machine, RELAYS};
 use crate::node::Node;
 use crate::recorder::{Recorder, position};
-use crate::site::{self, Content};
+use crate::site::{self, Content, MAX_STALE};
 use crate::tally::Tally;
 
 /// Where the control plane runs.
@@ -76,10 +77,14 @@ pub struct Rig {
     pub tally: Tally,
     /// The site's content.
     pub content: Arc<Content>,
+    /// Where the origin is.
+    pub origin: String,
     /// The control plane.
     pub control: Node,
     /// The edges.
     pub edges: [EdgeNode; 3],
+    /// How many configurations of the site were called for.
+    pub configurations: AtomicU64,
     /// Faults that are there at this moment.
     pub faults: AtomicUsize,
     /// Whether the disk is full, or was a moment ago.
@@ -99,10 +104,22 @@ pub fn calls() -> Calls {
     Calls::to(&control_url())
 }
 
-/// The folder of what the control plane keeps.
+/// The command line, as an operator uses it.
+#[must_use]
+pub fn cli() -> Cli {
+    Cli::new(&control_url())
+}
+
+/// The disk of the control plane.
 #[must_use]
 pub fn disk() -> PathBuf {
     Path::new(SCRATCH).join("data")
+}
+
+/// The folder of what the control plane keeps on it.
+#[must_use]
+pub fn store() -> PathBuf {
+    disk().join("store")
 }
 
 impl Rig {
@@ -135,16 +152,18 @@ impl Rig {
             recorder,
             tally: Tally::default(),
             content,
+            origin,
             control,
             edges: edges
                 .try_into()
                 .ok()
                 .context("as many as there are machines")?,
+            configurations: AtomicU64::new(0),
             faults: AtomicUsize::new(0),
             is_disk_full: false.into(),
             newest: Mutex::new(None),
         };
-        rig.put_site(&origin).await?;
+        rig.create_site().await?;
         rig.settled().await?;
         Ok(Arc::new(rig))
     }
@@ -154,35 +173,55 @@ impl Rig {
         self.faults.load(Ordering::SeqCst) > 0
     }
 
-    async fn put_site(&self, origin: &str) -> anyhow::Result<()> {
+    async fn create_site(&self) -> anyhow::Result<()> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let invoked = self.recorder.now();
-            let request = v1::PutSiteRequest {
-                site: site::NAME.to_owned(),
-                config: Some(site::config(origin)),
-            };
-            let answer = tokio::time::timeout(ANSWER, calls().sites().put_site(request)).await;
-            let problem = match answer {
-                Ok(Ok(answer)) => {
-                    let head = self.head().await?;
-                    let revision = answer.into_inner().revision;
-                    self.recorder.add(&Record::Ack(Ack {
-                        what: "the site".to_owned(),
-                        position: Position { revision, ..head },
-                        invoked,
-                        completed: self.recorder.now(),
-                    }));
-                    return Ok(());
-                }
-                Ok(Err(status)) => status.to_string(),
-                Err(_) => "no answer".to_owned(),
-            };
+        while let Err(problem) = self.put_site(FencedMode::ServeStale, MAX_STALE).await {
             if tokio::time::Instant::now() > deadline {
                 bail!("the control plane does not take the site: {problem}");
             }
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
+        Ok(())
+    }
+
+    /// Says what edges do without a lease.
+    ///
+    /// # Errors
+    /// It is not known to have happened.
+    pub async fn put_site(&self, fenced: FencedMode, bound: Duration) -> anyhow::Result<()> {
+        let calls = calls();
+        let mut sites = calls.sites();
+        let serial = self.configurations.fetch_add(1, Ordering::SeqCst);
+        let request = v1::PutSiteRequest {
+            site: site::NAME.to_owned(),
+            config: Some(site::config(&self.origin, fenced, bound, serial)),
+        };
+        let before = self.epoch().await;
+        let invoked = self.recorder.now();
+        let answer = tokio::time::timeout(ANSWER, sites.put_site(request)).await;
+        let revision = answer.context("no answer")??.into_inner().revision;
+        let completed = self.recorder.now();
+        if let Some(epoch) = self.still(before).await {
+            self.recorder.add(&Record::Ack(Ack {
+                what: "the site".to_owned(),
+                position: Position { epoch, revision },
+                invoked,
+                completed,
+            }));
+        }
+        Ok(())
+    }
+
+    /// The history that calls are answered from; none if that is not known.
+    pub async fn epoch(&self) -> Option<u64> {
+        self.head().await.ok().map(|head| head.epoch)
+    }
+
+    /// The history that everything since `before` was said was answered from, if it is
+    /// still the same one: some answers name none.
+    pub async fn still(&self, before: Option<u64>) -> Option<u64> {
+        let now = self.epoch().await;
+        now.filter(|_| now == before)
     }
 
     /// The newest position.
@@ -236,7 +275,7 @@ fn control_plane() -> Launch {
         .flag("--admin-listen", format!("{}:7421", CONTROL.address))
         .argument("--insecure")
         .argument("--new-fleet")
-        .flag("--data", disk().join("store"))
+        .flag("--data", store())
         .flag("--heartbeat", "200ms")
         .flag("--lease", format!("{}ms", LEASE.as_millis()))
         .flag("--lease-margin", "100ms")

@@ -14,11 +14,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
-use crate::clients::{Backend, Heard, Listener, invalidate_everything, read, read_on};
+use crate::backup::RESTORED;
+use crate::clients::{
+    Backend, Heard, Listener, Operator, What, invalidate_everything, read, read_on,
+};
 use crate::fault::Fault;
+use crate::inside::SCRATCH;
 use crate::rig::{EDGES, Rig, calls};
 use crate::schedule::{self, Lane};
-use crate::site::{self, URLS};
+use crate::site::{self, PAGES, URLS};
 
 const BACKENDS: usize = 4;
 const READERS_OF_AN_EDGE: usize = 2;
@@ -59,12 +63,20 @@ impl Outcome {
 pub async fn run(args: &Args, seed: u64, output: &Path) -> anyhow::Result<Outcome> {
     let rig = Rig::start(output, args.broken).await?;
     rig.recorder.note("every edge serves the site");
+    let pages = Path::new(SCRATCH).join("tmp/pages");
+    let mut operator = Operator::new(rig.clone(), pages, seed);
+    operator.publish_surely().await?;
     let stop_clients = CancellationToken::new();
     let mut clients = JoinSet::new();
     let heard = start_clients(&rig, seed, &mut clients, &stop_clients);
+    let stop_operator = CancellationToken::new();
+    let operator = tokio::spawn(operator.work(stop_operator.clone()));
     let mut complaints = torment(&rig, seed, args.lasts()).await?;
     rig.recorder.note("nothing fails any more");
-    let end = close(&rig, &heard).await;
+    stop_operator.cancel();
+    let operator = tokio::time::timeout(ENDING, operator).await;
+    let operator = operator.context("the operator does not end")???;
+    let end = close(&rig, operator, &heard).await;
     stop_clients.cancel();
     let ended = tokio::time::timeout(ENDING, async {
         while clients.join_next().await.is_some() {}
@@ -172,7 +184,7 @@ fn keep_running(rig: &Rig) -> Option<String> {
 }
 
 /// Waits until all is well, and hears the last word of everyone.
-async fn close(rig: &Arc<Rig>, heard: &[Heard]) -> anyhow::Result<()> {
+async fn close(rig: &Arc<Rig>, mut operator: Operator, heard: &[Heard]) -> anyhow::Result<()> {
     let keeping = async {
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
@@ -183,15 +195,14 @@ async fn close(rig: &Arc<Rig>, heard: &[Heard]) -> anyhow::Result<()> {
         settled = rig.settled() => settled?,
         () = keeping => {}
     }
+    operator.publish_surely().await?;
     let last = invalidate_everything(rig).await?;
-    for url in 0..URLS {
+    let urls = (0..URLS).map(What::Url);
+    for what in urls.chain(PAGES.map(What::Page)) {
         for edge in 0..EDGES.len() {
-            let status = read(rig, edge, url, None).await;
+            let status = read(rig, edge, what, None).await;
             if status != 200 {
-                bail!(
-                    "all is well, and {} is answered with {status}",
-                    site::path(url)
-                );
+                bail!("all is well, and {what:?} is answered with {status}");
             }
         }
     }
@@ -227,7 +238,11 @@ async fn list(rig: &Rig) -> anyhow::Result<()> {
             .list_invalidations(request)
             .await?
             .into_inner();
-        invalidations.extend(page.invalidations.into_iter().map(|record| Listed {
+        let called = page.invalidations.into_iter().filter(|record| {
+            use v1::InvalidationCause as Cause;
+            matches!(record.cause(), Cause::Call | Cause::Release)
+        });
+        invalidations.extend(called.map(|record| Listed {
             revision: record.revision,
             patterns: record.patterns,
         }));
@@ -257,11 +272,16 @@ fn coverage(rig: &Rig, verdict: &Verdict, lasts: Duration) -> Vec<String> {
         ("invalidations: complete with an edge fenced", 1),
         ("events: invalidate", 100),
         ("events: resumed", 1),
+        ("pushes: taken", 1),
+        ("reads: what was pushed", 1),
+        ("releases: complete", 3),
+        ("reads: a page of a release", 100),
+        ("reads: from the cache without a lease", 1),
     ];
     if lasts >= WHOLE_DECK {
         let faults = Fault::OF_CONTROL.into_iter().chain(Fault::of_edge(0));
         demands.extend(faults.map(|fault| (fault.name(), 1)));
-        demands.push((SAID_FULL, 1));
+        demands.extend([(SAID_FULL, 1), (RESTORED, 1)]);
     }
     let mut lacking = rig.tally.lacking(demands);
     if rig.tally.count("invalidations: refused") > 0 {

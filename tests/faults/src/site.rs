@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
-use tidegate_e2e::v1;
+use tidegate_e2e::v1::{self, FencedMode};
 use tidegate_history::{Record, Write};
 use tokio::net::TcpListener;
 
@@ -26,6 +26,12 @@ pub const HOST: &str = "shop.example";
 pub const URLS: usize = 24;
 /// How many groups these are in.
 const GROUPS: usize = 4;
+/// The longest for which edges are told to serve what they have without a lease.
+pub const MAX_STALE: Duration = Duration::from_millis(1_000);
+/// The pages of each release.
+pub const PAGES: [&str; 2] = ["/page.html", "/other/page.html"];
+/// Of so many URLs the last is one that backends push.
+const PUSHED_EVERY: usize = 6;
 /// Most answers of the origin take no longer than this ...
 const USUAL_DELAY_MS: u64 = 20;
 /// ... and some take up to this.
@@ -58,6 +64,33 @@ pub fn group_tag(url: usize) -> String {
     format!("group:{}", url % GROUPS)
 }
 
+/// One of those that backends push.
+#[must_use]
+pub fn pushed(choice: usize) -> usize {
+    choice % (URLS / PUSHED_EVERY) * PUSHED_EVERY + PUSHED_EVERY - 1
+}
+
+/// What the origin and backends say of a version: its body and its entity tag.
+#[must_use]
+pub fn content(url: usize, version: u64) -> (String, String) {
+    let body = serde_json::json!({ "url": path(url), "version": version });
+    (body.to_string(), format!("\"{url}-{version}\""))
+}
+
+/// A page of a release.
+#[must_use]
+pub fn page(version: u64) -> String {
+    format!("<!doctype html><title>a page</title>\n<b>version {version}</b>\n")
+}
+
+/// The version that a page shows.
+#[must_use]
+pub fn version_of_page(body: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (_, rest) = text.split_once("<b>version ")?;
+    rest.split_once('<')?.0.parse().ok()
+}
+
 impl Content {
     /// Every URL at its first version.
     #[must_use]
@@ -83,6 +116,12 @@ impl Content {
             invoked,
             completed: self.recorder.now(),
         }));
+    }
+
+    /// The version of a URL.
+    #[must_use]
+    pub fn version(&self, url: usize) -> u64 {
+        self.versions[url].load(Ordering::SeqCst)
     }
 
     /// Whether the origin takes long for most answers.
@@ -132,15 +171,14 @@ async fn answer(State(content): State<Arc<Content>>, request: Request) -> Respon
     if content.is_down.load(Ordering::Relaxed) {
         return plain(StatusCode::SERVICE_UNAVAILABLE, Body::empty());
     }
-    let version = content.versions[url].load(Ordering::SeqCst);
+    let version = content.version(url);
     tokio::time::sleep(content.delay()).await;
-    let etag = format!("\"{url}-{version}\"");
+    let (body, etag) = self::content(url, version);
     let known = request.headers().get(IF_NONE_MATCH);
     let mut response = if known.is_some_and(|known| known == etag.as_str()) {
         plain(StatusCode::NOT_MODIFIED, Body::empty())
     } else {
-        let body = serde_json::json!({ "url": path(url), "version": version });
-        plain(StatusCode::OK, Body::from(body.to_string()))
+        plain(StatusCode::OK, Body::from(body))
     };
     let tags = format!("{}, {}", own_tag(url), group_tag(url));
     for (name, value) in [
@@ -170,9 +208,13 @@ pub fn version_in(body: &[u8], url: usize) -> Option<u64> {
     (json["url"] == path(url)).then(|| json["version"].as_u64())?
 }
 
-/// The site's configuration.
+/// The site's configuration: what edges do without a lease, and for how long. No two with
+/// different serial numbers are the same.
 #[must_use]
-pub fn config(origin: &str) -> v1::SiteConfig {
+pub fn config(origin: &str, fenced: FencedMode, bound: Duration, serial: u64) -> v1::SiteConfig {
+    let connect_timeout = Duration::from_secs(5) + Duration::from_millis(serial % 10_000);
+    let is_bounded = fenced == FencedMode::ServeStale;
+    let bound = is_bounded.then(|| bound.try_into().expect("a bound is short"));
     v1::SiteConfig {
         hosts: vec![HOST.to_owned()],
         origin: Some(v1::OriginConfig {
@@ -180,7 +222,12 @@ pub fn config(origin: &str) -> v1::SiteConfig {
                 url: origin.to_owned(),
                 ..v1::Upstream::default()
             }],
+            connect_timeout: connect_timeout.try_into().ok(),
             ..v1::OriginConfig::default()
+        }),
+        fenced: Some(v1::FencedPolicy {
+            mode: fenced.into(),
+            serve_stale_for: bound,
         }),
         events: Some(v1::EventsConfig {
             public_tags: vec!["*".to_owned()],

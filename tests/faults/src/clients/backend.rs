@@ -8,11 +8,11 @@ use anyhow::bail;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tidegate_e2e::{Calls, v1};
-use tidegate_history::{Invalidate, Mode, Position, Record, Status};
+use tidegate_history::{Ack, Invalidate, Mode, Position, Record, Status};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use super::reader::read;
+use super::reader::{What, read};
 use crate::recorder::position;
 use crate::rig::{EDGES, Rig, calls};
 use crate::site::{self, URLS};
@@ -21,6 +21,13 @@ use crate::site::{self, URLS};
 const ATTEMPTS: u32 = 4;
 /// What a call may take besides the wait that it asks for.
 const GRACE: Duration = Duration::from_millis(1_500);
+
+/// How often a backend pushes something before it changes something.
+const PUSHES: f64 = 0.25;
+/// What reading the data for a push takes.
+const READING_MS: u64 = 150;
+/// For how long what is pushed is fresh, in seconds.
+const PUSHED_FOR: u64 = 600;
 
 /// A backend.
 pub struct Backend {
@@ -63,6 +70,9 @@ impl Backend {
     /// Changes and invalidates until `stop`.
     pub async fn work(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
+            if self.random.random_bool(PUSHES) {
+                self.push().await;
+            }
             let (intent, changed) = self.intend();
             changed.iter().for_each(|url| self.rig.content.write(*url));
             let answer = self.insist(&intent).await;
@@ -188,16 +198,53 @@ impl Backend {
         answer
     }
 
+    /// Pushes a URL, by when its data may have changed.
+    async fn push(&mut self) {
+        let rig = self.rig.clone();
+        let url = site::pushed(self.random.random_range(0..URLS));
+        let mut cache = self.calls.cache();
+        let asked = tokio::time::timeout(GRACE, cache.get_head(v1::GetHeadRequest {})).await;
+        let Ok(Ok(head)) = asked else { return };
+        let version = rig.content.version(url);
+        let reading = Duration::from_millis(self.random.random_range(0..READING_MS));
+        tokio::time::sleep(reading).await;
+        let request = v1::PutEntryRequest {
+            site: site::NAME.to_owned(),
+            entry: Some(entry(url, version)),
+            read_as_of: head.into_inner().cursor,
+        };
+        let invoked = rig.recorder.now();
+        let pushed = tokio::time::timeout(GRACE, cache.put_entry(request)).await;
+        let completed = rig.recorder.now();
+        let place = match pushed {
+            Ok(Ok(answer)) => position(&answer.into_inner().cursor),
+            Ok(Err(status)) if status.code() == Code::Aborted => {
+                rig.tally.add("pushes: refused as outdated");
+                None
+            }
+            Ok(Err(_)) | Err(_) => None,
+        };
+        if let Some(position) = place {
+            rig.tally.add("pushes: taken");
+            rig.recorder.add(&Record::Ack(Ack {
+                what: format!("{} at version {version}", site::path(url)),
+                position,
+                invoked,
+                completed,
+            }));
+        }
+    }
+
     /// Looks at once at what was changed.
     async fn look(&mut self, answer: &Answer, intent: &Intent, changed: &[usize]) {
         let url = changed[self.random.random_range(0..changed.len())];
         if answer.status == Status::Complete && intent.mode == Mode::Hard {
-            let [a, b, c] = [0, 1, 2].map(|edge| read(&self.rig, edge, url, None));
+            let [a, b, c] = [0, 1, 2].map(|edge| read(&self.rig, edge, What::Url(url), None));
             tokio::join!(a, b, c);
         } else if answer.position.is_some() {
             let newest = self.rig.newest.lock().clone();
             let edge = self.random.random_range(0..EDGES.len());
-            read(&self.rig, edge, url, newest).await;
+            read(&self.rig, edge, What::Url(url), newest).await;
         }
     }
 }
@@ -225,6 +272,22 @@ fn refused_or_unknown(rig: &Rig, status: &tonic::Status) -> Answer {
     Answer {
         position: None,
         status: Status::Refused,
+    }
+}
+
+fn entry(url: usize, version: u64) -> v1::Entry {
+    let (body, etag) = site::content(url, version);
+    v1::Entry {
+        url: site::path(url),
+        status: 200,
+        headers: vec![v1::HeaderField {
+            name: "etag".to_owned(),
+            value: etag.into_bytes().into(),
+        }],
+        body: body.into_bytes().into(),
+        tags: vec![site::own_tag(url), site::group_tag(url)],
+        ttl: Duration::from_secs(PUSHED_FOR).try_into().ok(),
+        vary: Vec::new(),
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod backend;
 mod listener;
+mod operator;
 mod reader;
 
 pub use backend::{Backend, invalidate_everything};
 pub use listener::{Heard, Listener};
-pub use reader::{read, read_on};
+pub use operator::Operator;
+pub use reader::{What, read, read_on};

@@ -16,15 +16,57 @@ use crate::site::{self, URLS};
 
 /// When a client gives up.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// One request of so many is for a page.
+const PAGE_EVERY: u32 = 8;
 /// Between two requests of one client.
 const PAUSE_MS: u64 = 10;
 /// After a request that came to nothing.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// Reads one URL from one edge and writes down what came.
-pub async fn read(rig: &Rig, edge: usize, url: usize, token: Option<Token>) -> u16 {
+/// What is read.
+#[derive(Debug, Clone, Copy)]
+pub enum What {
+    /// A URL of the origin, by number.
+    Url(usize),
+    /// A page of the release.
+    Page(&'static str),
+}
+
+impl What {
+    fn path(self) -> String {
+        match self {
+            Self::Url(url) => site::path(url),
+            Self::Page(page) => page.to_owned(),
+        }
+    }
+
+    fn version_in(self, body: &[u8]) -> Option<u64> {
+        match self {
+            Self::Url(url) => site::version_in(body, url),
+            Self::Page(_) => site::version_of_page(body),
+        }
+    }
+
+    fn counted(self, status: u16, cache: &str) -> &'static str {
+        match (self, status) {
+            (_, 0) => "reads: no answer",
+            (Self::Page(_), 200) => "reads: a page of a release",
+            (Self::Page(_), 404) => "reads: a page before the first release",
+            (Self::Url(_), 200) if cache.contains("detail=fenced") => {
+                "reads: from the cache without a lease"
+            }
+            (Self::Url(_), 200) if cache.contains("detail=entry") => "reads: what was pushed",
+            (Self::Url(_), 200) if cache.contains("hit") => "reads: from the cache",
+            (Self::Url(_), 200) => "reads: from the origin",
+            _ => "reads: an error",
+        }
+    }
+}
+
+/// Reads from one edge and writes down what came.
+pub async fn read(rig: &Rig, edge: usize, what: What, token: Option<Token>) -> u16 {
     let edge = &rig.edges[edge];
-    let path = site::path(url);
+    let path = what.path();
     let fields: Vec<_> = token
         .iter()
         .map(|(text, _)| ("tidegate-min-revision", text.as_str()))
@@ -42,19 +84,14 @@ pub async fn read(rig: &Rig, edge: usize, url: usize, token: Option<Token>) -> u
     let cache = reply
         .as_ref()
         .map_or("", |reply| reply.field("cache-status"));
-    rig.tally.add(match (status, cache) {
-        (200, cache) if cache.contains("hit") => "reads: from the cache",
-        (200, _) => "reads: from the origin",
-        (0, _) => "reads: no answer",
-        _ => "reads: an error",
-    });
+    rig.tally.add(what.counted(status, cache));
     let shown = reply.as_ref().filter(|_| status == 200);
     rig.recorder.add(&Record::Read(Read {
         edge: edge.machine.name.to_owned(),
         url: path,
         status,
         // A body of something else is a version that nobody wrote.
-        version: shown.map(|reply| site::version_in(&reply.body, url).unwrap_or(u64::MAX)),
+        version: shown.map(|reply| what.version_in(&reply.body).unwrap_or(u64::MAX)),
         position: reply
             .as_ref()
             .and_then(|reply| position(reply.field("tidegate-revision"))),
@@ -76,7 +113,11 @@ pub async fn read_on(rig: Arc<Rig>, edge: usize, seed: u64, stop: CancellationTo
             .min(random.random_range(0..URLS));
         let wants_token = random.random_bool(0.2);
         let token = wants_token.then(|| rig.newest.lock().clone()).flatten();
-        let status = read(&rig, edge, url, token).await;
+        let what = match random.random_range(0..PAGE_EVERY) {
+            0 => What::Page(site::PAGES[url % site::PAGES.len()]),
+            _ => What::Url(url),
+        };
+        let status = read(&rig, edge, what, token).await;
         let pause = match status {
             0 => AFTER_FAILURE,
             _ => Duration::from_millis(random.random_range(1..PAUSE_MS)),
