@@ -12,9 +12,11 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::cast::{BACKENDS, HOST, NAMES, ORIGIN, PLANE, PLANE_PORT, SITE, Stage};
-use crate::origin::{path, text};
+use crate::entropy;
+use crate::items::{ITEMS, Selector, path, tags};
+use crate::origin::text;
 use crate::rng::Rng;
-use crate::truth::{Accepted, ITEMS, Selector, tags};
+use crate::truth::Accepted;
 
 /// How long a call waits for the fleet.
 pub const WAIT: Duration = Duration::from_secs(8);
@@ -22,8 +24,6 @@ pub const WAIT: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Tries of one call.
 const TRIES: usize = 6;
-/// Time between two changes of one backend, on average.
-const PAUSE: Duration = Duration::from_millis(900);
 /// The item that backends push.
 const PUSHED: usize = 7;
 
@@ -34,12 +34,14 @@ pub struct Backend {
     rng: Rng,
     channel: Channel,
     calls: u64,
+    /// Time between two changes, on average.
+    pause: Duration,
 }
 
 impl Backend {
-    /// A backend; it connects when it first calls.
+    /// A backend that changes something each `pause`; it connects when it first calls.
     #[must_use]
-    pub fn new(stage: Stage, name: String, rng: Rng) -> Self {
+    pub fn new(stage: Stage, name: String, pause: Duration, rng: Rng) -> Self {
         let endpoint = Endpoint::from_static("http://plane:7420")
             .connect_timeout(Duration::from_secs(3))
             .http2_keep_alive_interval(Duration::from_secs(3))
@@ -53,6 +55,7 @@ impl Backend {
             name,
             rng,
             calls: 0,
+            pause,
         }
     }
 
@@ -85,7 +88,7 @@ impl Backend {
     /// Works until everything settles.
     pub async fn work(mut self) {
         while !self.stage.truth.is_settling() {
-            tokio::time::sleep(self.rng.around(PAUSE)).await;
+            tokio::time::sleep(self.rng.around(self.pause)).await;
             match self.rng.below(10) {
                 0 => self.push().await,
                 1 => self.hint().await,
@@ -129,7 +132,7 @@ impl Backend {
     pub async fn invalidate(&mut self, selector: Selector, is_soft: bool, waits: bool) -> bool {
         self.calls += 1;
         let reason = format!("{}-{}", self.name, self.calls);
-        let what = self.stage.truth.invalidation(selector.clone());
+        let what = self.stage.truth.invalidation(selector.clone(), is_soft);
         let (tags, urls) = match selector {
             Selector::Tag(tag) => (vec![tag], vec![]),
             Selector::Url(item) => (vec![], vec![path(item)]),
@@ -185,6 +188,7 @@ impl Backend {
                         },
                         what: what.clone(),
                         reason: reason.clone(),
+                        when: entropy::now(),
                     };
                     let losses = self.stage.truth.losses();
                     let is_held = self.stage.truth.accept(accepted);
@@ -202,9 +206,11 @@ impl Backend {
             match status {
                 v1::CompletionStatus::Complete => {
                     self.stage.trace.count("complete");
-                    if !is_soft {
-                        self.stage.truth.complete(&what);
-                    }
+                    let at = Cursor {
+                        revision: tidegate_domain::Revision(answer.revision),
+                        ..at
+                    };
+                    self.stage.truth.complete(at, &what);
                     if self.rng.percent(85) {
                         return true;
                     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::calm::Calm;
 use crate::net::{Host, Net};
 use crate::trace::Trace;
 use crate::truth::Truth;
@@ -47,4 +48,6 @@ pub struct Stage {
     pub truth: Arc<Truth>,
     /// What happens.
     pub trace: Arc<Trace>,
+    /// Whom nothing stands in the way of.
+    pub calm: Arc<Calm>,
 }

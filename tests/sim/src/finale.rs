@@ -10,7 +10,7 @@ use http::StatusCode;
 use crate::backend::Backend;
 use crate::cast::{EDGES, Stage};
 use crate::hear::Listener;
-use crate::truth::{ITEMS, Kind, Selector};
+use crate::items::{ITEMS, Kind, Selector};
 use crate::visit::{Answer, Ask, visit};
 
 /// Within this time after the last fault the fleet is whole again.
@@ -142,6 +142,12 @@ async fn nothing_acknowledged_is_lost(stage: &Stage, backend: &Backend) {
         let held = by_reason.get(&accepted.reason);
         if held.is_none_or(|held| held != &[told]) {
             let what = format!("{} was told {told}, the log says {held:?}", accepted.reason);
+            stage.trace.violated("finale", &what);
+        }
+        // What edges and browsers are told comes from there.
+        let pattern = accepted.what.selector.pattern();
+        if !stage.truth.has_logged(accepted.at.revision, &pattern) {
+            let what = format!("{}: no event for {pattern} at {told}", accepted.reason);
             stage.trace.violated("finale", &what);
         }
     }

@@ -261,6 +261,7 @@ mod tests {
             net: Net::new(&NAMES, Rng::new(1, 1)),
             truth: Arc::default(),
             trace: Arc::default(),
+            calm: Arc::default(),
         };
         let patterns = vec!["item:3".to_owned()];
         stage.truth.logged(Logged {

@@ -8,12 +8,14 @@
 //! from the seed, so a seed that fails fails again.
 //!
 //! From below: `entropy`, `rng`, `clock`, `machine`, `net`: the world. `disk`,
-//! `service`: the products in it. `truth`, `trace`: what is true, and what happened.
+//! `service`: the products in it. `items`, `truth`, `calm`, `trace`: what is true,
+//! who has to answer, and what happened.
 //! `origin`, `visit`, `hear`, `backend`: who is there. `plan`, `run`, `finale`: one
 //! simulation. `many`: many of them, each in a process of its own.
 
 pub mod backend;
 pub mod broken;
+pub mod calm;
 pub mod cast;
 pub mod cli;
 pub mod clock;
@@ -21,6 +23,7 @@ pub mod disk;
 pub mod entropy;
 pub mod finale;
 pub mod hear;
+pub mod items;
 pub mod machine;
 pub mod many;
 pub mod net;

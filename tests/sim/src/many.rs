@@ -22,6 +22,7 @@ pub const KINDS: [&str; 36] = [
     "answer 200",
     "answer 304",
     "answer 5xx",
+    "asked of a calm edge",
     "call answered on a retry",
     "call repeated",
     "collapsed",

@@ -1,7 +1,6 @@
 //! The origin: items whose version backends change, answered in all the ways that make
 //! caching hard.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,29 +15,32 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_net::Listener as _;
 
+use crate::cast::Stage;
 use crate::entropy;
+use crate::items::{ITEMS, Kind, tags};
 use crate::net::SimListener;
 use crate::rng::Rng;
-use crate::trace::Trace;
-use crate::truth::{ITEMS, Kind, Truth, tags};
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// The field by which a varying item is chosen.
 pub const VARIANT: &str = "x-variant";
 
+/// An edge may give up an answer that takes longer, whatever it takes besides.
+const LONG: Duration = Duration::from_secs(3);
+
 /// Serves for ever.
-pub async fn serve(mut listener: SimListener, truth: Arc<Truth>, trace: Arc<Trace>, mut rng: Rng) {
+pub async fn serve(mut listener: SimListener, stage: Stage, mut rng: Rng) {
     loop {
         let (stream, _) = listener.accept().await;
-        let (truth, trace) = (truth.clone(), trace.clone());
+        let stage = stage.clone();
         let rng = Rng::new(rng.any(), 0);
         tokio::spawn(async move {
             let rng = parking_lot::Mutex::new(rng);
             let service = service_fn(|request: Request<Incoming>| {
                 let own = Rng::new(rng.lock().any(), 1);
-                let (truth, trace) = (truth.clone(), trace.clone());
-                async move { Ok::<_, std::io::Error>(answer(&request, &truth, &trace, own).await) }
+                let stage = stage.clone();
+                async move { Ok::<_, std::io::Error>(answer(&request, &stage, own).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -49,12 +51,8 @@ pub async fn serve(mut listener: SimListener, truth: Arc<Truth>, trace: Arc<Trac
     }
 }
 
-async fn answer(
-    request: &Request<Incoming>,
-    truth: &Truth,
-    trace: &Trace,
-    mut rng: Rng,
-) -> Response<Body> {
+async fn answer(request: &Request<Incoming>, stage: &Stage, mut rng: Rng) -> Response<Body> {
+    let (truth, trace) = (&stage.truth, &stage.trace);
     let path = request.uri().path().to_owned();
     let Some(item) = item_of(&path) else {
         return plain(StatusCode::NOT_FOUND);
@@ -75,6 +73,9 @@ async fn answer(
         1..=3 => rng.around(Duration::from_millis(100)),
         _ => Duration::ZERO,
     };
+    if delay > LONG {
+        stage.calm.origin_takes(delay);
+    }
     tokio::time::sleep(delay).await;
     let kind = Kind::of(item);
     let tag = format!("\"{item}-{version}-{variant}\"");
@@ -121,12 +122,6 @@ fn cache_control(kind: Kind) -> &'static str {
         Kind::Asked => "no-cache",
         _ => "max-age=600, stale-if-error=60",
     }
-}
-
-/// The path of an item.
-#[must_use]
-pub fn path(item: usize) -> String {
-    format!("/items/{item}")
 }
 
 fn item_of(path: &str) -> Option<usize> {

@@ -23,7 +23,7 @@ use crate::machine::Machine;
 use crate::net::{Host, Net};
 use crate::plan::{Act, Plan};
 use crate::rng::Rng;
-use crate::service::{LEASE, Running, start_edge, start_plane};
+use crate::service::{HEARTBEAT, LEASE, Running, start_edge, start_plane};
 use crate::trace::Trace;
 use crate::truth::Logged;
 use crate::{origin, visit};
@@ -37,6 +37,16 @@ const END: Duration = Duration::from_secs(36);
 /// Actors stop a little later, and the end has to be reached by then.
 const SETTLE: Duration = Duration::from_secs(38);
 const DEADLINE: Duration = Duration::from_secs(120);
+/// Time between two changes of one backend, on average.
+const BUSY: Duration = Duration::from_millis(900);
+/// The same where little happens.
+const QUIET: Duration = Duration::from_millis(4_500);
+/// An edge serves nothing that was invalidated longer ago: its last lease came within a
+/// heartbeat of it. Twice that, and time for clocks that are wrong.
+const STALENESS: Duration = LEASE
+    .saturating_add(HEARTBEAT)
+    .saturating_add(HEARTBEAT)
+    .saturating_add(Duration::from_millis(500));
 const VISITOR_COUNT: usize = 6;
 const LISTENER_COUNT: usize = 4;
 const BACKEND_COUNT: usize = 3;
@@ -99,6 +109,7 @@ pub fn run(seed: u64, broken: Option<Broken>) -> anyhow::Result<Report> {
         net: Net::new(&NAMES, Rng::new(seed, 1)),
         truth: Arc::default(),
         trace: Arc::default(),
+        calm: Arc::default(),
     };
     note_panics(&stage.trace);
     let mut rng = Rng::new(seed, 2);
@@ -176,14 +187,21 @@ impl Simulation {
         let stage = &self.stage;
         let mut next = || Rng::new(rng.any(), 0);
         let listener = stage.net.listen(ORIGIN, EDGE_PORT);
-        let (truth, trace) = (stage.truth.clone(), stage.trace.clone());
         self.world
-            .spawn(origin::serve(listener, truth, trace, next()));
+            .spawn(origin::serve(listener, stage.clone(), next()));
         let fenced = match next().below(4) {
             0 => Some(Duration::from_secs(2)),
             _ => None,
         };
         self.fenced = fenced;
+        let stale_for = fenced.unwrap_or_default();
+        stage.truth.bound_staleness(STALENESS + stale_for);
+        // Where little happens, an edge that was away has missed nothing, and gets its
+        // lease before its stream.
+        let pause = match next().below(3) {
+            0 => QUIET,
+            _ => BUSY,
+        };
         let mut listeners = Vec::new();
         for number in 1..=LISTENER_COUNT {
             let listener = Listener::new(format!("listener-{number}"), &mut next());
@@ -199,12 +217,12 @@ impl Simulation {
             .map(|number| format!("backend-{number}"))
             .map(|name| {
                 self.world
-                    .enter(|| Backend::new(stage.clone(), name, next()))
+                    .enter(|| Backend::new(stage.clone(), name, pause, next()))
             })
             .collect();
         let last = self
             .world
-            .enter(|| Backend::new(stage.clone(), "finale".to_owned(), next()));
+            .enter(|| Backend::new(stage.clone(), "finale".to_owned(), pause, next()));
         let verdict = Arc::new(Mutex::new(Verdict::default()));
         let (stage, told) = (stage.clone(), verdict.clone());
         self.world.spawn(async move {
@@ -333,6 +351,7 @@ impl Simulation {
         if log.is_none_or(|log| log.epoch() != copy.epoch) {
             return Ok(());
         }
+        let is_lossless = log.is_some_and(|log| log.head() == copy.head);
         self.take_down(PLANE, false);
         self.stage
             .truth
@@ -345,8 +364,9 @@ impl Simulation {
         } else {
             self.stage.trace.count("roll-back");
             self.disk.roll_back(copy.store);
-            self.doubted = Some(copy.epoch);
-            self.trusted_at = None;
+            // With nothing lost but leases, there is nothing to notice: they end.
+            self.doubted = (!is_lossless).then_some(copy.epoch);
+            self.trusted_at = is_lossless.then(|| entropy::now() + LEASE * 2);
         }
         self.start(PLANE)
     }
@@ -392,6 +412,7 @@ impl Simulation {
 
     fn act(&mut self, act: Act) -> anyhow::Result<()> {
         self.stage.trace.note("fault", &format!("{act:?}"));
+        self.stage.calm.note(&act);
         let net = self.stage.net.clone();
         let count = |what| self.stage.trace.count(what);
         match act {

@@ -28,7 +28,8 @@ use crate::rng::Rng;
 pub const LEASE: Duration = Duration::from_secs(3);
 /// The margin on either side. Clocks whose rates differ by a tenth of it keep it.
 pub const MARGIN: Duration = Duration::from_millis(200);
-const HEARTBEAT: Duration = Duration::from_millis(400);
+/// How often edges say where they are.
+pub const HEARTBEAT: Duration = Duration::from_millis(400);
 const RECENT_WRITE: Duration = Duration::from_secs(1);
 /// The longest that a drain takes.
 pub const DRAIN: Duration = Duration::from_secs(2);

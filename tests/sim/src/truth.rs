@@ -6,95 +6,21 @@
 //! after it, so it is judged by what was forbidden when it left: the checker may look
 //! away from a violation, but it never sees one where there is none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tidegate_domain::{Cursor, Epoch, Revision, TagPattern, Term};
+use tidegate_domain::{Cursor, Epoch, Revision, Term};
 
-/// Items at the origin.
-pub const ITEMS: usize = 8;
-
-/// How an item answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// With an entity tag.
-    Plain,
-    /// Without validators: nothing can be revalidated.
-    Bare,
-    /// By a field of the request.
-    Varying,
-    /// With tags that change with the version.
-    Recoloured,
-    /// Stale at once, with time to be used meanwhile.
-    Brief,
-    /// Stored, but asked about each time.
-    Asked,
-    /// In pieces, with pauses.
-    Slow,
-    /// Backends push it, too.
-    Pushed,
-}
-
-impl Kind {
-    /// The kind of an item.
-    #[must_use]
-    pub fn of(item: usize) -> Self {
-        const KINDS: [Kind; ITEMS] = [
-            Kind::Plain,
-            Kind::Bare,
-            Kind::Varying,
-            Kind::Recoloured,
-            Kind::Brief,
-            Kind::Asked,
-            Kind::Slow,
-            Kind::Pushed,
-        ];
-        KINDS[item % ITEMS]
-    }
-}
-
-/// The tags of a version of an item.
-#[must_use]
-pub fn tags(item: usize, version: u64) -> Vec<String> {
-    let mut tags = vec![format!("item:{item}"), format!("group:{}", item % 2)];
-    if Kind::of(item) == Kind::Recoloured {
-        tags.push(format!("colour:{}", version % 3));
-    }
-    tags
-}
-
-/// What an invalidation names.
-#[derive(Debug, Clone)]
-pub enum Selector {
-    /// A pattern of tags.
-    Tag(String),
-    /// The URL of an item.
-    Url(usize),
-}
-
-impl Selector {
-    /// Whether it matches a version of an item.
-    #[must_use]
-    pub fn matches(&self, item: usize, version: u64) -> bool {
-        match self {
-            Self::Url(url) => *url == item,
-            Self::Tag(tag) => {
-                let Ok(pattern) = TagPattern::parse(tag) else {
-                    return false;
-                };
-                tags(item, version)
-                    .iter()
-                    .any(|tag| tidegate_domain::glob_matches(pattern.as_str(), tag))
-            }
-        }
-    }
-}
+use crate::items::{ITEMS, Selector};
 
 /// A call of `Invalidate`: what it names, and what was current when it was made.
 #[derive(Debug, Clone)]
 pub struct Invalidation {
     /// What it names.
     pub selector: Selector,
+    /// Whether stale copies may be of use yet.
+    pub is_soft: bool,
     /// The versions then: what is older and matches is outdated.
     pub versions: [u64; ITEMS],
 }
@@ -103,6 +29,19 @@ impl Invalidation {
     fn outdates(&self, item: usize, version: u64) -> bool {
         version < self.versions[item] && self.selector.matches(item, version)
     }
+
+    fn outdated(&self, item: usize) -> impl Iterator<Item = u64> {
+        (0..self.versions[item]).filter(move |version| self.outdates(item, *version))
+    }
+}
+
+/// A hard invalidation that a backend was told to be final.
+#[derive(Debug)]
+struct Completed {
+    at: Cursor,
+    what: Invalidation,
+    /// It holds whatever a loss that nobody has noticed took away.
+    is_firm: bool,
 }
 
 /// An invalidation that a backend was told the position of.
@@ -114,6 +53,8 @@ pub struct Accepted {
     pub what: Invalidation,
     /// The text by which the audit trail names it.
     pub reason: String,
+    /// When the backend heard of it.
+    pub when: Duration,
 }
 
 /// An entry of the log.
@@ -149,7 +90,11 @@ impl Lost {
 #[derive(Debug, Default)]
 struct Inner {
     versions: [u64; ITEMS],
-    forbidden: [BTreeSet<u64>; ITEMS],
+    /// All that is completed, by item and version, and whether that is firm.
+    forbidden: [BTreeMap<u64, bool>; ITEMS],
+    completed: Vec<Completed>,
+    /// For how long after its position moved on an edge may serve what is before it.
+    staleness: Duration,
     accepted: Vec<Accepted>,
     log: Vec<Logged>,
     terms: BTreeSet<u64>,
@@ -160,17 +105,44 @@ struct Inner {
     is_settling: bool,
 }
 
+impl Inner {
+    fn forbid(&mut self, completed: &Completed) {
+        for (item, forbidden) in self.forbidden.iter_mut().enumerate() {
+            for version in completed.what.outdated(item) {
+                *forbidden.entry(version).or_default() |= completed.is_firm;
+            }
+        }
+    }
+
+    fn forbid_anew(&mut self) {
+        self.forbidden = Default::default();
+        let completed = std::mem::take(&mut self.completed);
+        completed.iter().for_each(|it| self.forbid(it));
+        self.completed = completed;
+    }
+}
+
 /// What a request that leaves now may not be answered with.
 #[derive(Debug, Clone, Default)]
 pub struct Demand {
-    forbidden: BTreeSet<u64>,
+    completed: BTreeSet<u64>,
+    covered: BTreeSet<u64>,
+    old: BTreeSet<u64>,
 }
 
 impl Demand {
-    /// Whether this version breaks a promise.
+    /// Why this version breaks a promise, if it does.
     #[must_use]
-    pub fn forbids(&self, version: u64) -> bool {
-        self.forbidden.contains(&version)
+    pub fn forbids(&self, version: u64) -> Option<&'static str> {
+        if self.completed.contains(&version) {
+            Some("was invalidated before, and that was final")
+        } else if self.covered.contains(&version) {
+            Some("was invalidated before what the token covers")
+        } else if self.old.contains(&version) {
+            Some("was invalidated longer ago than an edge may go without hearing of it")
+        } else {
+            None
+        }
     }
 }
 
@@ -194,21 +166,33 @@ impl Truth {
 
     /// An invalidation that is about to be called.
     #[must_use]
-    pub fn invalidation(&self, selector: Selector) -> Invalidation {
+    pub fn invalidation(&self, selector: Selector, is_soft: bool) -> Invalidation {
         let versions = self.0.lock().versions;
-        Invalidation { selector, versions }
+        Invalidation {
+            selector,
+            is_soft,
+            versions,
+        }
     }
 
     /// A backend was told that nobody is given it any more.
-    pub fn complete(&self, what: &Invalidation) {
+    pub fn complete(&self, at: Cursor, what: &Invalidation) {
         let mut inner = self.0.lock();
-        for item in 0..ITEMS {
-            for version in 0..what.versions[item] {
-                if what.outdates(item, version) {
-                    inner.forbidden[item].insert(version);
-                }
-            }
+        if what.is_soft {
+            return;
         }
+        let completed = Completed {
+            at,
+            what: what.clone(),
+            is_firm: !inner.is_in_doubt,
+        };
+        inner.forbid(&completed);
+        inner.completed.push(completed);
+    }
+
+    /// What is served is never older than this, whoever hears of it (P5).
+    pub fn bound_staleness(&self, bound: Duration) {
+        self.0.lock().staleness = bound;
     }
 
     /// A backend was told where in the order it is. Returns whether that still holds:
@@ -238,31 +222,50 @@ impl Truth {
         last.get(usize::try_from(at).ok()?).map(|a| a.at)
     }
 
-    /// What a request for an item that leaves now may not be answered with. With a
+    /// What a request for an item that leaves at `now` may not be answered with. With a
     /// position, that is also all that was invalidated up to it, softly or not (P6).
+    ///
+    /// While a loss has not been noticed, it is only what was final before, and was not
+    /// lost.
     #[must_use]
-    pub fn demand(&self, item: usize, token: Option<Cursor>) -> Demand {
+    pub fn demand(&self, item: usize, token: Option<Cursor>, now: Duration) -> Demand {
         let inner = self.0.lock();
+        let all = inner.forbidden[item].iter();
+        let firm = all.filter(|(_, is_firm)| **is_firm || !inner.is_in_doubt);
+        let mut demand = Demand {
+            completed: firm.map(|(version, _)| *version).collect(),
+            ..Demand::default()
+        };
         if inner.is_in_doubt {
-            return Demand::default();
+            return demand;
         }
-        let mut forbidden = inner.forbidden[item].clone();
-        if let Some(token) = token {
-            let seen = inner.accepted.iter().filter(|accepted| {
+        for accepted in &inner.accepted {
+            let is_old = now > accepted.when + inner.staleness && !accepted.what.is_soft;
+            if is_old {
+                demand.old.extend(accepted.what.outdated(item));
+            }
+            let is_covered = token.is_some_and(|token| {
                 accepted.at.epoch == token.epoch && accepted.at.revision <= token.revision
             });
-            for accepted in seen {
-                let outdated = (0..accepted.what.versions[item])
-                    .filter(|version| accepted.what.outdates(item, *version));
-                forbidden.extend(outdated);
+            if is_covered {
+                demand.covered.extend(accepted.what.outdated(item));
             }
         }
-        Demand { forbidden }
+        demand
     }
 
     /// The log holds an invalidation of these patterns at this position.
     pub fn logged(&self, logged: Logged) {
         self.0.lock().log.push(logged);
+    }
+
+    /// Whether some history holds an invalidation of this pattern at this revision. A
+    /// repeated call may be told its place by the name of a later history.
+    #[must_use]
+    pub fn has_logged(&self, revision: Revision, pattern: &str) -> bool {
+        let inner = self.0.lock();
+        let mut there = inner.log.iter().filter(|it| it.at.revision == revision);
+        there.any(|it| it.patterns.iter().any(|named| named == pattern))
     }
 
     /// The control plane runs in this term.
@@ -293,8 +296,14 @@ impl Truth {
             terms,
         };
         inner.accepted.retain(|accepted| !lost.holds(&accepted.at));
+        if !is_announced {
+            inner.is_in_doubt = true;
+            for completed in &mut inner.completed {
+                completed.is_firm &= !lost.holds(&completed.at);
+            }
+            inner.forbid_anew();
+        }
         inner.lost.push(lost);
-        inner.is_in_doubt |= !is_announced;
     }
 
     /// Everything that was written is gone, in this history and in those it came from.
@@ -308,7 +317,10 @@ impl Truth {
 
     /// It has been noticed, and every lease from before is over.
     pub fn trust(&self) {
-        self.0.lock().is_in_doubt = false;
+        let mut inner = self.0.lock();
+        inner.is_in_doubt = false;
+        inner.completed.iter_mut().for_each(|it| it.is_firm = true);
+        inner.forbid_anew();
     }
 
     /// Whether a loss may not have been noticed yet.
@@ -349,20 +361,83 @@ impl Truth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidegate_domain::SiteFilter;
 
-    #[test]
-    fn what_was_completed_forbids_what_matched_and_was_older_alone() {
+    fn at(revision: u64) -> Cursor {
+        Cursor {
+            epoch: Epoch(1),
+            term: Term(1),
+            revision: Revision(revision),
+            filter: SiteFilter::ALL,
+        }
+    }
+
+    /// Item 3 at version 4.
+    fn truth() -> Truth {
         let truth = Truth::default();
+        truth.in_term(Term(1));
         for _ in 0..4 {
             truth.write(3);
         }
-        let colour = truth.invalidation(Selector::Tag("colour:1".into()));
-        let before = truth.demand(3, None);
-        truth.complete(&colour);
-        let after = truth.demand(3, None);
-        assert!(!before.forbids(1) && after.forbids(1));
+        truth
+    }
+
+    fn forbidden(truth: &Truth, version: u64) -> Option<&'static str> {
+        truth
+            .demand(3, None, Duration::from_secs(9))
+            .forbids(version)
+    }
+
+    #[test]
+    fn what_was_completed_forbids_what_matched_and_was_older_alone() {
+        let truth = truth();
+        let colour = truth.invalidation(Selector::Tag("colour:1".into()), false);
+        assert_eq!(forbidden(&truth, 1), None);
+        truth.complete(at(5), &colour);
+        assert!(forbidden(&truth, 1).is_some());
         // Version 4 has the colour, too, and is current.
-        assert!([0, 2, 3, 4].iter().all(|version| !after.forbids(*version)));
-        assert!(!truth.demand(2, None).forbids(0));
+        for version in [0, 2, 3, 4] {
+            assert_eq!(forbidden(&truth, version), None);
+        }
+        assert_eq!(truth.demand(2, None, Duration::ZERO).forbids(0), None);
+        let soft = truth.invalidation(Selector::Url(3), true);
+        truth.complete(at(6), &soft);
+        assert_eq!(forbidden(&truth, 0), None);
+    }
+
+    #[test]
+    fn an_unnoticed_loss_puts_in_doubt_what_it_took_and_what_comes_then_alone() {
+        let truth = truth();
+        let of = |colour: u64| truth.invalidation(Selector::Tag(format!("colour:{colour}")), false);
+        truth.complete(at(5), &of(0));
+        truth.complete(at(7), &of(1));
+        truth.roll_back(Epoch(1), Revision(6), false);
+        truth.complete(at(7), &of(2));
+        assert!(forbidden(&truth, 0).is_some());
+        assert_eq!(forbidden(&truth, 1), None);
+        assert_eq!(forbidden(&truth, 2), None);
+        truth.trust();
+        assert!([0, 1, 2].iter().all(|it| forbidden(&truth, *it).is_some()));
+    }
+
+    #[test]
+    fn what_was_accepted_is_known_everywhere_after_a_while() {
+        let truth = truth();
+        truth.bound_staleness(Duration::from_secs(5));
+        let accept = |is_soft, revision| {
+            truth.accept(Accepted {
+                at: at(revision),
+                what: truth.invalidation(Selector::Url(3), is_soft),
+                reason: String::new(),
+                when: Duration::from_secs(3),
+            })
+        };
+        let seen = |token, now| truth.demand(3, token, Duration::from_secs(now)).forbids(1);
+        accept(true, 5);
+        assert_eq!(seen(None, 9), None);
+        assert!(seen(Some(at(5)), 4).is_some());
+        accept(false, 6);
+        assert_eq!(seen(None, 8), None);
+        assert!(seen(None, 9).is_some());
     }
 }

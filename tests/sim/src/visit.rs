@@ -10,9 +10,10 @@ use hyper_util::rt::TokioIo;
 use tidegate_domain::Cursor;
 
 use crate::cast::{EDGE_PORT, EDGES, HOST, Stage, VISITORS, edge};
-use crate::origin::{VARIANT, path, read_text};
+use crate::entropy;
+use crate::items::{ITEMS, Kind, path};
+use crate::origin::{VARIANT, read_text};
 use crate::rng::Rng;
-use crate::truth::{ITEMS, Kind};
 
 /// The longest that a visitor waits.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -87,7 +88,8 @@ pub async fn wander(stage: Stage, name: String, mut rng: Rng) {
 
 /// Asks once and judges the answer; `None` if there was none.
 pub async fn visit(stage: &Stage, who: &str, ask: &Ask) -> Option<Answer> {
-    let demand = stage.truth.demand(ask.item, ask.token);
+    let demand = stage.truth.demand(ask.item, ask.token, entropy::now());
+    let was_calm = stage.calm.is_calm(ask.edge);
     let losses = stage.truth.losses();
     let asked = tokio::time::timeout(PATIENCE, get(stage, ask)).await;
     let what = format!(
@@ -136,16 +138,36 @@ pub async fn visit(stage: &Stage, who: &str, ask: &Ask) -> Option<Answer> {
     );
     stage.trace.note(who, &line);
     tally(stage, &answer, ask);
-    // It may have arrived after a roll-back that nobody has noticed.
-    let is_judged = stage.truth.losses() == losses || !stage.truth.is_in_doubt();
-    if let Some(version) = seen
-        && is_judged
-        && demand.forbids(version)
+    if let Some(why) = seen.and_then(|version| demand.forbids(version))
+        && still_forbidden(stage, ask.item, seen, losses)
     {
-        let told = format!("{what}: version {version} was invalidated before ({status})");
+        let told = format!("{what}: version {seen:?} {why} ({status})");
         stage.trace.violated(who, &told);
     }
+    let is_refused = answer.status.is_server_error() || answer.status.is_client_error();
+    if was_calm && ask.token.is_none() {
+        stage.trace.count("asked of a calm edge");
+        // P10, whatever becomes of the control plane.
+        if is_refused && stage.calm.is_calm(ask.edge) {
+            let told = format!(
+                "{what}: {} from an edge in no trouble ({status})",
+                answer.status
+            );
+            stage.trace.violated(who, &told);
+        }
+    }
+    if answer.status == StatusCode::OK {
+        stage.calm.served(ask.edge);
+    }
     Some(answer)
+}
+
+/// Whether it is so also by what is known now, if the log was rolled back meanwhile: the
+/// request may have arrived after that.
+fn still_forbidden(stage: &Stage, item: usize, seen: Option<u64>, losses: usize) -> bool {
+    let now = stage.truth.demand(item, None, entropy::now());
+    let forbids = seen.and_then(|version| now.forbids(version));
+    stage.truth.losses() == losses || forbids.is_some()
 }
 
 /// The version of an entity tag `"item-version-variant"`.
