@@ -44,6 +44,8 @@ impl Calm {
             Act::Reset(a, b) => between(a, b).for_each(|it| self.until(it, entropy::now())),
             Act::Origin { fails: true } => (0..EDGES).for_each(|it| self.begin(it, false)),
             Act::Origin { fails: false } => (0..EDGES).for_each(|it| self.end(it)),
+            // The site is gone until an operator puts it again, and no edge serves it.
+            Act::Wipe => (0..EDGES).for_each(|it| self.until(it, Duration::MAX)),
             Act::Hold { .. }
             | Act::Disk { .. }
             | Act::Compact(_)
@@ -66,7 +68,7 @@ impl Calm {
     #[must_use]
     pub fn is_calm(&self, index: usize) -> bool {
         let edge = self.0.lock()[index];
-        edge.open == 0 && edge.has_served && entropy::now() > edge.until + RECOVERY
+        edge.open == 0 && edge.has_served && entropy::now() > edge.until.saturating_add(RECOVERY)
     }
 
     fn begin(&self, index: usize, is_restart: bool) {

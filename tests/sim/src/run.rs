@@ -387,7 +387,7 @@ impl Simulation {
         let (stage, rng) = (self.stage.clone(), Rng::new(self.rng.any(), 0));
         let mut operator = self
             .world
-            .enter(|| Backend::new(stage, "operator".to_owned(), rng));
+            .enter(|| Backend::new(stage, "operator".to_owned(), BUSY, rng));
         let fenced = self.fenced;
         self.world.spawn(async move {
             operator.create_site(fenced).await;
