@@ -44,6 +44,11 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// What this proxy can do for an origin that asks (W3C Edge Architecture Specification): heed
+/// `Surrogate-Control`. By this name it is spoken to.
+const CAPABILITY: HeaderValue = HeaderValue::from_static("tidegate=\"Surrogate/1.0\"");
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+
 /// Fields between browsers and edges.
 const OURS: [HeaderName; 1] = [HeaderName::from_static("tidegate-min-revision")];
 
@@ -143,6 +148,8 @@ pub fn to_origin(request: &HeaderMap, client: Client<'_>, host: Option<&HeaderVa
         }
         None => insert(&mut fields, HOST, &authority),
     }
+    // In the place of what a client pretends to be able to do.
+    fields.insert(SURROGATE_CAPABILITY, CAPABILITY);
     fields.append(VIA, HeaderValue::from_static("1.1 tidegate"));
     fields
 }
@@ -253,6 +260,7 @@ mod tests {
                 ("x-forwarded-port", "1"),
                 ("x-forwarded-host", "evil.example"),
                 ("forwarded", "for=10.0.0.1"),
+                ("surrogate-capability", "x=\"ESI/1.0\""),
                 ("x-original-url", "/admin"),
                 ("connection", "x-forwarded-for"),
                 ("tidegate-min-revision", "x"),
@@ -266,6 +274,7 @@ mod tests {
             ("x-forwarded-for", "192.0.2.7"),
             ("x-forwarded-host", "www.example.com:8443"),
             ("x-forwarded-proto", "https"),
+            ("surrogate-capability", "tidegate=\"Surrogate/1.0\""),
             ("via", "1.1 tidegate"),
             ("accept", "*/*"),
         ]);

@@ -12,6 +12,8 @@ use super::grammar::{Argument, one};
 use super::response::ResponseDirectives;
 use crate::cache::policy::list::Elements;
 
+/// What this cache calls itself in `Surrogate-Capability`.
+const DEVICE: &str = "tidegate";
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
 /// What a response says of its reuse by this cache.
@@ -102,8 +104,8 @@ fn take(found: &mut ResponseDirectives, name: &str, member: &ListEntry) -> bool 
     true
 }
 
-/// `Surrogate-Control`. A directive with parameters is meant for a device that calls
-/// itself so, which this cache does not. `None` if nothing in it means anything.
+/// `Surrogate-Control`. A directive with a parameter is meant for the device that calls
+/// itself so. `None` if nothing in it means anything.
 fn surrogate(response: &HeaderMap) -> Option<ResponseDirectives> {
     let mut found = ResponseDirectives::default();
     let mut means_something = false;
@@ -132,7 +134,8 @@ fn surrogate(response: &HeaderMap) -> Option<ResponseDirectives> {
                 take("no-store", Argument::Absent);
             }
             let mut parts = Elements::between(element, b';');
-            if let (Some(directive), None) = (parts.next(), parts.next()) {
+            let directive = parts.next().unwrap_or_default();
+            if parts.all(|device| device.eq_ignore_ascii_case(DEVICE)) {
                 one(directive, &mut take);
             }
         }
@@ -248,6 +251,8 @@ mod tests {
             ("max-age=5+3", (true, Some(5))),
             ("max-age =5", (true, Some(0))),
             ("max-age=5;another", (false, Some(7))),
+            ("max-age=5;tidegate", (true, Some(5))),
+            ("max-age=9;another, max-age=5;tidegate", (true, Some(5))),
             ("content=\"ESI/1.0\"", (false, Some(7))),
             ("no-store", (true, None)),
         ] {
