@@ -1,12 +1,12 @@
 //! What is measured about this edge.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use http::StatusCode;
 use tidegate_telemetry::{CounterBy, Histogram, LATENCY_SECONDS, MetricError, Registry};
 
-use crate::sites::Sites;
+use crate::sites::{Site, Sites};
 use crate::standing::Standing;
 
 tidegate_telemetry::labels! {
@@ -109,6 +109,19 @@ impl EdgeMetrics {
             "tidegate_edge_cache_hits",
             "Of these, answered without asking the origin.",
             of_sites(|sites| sites.all().iter().map(|s| s.proxy.stats().hits).sum()),
+        )?;
+        registry.gauge_from(
+            "tidegate_edge_upstreams",
+            "Servers of the origins of all sites.",
+            of_sites(|sites| sites.all().iter().map(|s| s.proxy.stats().upstreams).sum()),
+        )?;
+        registry.gauge_from(
+            "tidegate_edge_upstreams_left_alone",
+            "Of these, not asked for now because they fail or are not well.",
+            of_sites(|sites| {
+                let left_alone = |s: &Arc<Site>| s.proxy.stats().upstreams_left_alone;
+                sites.all().iter().map(left_alone).sum()
+            }),
         )?;
         registry.gauge_from(
             "tidegate_edge_tags",

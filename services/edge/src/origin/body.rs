@@ -1,6 +1,7 @@
 //! Bodies on their way to the origin and back.
 
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep};
 
-use super::upstream::InFlight;
+use super::connection::Stream;
+use super::upstream::{InFlight, Upstream};
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -43,13 +45,24 @@ impl Default for BodyLimits {
     }
 }
 
-/// Which limit a client's body has broken.
+/// What a client has done wrong with its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum BodyFault {
     #[error("the request's body is too large")]
     TooLarge,
     #[error("the client was silent for too long in the midst of its body")]
     Silent,
+    #[error("the request's body broke off")]
+    BrokeOff,
+}
+
+/// Who is waited for while a body is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The client, to go on with it.
+    Client,
+    /// The origin, to take what is there.
+    Origin,
 }
 
 /// The body of a request to the origin.
@@ -60,8 +73,10 @@ pub struct RequestBody {
     passed: u64,
     /// Runs while the client is waited for.
     patience: Option<Pin<Box<Sleep>>>,
-    /// Dropped when the last byte was handed on.
-    sent: Option<oneshot::Sender<()>>,
+    /// What the client has done wrong.
+    fault: Arc<OnceLock<BodyFault>>,
+    /// Says who is waited for; dropped when the last byte was handed on.
+    turn: Option<watch::Sender<Turn>>,
 }
 
 impl RequestBody {
@@ -73,7 +88,8 @@ impl RequestBody {
             limits: BodyLimits::default(),
             passed: 0,
             patience: None,
-            sent: None,
+            fault: Arc::default(),
+            turn: None,
         }
     }
 
@@ -96,6 +112,21 @@ impl RequestBody {
     /// Whether more is announced than is allowed.
     pub(super) fn is_too_large(&self) -> bool {
         self.size_hint().lower() > self.limits.max_bytes
+    }
+
+    /// What the client has done wrong, known once the body was given up.
+    pub(super) fn fault(&self) -> Arc<OnceLock<BodyFault>> {
+        self.fault.clone()
+    }
+
+    fn give_up(
+        &mut self,
+        fault: BodyFault,
+        error: BoxError,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let _ = self.fault.set(fault);
+        self.turn = None;
+        Poll::Ready(Some(Err(error)))
     }
 
     /// Counts what passes.
@@ -124,14 +155,25 @@ impl RequestBody {
         self.inner.is_none()
     }
 
-    /// Tells when the body was handed on whole, or will not be.
-    pub(super) fn when_sent(&mut self) -> oneshot::Receiver<()> {
-        let (sender, receiver) = oneshot::channel();
-        self.sent = Some(sender);
+    /// Tells who is waited for, until the body was handed on whole or will not be; `None`
+    /// if there is none.
+    pub(super) fn turns(&mut self) -> Option<watch::Receiver<Turn>> {
         if self.is_empty() {
-            self.sent = None;
+            return None;
         }
-        receiver
+        let (sender, receiver) = watch::channel(Turn::Origin);
+        self.turn = Some(sender);
+        Some(receiver)
+    }
+
+    fn say(&self, whose: Turn) {
+        if let Some(turn) = &self.turn {
+            turn.send_if_modified(|now| {
+                let is_news = whose == Turn::Origin || *now != whose;
+                *now = whose;
+                is_news
+            });
+        }
     }
 }
 
@@ -148,24 +190,27 @@ impl Body for RequestBody {
                 return Poll::Ready(None);
             };
             let Poll::Ready(next) = Pin::new(inner).poll_frame(cx) else {
+                self.say(Turn::Client);
                 let fault = ready!(self.poll_patience(cx));
-                return Poll::Ready(Some(Err(fault.into())));
+                return self.give_up(fault, fault.into());
             };
             match next {
                 // Trailers go no further: nothing says that they may be merged.
                 Some(Ok(frame)) if !frame.is_data() => {}
                 Some(Ok(frame)) => {
                     if let Err(fault) = self.pass(&frame) {
-                        return Poll::Ready(Some(Err(fault.into())));
+                        return self.give_up(fault, fault.into());
                     }
-                    if self.is_end_stream() {
-                        self.sent = None;
+                    match self.is_end_stream() {
+                        true => self.turn = None,
+                        false => self.say(Turn::Origin),
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
-                end => {
-                    self.sent = None;
-                    return Poll::Ready(end);
+                Some(Err(error)) => return self.give_up(BodyFault::BrokeOff, error),
+                None => {
+                    self.turn = None;
+                    return Poll::Ready(None);
                 }
             }
         }
@@ -183,9 +228,9 @@ impl Body for RequestBody {
 }
 
 /// The origin was silent for too long in the midst of a body.
-#[derive(Debug, Clone, Copy, Error)]
-#[error("the origin was silent for longer than between_bytes_timeout")]
-struct Silent;
+#[derive(Debug, Clone, Error)]
+#[error("{0} was silent for longer than between_bytes_timeout in the midst of a body")]
+struct Silent(String);
 
 /// The body of a response of the origin. Its place among those in flight is free
 /// when it is dropped.
@@ -195,20 +240,28 @@ pub struct OriginBody {
     /// Runs while the origin is waited for, not while the reader takes its time.
     sleep: Pin<Box<Sleep>>,
     is_waiting: bool,
+    upstream: Arc<Upstream>,
     _place: Place,
 }
 
 /// A place among the requests in flight.
 pub(super) struct Place {
     pub(super) _site: OwnedSemaphorePermit,
-    pub(super) _upstream: InFlight,
+    pub(super) _stream: Option<Stream>,
+    pub(super) _in_flight: InFlight,
 }
 
 impl OriginBody {
-    pub(super) fn new(inner: Incoming, silence: Duration, place: Place) -> Self {
+    pub(super) fn new(
+        inner: Incoming,
+        upstream: Arc<Upstream>,
+        silence: Duration,
+        place: Place,
+    ) -> Self {
         Self {
             inner,
             silence,
+            upstream,
             sleep: Box::pin(tokio::time::sleep(silence)),
             is_waiting: false,
             _place: place,
@@ -243,7 +296,8 @@ impl Body for OriginBody {
             self.sleep.as_mut().reset(deadline);
         }
         ready!(self.sleep.as_mut().poll(cx));
-        Poll::Ready(Some(Err(Silent.into())))
+        let upstream = self.upstream.url.to_string();
+        Poll::Ready(Some(Err(Silent(upstream).into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -13,6 +13,14 @@ pub enum OriginError {
     /// As many requests are in flight as the site allows.
     #[error("the origin has max_in_flight requests to answer already")]
     Busy,
+    /// No upstream had room for one more in time.
+    #[error(
+        "every upstream has max_in_flight_per_upstream requests, for longer than queue_timeout"
+    )]
+    Full,
+    /// Every upstream is left alone for now: it has failed too often, or is not well.
+    #[error("every upstream is left alone, after failures or because of its health check")]
+    Unavailable,
     /// So much is being asked about that this was not asked in time.
     #[error("too many revalidations wait for the origin")]
     Crowded,
@@ -57,7 +65,9 @@ impl OriginError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Busy | Self::Crowded | Self::ForcedTooOften => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Full | Self::Unavailable | Self::Crowded | Self::ForcedTooOften => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestBroken => StatusCode::BAD_REQUEST,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -74,7 +84,8 @@ impl OriginError {
     pub fn is_unreachable(&self) -> bool {
         matches!(
             self,
-            Self::Connect { .. }
+            Self::Unavailable
+                | Self::Connect { .. }
                 | Self::ConnectTimeout(_)
                 | Self::FirstByteTimeout(_)
                 | Self::Broken { .. }
@@ -86,7 +97,8 @@ impl OriginError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Misconfigured(_) => "origin-misconfigured",
-            Self::Busy => "origin-busy",
+            Self::Busy | Self::Full => "origin-busy",
+            Self::Unavailable => "origin-left-alone",
             Self::Crowded => "revalidations-full",
             Self::ForcedTooOften => "token-rate",
             Self::Connect { .. } => "origin-unreachable",

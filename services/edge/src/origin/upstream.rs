@@ -1,87 +1,252 @@
-//! The servers of an origin, and which one is asked next.
+//! One upstream: its connections, the requests in flight to it, and whether it is well.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use hyper_util::client::legacy::Client;
-use tidegate_domain::site::{OriginConfig, Upstream, UpstreamUrl};
-use tidegate_net::Dialer;
+use tidegate_domain::site::{OriginConfig, Upstream as UpstreamConfig, UpstreamUrl};
+use tokio::sync::Notify;
 
-use super::body::RequestBody;
-use super::connect::{Connector, connector, pooled};
+use super::Surroundings;
+use super::addresses::Addresses;
+use super::breaker::{Breaker, Pass};
+use super::connect::{Connector, NoConnection, Use};
+use super::connection::Connection;
 use super::error::OriginError;
+use super::pool::{Pool, Wanted};
 
-/// One server.
-#[derive(Debug)]
-pub(super) struct Server {
+/// See the module.
+pub(super) struct Upstream {
     pub(super) url: UpstreamUrl,
-    pub(super) client: Client<Connector, RequestBody>,
+    /// The site, for the log.
+    site: String,
+    connector: Connector,
+    pub(super) pool: Arc<Pool>,
+    /// What the last connection spoke.
+    speaks: AtomicU8,
+    /// Held by who connects, while the connection may be one that others can share.
+    connecting: tokio::sync::Mutex<()>,
+    connect_timeout: Duration,
+    breaker: Arc<Breaker>,
+    /// What health checks say.
+    is_healthy: AtomicBool,
+    /// What the log knows.
+    is_up: AtomicBool,
     in_flight: Arc<AtomicUsize>,
+    max_in_flight: usize,
+    /// Woken when a place is free, at whichever upstream of the site.
+    freed: Arc<Notify>,
 }
 
-impl Server {
+const UNKNOWN: u8 = 0;
+const HTTP1: u8 = 1;
+const HTTP2: u8 = 2;
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Upstream").field(&self.url).finish()
+    }
+}
+
+impl Upstream {
     pub(super) fn new(
+        site: &str,
         url: UpstreamUrl,
-        upstream: &Upstream,
+        upstream: &UpstreamConfig,
         config: &OriginConfig,
-        dialer: &Dialer,
+        surroundings: &Surroundings,
+        freed: Arc<Notify>,
     ) -> Result<Self, OriginError> {
+        let resolver = surroundings.resolver.clone();
+        let addresses = Addresses::new(&url.host, resolver, config.dns_refresh);
+        let dialer = surroundings.dialer.clone();
+        let connector = Connector::new(url.clone(), upstream, dialer, addresses)?;
         Ok(Self {
-            client: pooled(connector(&url, upstream, config.connect_timeout, dialer)?),
+            pool: Pool::new(connector.addresses.clone()),
+            connector,
             url,
+            site: site.to_owned(),
+            speaks: AtomicU8::new(UNKNOWN),
+            connecting: tokio::sync::Mutex::default(),
+            connect_timeout: config.connect_timeout,
+            breaker: Breaker::new(config.breaker.clone()),
+            is_healthy: AtomicBool::new(true),
+            is_up: AtomicBool::new(true),
             in_flight: Arc::default(),
+            max_in_flight: config.max_in_flight_per_upstream as usize,
+            freed,
         })
     }
 
-    /// Counts a request until it is dropped.
-    pub(super) fn enter(&self) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.in_flight.clone())
+    /// Requests in flight.
+    pub(super) fn load(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether it may be asked, if there is room.
+    pub(super) fn is_available(&self) -> bool {
+        self.is_healthy.load(Ordering::Relaxed) && self.breaker.would_pass()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.load() < self.max_in_flight
+    }
+
+    /// Takes a place for one request; `None` if by now there is none, or it is to be left
+    /// alone.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<Turn> {
+        let most = self.max_in_flight;
+        let one_more = |load: usize| (load < most).then_some(load + 1);
+        self.in_flight
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .ok()?;
+        let place = InFlight {
+            count: self.in_flight.clone(),
+            freed: self.freed.clone(),
+        };
+        let pass = self.breaker.pass()?;
+        Some(Turn {
+            upstream: self.clone(),
+            place,
+            pass,
+        })
+    }
+
+    /// A connection: one that is open, or a new one.
+    ///
+    /// # Errors
+    /// There is none within `connect_timeout`, or at all.
+    pub(super) async fn connection(
+        &self,
+        usage: Use,
+        idle: bool,
+    ) -> Result<Connection, OriginError> {
+        self.renew_addresses();
+        let wanted = Wanted {
+            http2: usage == Use::Requests && self.connector.may_be_http2(),
+            idle,
+        };
+        if let Some(open) = self.pool.take(wanted) {
+            return Ok(open);
+        }
+        let connecting = self.connect(usage, wanted);
+        match tokio::time::timeout(self.connect_timeout, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(OriginError::Connect {
+                upstream: self.url.to_string(),
+                cause: error.to_string(),
+            }),
+            Err(_) => Err(OriginError::ConnectTimeout(self.url.to_string())),
+        }
+    }
+
+    async fn connect(&self, usage: Use, wanted: Wanted) -> Result<Connection, NoConnection> {
+        // Many requests at once need one connection of HTTP/2, not many.
+        let may_share = wanted.http2 && self.speaks.load(Ordering::Relaxed) != HTTP1;
+        let turn = match may_share {
+            true => Some(self.connecting.lock().await),
+            false => None,
+        };
+        if turn.is_some()
+            && let Some(open) = self.pool.take(wanted)
+        {
+            return Ok(open);
+        }
+        let new = self.connector.connect(usage).await?;
+        if wanted.http2 {
+            let speaks = if new.is_http2 { HTTP2 } else { HTTP1 };
+            self.speaks.store(speaks, Ordering::Relaxed);
+        }
+        let connection = Connection::begin(new).await?;
+        self.pool.share(&connection);
+        Ok(connection)
+    }
+
+    /// Looks its name up again if the addresses are old, beside the requests, and lets
+    /// connections go to addresses that it has no more.
+    fn renew_addresses(&self) {
+        let addresses = &self.connector.addresses;
+        if !addresses.is_due() {
+            return;
+        }
+        let (addresses, pool) = (addresses.clone(), self.pool.clone());
+        let (site, upstream) = (self.site.clone(), self.url.to_string());
+        tokio::spawn(async move {
+            match addresses.look_up().await {
+                Ok(()) => {
+                    pool.tidy();
+                }
+                Err(error) => {
+                    tracing::debug!(site, upstream, %error, "an upstream's name was not found");
+                }
+            }
+        });
+    }
+
+    /// What health checks say from now on.
+    pub(super) fn set_healthy(&self, is_healthy: bool, cause: &str) {
+        self.is_healthy.store(is_healthy, Ordering::Relaxed);
+        self.review(cause);
+    }
+
+    /// Whether requests are sent to it.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_healthy.load(Ordering::Relaxed) && self.breaker.is_closed()
+    }
+
+    /// Logs whether it is up, once per change.
+    fn review(&self, cause: &str) {
+        let (site, upstream) = (&self.site, &self.url);
+        let is_up = self.is_up();
+        match (self.is_up.swap(is_up, Ordering::Relaxed), is_up) {
+            (true, false) => {
+                tracing::warn!(site, %upstream, cause, "an upstream is left alone");
+            }
+            (false, true) => tracing::info!(site, %upstream, "an upstream is asked again"),
+            _ => {}
+        }
     }
 }
 
-/// One request in flight to a server.
+/// A request that may be sent to an upstream.
+pub(super) struct Turn {
+    pub(super) upstream: Arc<Upstream>,
+    place: InFlight,
+    pass: Pass,
+}
+
+impl Turn {
+    /// The upstream has answered. The place is kept until the end of the body.
+    pub(super) fn succeeded(self) -> InFlight {
+        self.pass.succeeded();
+        self.upstream.review("");
+        self.place
+    }
+
+    /// The upstream has failed, and answered all the same.
+    pub(super) fn failed_with_answer(self, cause: &str) -> InFlight {
+        self.pass.failed();
+        self.upstream.review(cause);
+        self.place
+    }
+
+    /// The upstream has failed.
+    pub(super) fn failed(self, error: &OriginError) {
+        self.failed_with_answer(&error.to_string());
+    }
+}
+
+/// One request in flight to an upstream.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<AtomicUsize>);
+pub(super) struct InFlight {
+    count: Arc<AtomicUsize>,
+    freed: Arc<Notify>,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The servers in the order in which they are tried: the least busy first, and among
-/// equals each in its turn.
-pub(super) fn by_load(servers: &[Server], turn: usize) -> Vec<&Server> {
-    let turn = turn % servers.len().max(1);
-    let (before, after) = servers.split_at(turn);
-    let mut order: Vec<_> = after
-        .iter()
-        .chain(before)
-        .map(|server| (server.in_flight.load(Ordering::Relaxed), server))
-        .collect();
-    order.sort_by_key(|(load, _)| *load);
-    order.into_iter().map(|(_, server)| server).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_least_busy_server_is_asked_and_equals_take_turns() {
-        let servers: Vec<_> = (1..=3)
-            .map(|port| {
-                let url = UpstreamUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap();
-                let (upstream, config) = (Upstream::default(), OriginConfig::default());
-                Server::new(url, &upstream, &config, &Dialer::Tcp).unwrap()
-            })
-            .collect();
-        let first = |turn| by_load(&servers, turn)[0].url.port;
-        assert_eq!([first(0), first(1), first(2), first(3)], [1, 2, 3, 1]);
-        let busy = servers[0].enter();
-        assert_eq!([first(0), first(1), first(2)], [2, 2, 3]);
-        drop(busy);
-        assert_eq!(first(0), 1);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.freed.notify_one();
     }
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tidegate_domain::site::{CheckedSite, FencedPolicy};
-use tidegate_net::Dialer;
+use tidegate_domain::SiteName;
+use tidegate_domain::site::{CheckedSite, FencedPolicy, OriginConfig, Upstream};
 
 use crate::cache::key::ExtraParts;
 use crate::cache::policy::directives::{ResponseDirectives, Scope};
 use crate::cache::policy::freshness::AssumedTtl;
 use crate::cache::policy::storable::Defaults;
-use crate::origin::{Origin, OriginError};
+use crate::origin::{Origin, OriginError, Surroundings, UpstreamStats};
 
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
@@ -31,14 +31,20 @@ pub(super) struct Setup {
 
 impl Setup {
     /// Takes a configuration. Connections to an origin that stays the same are kept.
-    pub(super) fn new(site: Arc<CheckedSite>, old: Option<&Self>, dialer: &Dialer) -> Self {
+    pub(super) fn new(
+        name: &SiteName,
+        site: Arc<CheckedSite>,
+        old: Option<&Self>,
+        surroundings: &Surroundings,
+    ) -> Self {
         let kept = old
             .filter(|old| old.site.config().origin == site.config().origin)
             .map(|old| old.origin.clone());
-        let origin =
-            kept.unwrap_or_else(|| Origin::new(&site, dialer).map(|origin| origin.map(Arc::new)));
+        let origin = kept.unwrap_or_else(|| {
+            Origin::new(name.as_str(), &site, surroundings).map(|origin| origin.map(Arc::new))
+        });
         if let Err(error) = &origin {
-            tracing::error!(%error, "the site's origin cannot be asked");
+            tracing::error!(site = %name, %error, "the site's origin cannot be asked");
         }
         let config = site.config();
         let cache = &config.cache;
@@ -77,13 +83,21 @@ impl Setup {
         self.origin.as_ref().ok()?.as_ref()?.host()
     }
 
+    /// How many upstreams there are.
+    pub(super) fn upstreams(&self) -> UpstreamStats {
+        match &self.origin {
+            Ok(Some(origin)) => origin.stats(),
+            _ => UpstreamStats::default(),
+        }
+    }
+
     /// Whether copies made under another configuration may be used under this one.
     pub(super) fn keeps_copies_of(&self, old: &Self) -> bool {
         let (new, old) = (self.site.config(), old.site.config());
         new.key == old.key
             && new.cache == old.cache
             && new.browser == old.browser
-            && new.origin == old.origin
+            && new.origin.as_ref().map(answers_of) == old.origin.as_ref().map(answers_of)
     }
 
     /// Makes the fields of a response those that leave: tags stay here, and a tagged
@@ -117,6 +131,11 @@ impl Setup {
         }
         (withheld, has_site_policy)
     }
+}
+
+/// What of an origin decides what it answers. The rest is about how it is asked.
+fn answers_of(origin: &OriginConfig) -> (&[Upstream], &str) {
+    (&origin.upstreams, &origin.host_header)
 }
 
 /// Moves a field.

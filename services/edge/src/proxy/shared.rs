@@ -16,6 +16,7 @@ use crate::cache::key::Key;
 use crate::cache::policy::freshness::Now;
 use crate::cache::storage::Storage;
 use crate::faults::Faults;
+use crate::origin::Surroundings;
 use crate::standing::Standing;
 
 /// Keys whose responses cannot be shared are remembered, so many ...
@@ -50,7 +51,7 @@ pub struct Shared {
     pub(super) revalidations: Arc<Revalidations>,
     pub(super) hints: Hints,
     pub(super) faults: Faults,
-    pub(super) dialer: Dialer,
+    pub(super) surroundings: Surroundings,
     uncacheable: Cache<Key, BootInstant>,
     serial: AtomicU64,
     sites: AtomicU64,
@@ -85,7 +86,7 @@ impl Shared {
             revalidations: Revalidations::new(config.revalidations),
             hints: Hints::default(),
             faults: config.faults,
-            dialer: config.dialer,
+            surroundings: config.dialer.into(),
             uncacheable: Cache::new(MAX_UNCACHEABLE),
             serial: AtomicU64::new(0),
             sites: AtomicU64::new(0),

@@ -96,6 +96,10 @@ pub struct SiteStats {
     pub tags: u64,
     /// Fetches under way that others may join.
     pub in_flight: u64,
+    /// Servers of the origin.
+    pub upstreams: u64,
+    /// Of these, left alone because they fail or are not well.
+    pub upstreams_left_alone: u64,
 }
 
 pub(super) fn count(counter: &AtomicU64) {
@@ -107,10 +111,11 @@ impl ProxySite {
     /// asked of it is answered with 502.
     #[must_use]
     pub fn new(name: SiteName, config: Arc<CheckedSite>, shared: Arc<Shared>) -> Arc<Self> {
+        let setup = Setup::new(&name, config, None, &shared.surroundings);
         Arc::new(Self {
             name,
             number: shared.next_site(),
-            setup: ArcSwap::from_pointee(Setup::new(config, None, &shared.dialer)),
+            setup: ArcSwap::from_pointee(setup),
             tags: Arc::default(),
             flights: Flights::default(),
             counts: Counts::default(),
@@ -184,7 +189,12 @@ impl ProxySite {
     /// another origin, everything is invalidated at this revision.
     pub fn replace_config(&self, config: Arc<CheckedSite>, revision: Revision) {
         let old = self.setup.load_full();
-        let new = Arc::new(Setup::new(config, Some(&old), &self.shared.dialer));
+        let new = Arc::new(Setup::new(
+            &self.name,
+            config,
+            Some(&old),
+            &self.shared.surroundings,
+        ));
         let keeps = new.keeps_copies_of(&old);
         self.setup.store(new);
         if !keeps {
@@ -228,6 +238,7 @@ impl ProxySite {
     #[must_use]
     pub fn stats(&self) -> SiteStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let upstreams = self.setup.load().upstreams();
         SiteStats {
             requests: read(&self.counts.requests),
             hits: read(&self.counts.hits),
@@ -237,6 +248,8 @@ impl ProxySite {
             bad_tags: read(&self.counts.bad_tags),
             tags: self.tags.len(),
             in_flight: self.flights.len() as u64,
+            upstreams: upstreams.all,
+            upstreams_left_alone: upstreams.left_alone,
         }
     }
 

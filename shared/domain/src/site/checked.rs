@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::config::{FencedMode, OriginConfig, SiteConfig};
+use super::config::{BreakerConfig, FencedMode, HealthCheck, OriginConfig, SiteConfig};
 use super::host::HostPattern;
 use super::rules::{
     check_duration, check_field_name, check_field_value, check_location, check_number,
@@ -216,6 +216,25 @@ fn check_origin(origin: &OriginConfig) -> Result<Vec<UpstreamUrl>, FieldError> {
     )?;
     check_number("max_in_flight", origin.max_in_flight.into(), 1..=65_536)?;
     check_number(
+        "max_in_flight_per_upstream",
+        origin.max_in_flight_per_upstream.into(),
+        1..=65_536,
+    )?;
+    check_duration(
+        "queue_timeout",
+        origin.queue_timeout,
+        Duration::ZERO..=minute,
+    )?;
+    check_duration(
+        "dns_refresh",
+        origin.dns_refresh,
+        Duration::from_secs(1)..=60 * minute,
+    )?;
+    check_breaker(&origin.breaker).map_err(|e| e.within("breaker"))?;
+    if let Some(check) = &origin.health_check {
+        check_health_check(check).map_err(|e| e.within("health_check"))?;
+    }
+    check_number(
         "max_revalidations",
         origin.max_revalidations.into(),
         1..=65_536,
@@ -240,6 +259,40 @@ fn check_origin(origin: &OriginConfig) -> Result<Vec<UpstreamUrl>, FieldError> {
     })
 }
 
+fn check_breaker(breaker: &BreakerConfig) -> Result<(), FieldError> {
+    let ten_minutes = Duration::from_secs(600);
+    check_number("failures", breaker.failures.into(), 1..=1_000)?;
+    check_duration(
+        "max_pause",
+        breaker.max_pause,
+        Duration::from_millis(10)..=ten_minutes,
+    )?;
+    check_duration(
+        "pause",
+        breaker.pause,
+        Duration::from_millis(10)..=breaker.max_pause,
+    )
+}
+
+fn check_health_check(check: &HealthCheck) -> Result<(), FieldError> {
+    PathAndQuery::parse(&check.path).map_err(|e| e.within("path"))?;
+    let (minute, ten_minutes) = (Duration::from_secs(60), Duration::from_secs(600));
+    check_duration(
+        "interval",
+        check.interval,
+        Duration::from_millis(100)..=ten_minutes,
+    )?;
+    check_duration("timeout", check.timeout, Duration::from_millis(1)..=minute)?;
+    check_number("min_status", check.min_status.into(), 100..=599)?;
+    check_number(
+        "max_status",
+        check.max_status.into(),
+        check.min_status.into()..=599,
+    )?;
+    check_number("unhealthy_after", check.unhealthy_after.into(), 1..=100)?;
+    check_number("healthy_after", check.healthy_after.into(), 1..=100)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::config::*;
@@ -256,6 +309,63 @@ mod tests {
     fn the_defaults_with_a_host_are_allowed() {
         let checked = site().check().unwrap();
         assert_eq!(checked.hosts(), [HostPattern::Any]);
+    }
+
+    #[test]
+    fn an_error_of_the_origin_names_the_field() {
+        type Break = fn(&mut OriginConfig);
+        let broken: [(Break, &str); 7] = [
+            (
+                |o| o.max_in_flight_per_upstream = 0,
+                "origin.max_in_flight_per_upstream",
+            ),
+            (
+                |o| o.queue_timeout = Duration::from_secs(61),
+                "origin.queue_timeout",
+            ),
+            (|o| o.dns_refresh = Duration::ZERO, "origin.dns_refresh"),
+            (|o| o.breaker.failures = 0, "origin.breaker.failures"),
+            (
+                |o| o.breaker.pause = Duration::from_secs(11),
+                "origin.breaker.pause",
+            ),
+            (
+                |o| {
+                    let path = "healthz".into();
+                    o.health_check = Some(HealthCheck {
+                        path,
+                        ..HealthCheck::default()
+                    });
+                },
+                "origin.health_check.path",
+            ),
+            (
+                |o| {
+                    o.health_check = Some(HealthCheck {
+                        max_status: 199,
+                        ..HealthCheck::default()
+                    });
+                },
+                "origin.health_check.max_status",
+            ),
+        ];
+        for (breaks, field) in broken {
+            let mut origin = OriginConfig {
+                upstreams: vec![Upstream {
+                    url: "http://a".into(),
+                    ..Upstream::default()
+                }],
+                health_check: Some(HealthCheck::default()),
+                ..OriginConfig::default()
+            };
+            let with = |origin: &OriginConfig| SiteConfig {
+                origin: Some(origin.clone()),
+                ..site()
+            };
+            with(&origin).check().unwrap();
+            breaks(&mut origin);
+            assert_eq!(with(&origin).check().unwrap_err().field, field);
+        }
     }
 
     #[test]

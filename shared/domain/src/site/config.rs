@@ -61,8 +61,24 @@ pub struct OriginConfig {
     /// Longest silence inside a body. 1 ms to 600 s.
     #[serde(with = "duration")]
     pub between_bytes_timeout: Duration,
-    /// Requests in flight from one edge. 1 to 65,536.
+    /// Requests in flight from one edge, those that wait for an upstream included. 1 to
+    /// 65,536.
     pub max_in_flight: u32,
+    /// Of these, requests in flight to one upstream. 1 to 65,536.
+    pub max_in_flight_per_upstream: u32,
+    /// How long a request waits while every upstream has that many. At most 60 s; zero:
+    /// not at all.
+    #[serde(with = "duration")]
+    pub queue_timeout: Duration,
+    /// How old the addresses of an upstream's name may get before they are looked up
+    /// again. 1 s to 1 h.
+    #[serde(with = "duration")]
+    pub dns_refresh: Duration,
+    /// When an upstream that fails is left alone.
+    pub breaker: BreakerConfig,
+    /// How upstreams are asked whether they are well; absent: they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
     /// Of these, requests that ask whether a copy still holds; the most wanted go
     /// first, the others wait. 1 to 65,536.
     pub max_revalidations: u32,
@@ -79,10 +95,94 @@ impl Default for OriginConfig {
             first_byte_timeout: Duration::from_secs(30),
             between_bytes_timeout: Duration::from_secs(30),
             max_in_flight: 1024,
+            max_in_flight_per_upstream: 1024,
+            queue_timeout: Duration::from_secs(1),
+            dns_refresh: Duration::from_secs(30),
+            breaker: BreakerConfig::default(),
+            health_check: None,
             max_revalidations: 64,
             host_header: String::new(),
         }
     }
+}
+
+/// When an upstream that fails is left alone, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerConfig {
+    /// Failures in a row: no connection, no head in time, or what is no head. 1 to 1,000.
+    pub failures: u32,
+    /// How long it is left alone the first time, less a random part of at most half.
+    /// Then one request finds out how it is. 10 ms to `max_pause`.
+    #[serde(with = "duration")]
+    pub pause: Duration,
+    /// Each time that it fails again the pause is twice as long, up to this. At most
+    /// 10 min.
+    #[serde(with = "duration")]
+    pub max_pause: Duration,
+    /// Whether a response with a status of 500 or above is a failure too.
+    pub count_5xx: bool,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            pause: Duration::from_secs(1),
+            max_pause: Duration::from_secs(10),
+            count_5xx: false,
+        }
+    }
+}
+
+/// How an upstream is asked whether it is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthCheck {
+    /// Path and query that are asked for with GET.
+    pub path: String,
+    /// Time from one check to the next, give or take a tenth. 100 ms to 10 min.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+    /// Time for the connection and the head of the response. 1 ms to 60 s.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// The lowest status of one that is well. 100 to 599.
+    pub min_status: u16,
+    /// The highest one. `min_status` to 599.
+    pub max_status: u16,
+    /// Checks that fail in a row until nothing more is asked of it. 1 to 100.
+    pub unhealthy_after: u32,
+    /// Checks that succeed in a row until it is asked again. 1 to 100.
+    pub healthy_after: u32,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            path: "/".into(),
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(2),
+            min_status: 200,
+            max_status: 399,
+            unhealthy_after: 3,
+            healthy_after: 2,
+        }
+    }
+}
+
+/// The version of HTTP that an upstream speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// Over TLS what the handshake finds (ALPN), HTTP/2 if it can be; in the clear
+    /// HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2. In the clear the upstream has to expect it (prior knowledge).
+    Http2,
 }
 
 /// One server of the origin.
@@ -97,6 +197,8 @@ pub struct Upstream {
     /// Name to ask for in the TLS handshake in place of the host of `url`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub sni: String,
+    /// The version of HTTP that it speaks.
+    pub protocol: Protocol,
 }
 
 /// What makes two requests the same, besides host and path.

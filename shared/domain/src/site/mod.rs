@@ -14,8 +14,9 @@ mod upstream;
 
 pub use checked::CheckedSite;
 pub use config::{
-    BrowserPolicy, CachePolicy, EventsConfig, FencedMode, FencedPolicy, HeaderRule, KeyPolicy,
-    OriginConfig, PagesConfig, QueryMode, Redirect, SiteConfig, Upstream,
+    BreakerConfig, BrowserPolicy, CachePolicy, EventsConfig, FencedMode, FencedPolicy, HeaderRule,
+    HealthCheck, KeyPolicy, OriginConfig, PagesConfig, Protocol, QueryMode, Redirect, SiteConfig,
+    Upstream,
 };
 pub use host::HostPattern;
 pub use upstream::{Scheme, UpstreamUrl};

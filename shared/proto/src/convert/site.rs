@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tidegate_domain::FieldError;
 use tidegate_domain::site::{
-    BrowserPolicy, CachePolicy, CheckedSite, EventsConfig, FencedMode, FencedPolicy, HeaderRule,
-    KeyPolicy, OriginConfig, PagesConfig, QueryMode, Redirect, SiteConfig, Upstream,
+    BreakerConfig, BrowserPolicy, CachePolicy, CheckedSite, EventsConfig, FencedMode, FencedPolicy,
+    HeaderRule, HealthCheck, KeyPolicy, OriginConfig, PagesConfig, Protocol, QueryMode, Redirect,
+    SiteConfig, Upstream,
 };
 
 use super::time::{duration_from_wire, duration_to_wire};
@@ -45,16 +46,13 @@ fn read(wire: v1::SiteConfig) -> Result<SiteConfig, FieldError> {
 
 fn origin(wire: v1::OriginConfig) -> Result<OriginConfig, FieldError> {
     let default = OriginConfig::default();
+    let upstreams = wire.upstreams.into_iter().enumerate();
     Ok(OriginConfig {
-        upstreams: wire
-            .upstreams
-            .into_iter()
-            .map(|u| Upstream {
-                url: u.url,
-                ca_pem: u.ca_pem,
-                sni: u.sni,
+        upstreams: upstreams
+            .map(|(index, wire)| {
+                upstream(wire).map_err(|e| e.within(format!("upstreams[{index}]")))
             })
-            .collect(),
+            .collect::<Result<_, _>>()?,
         connect_timeout: duration_from_wire(
             "connect_timeout",
             wire.connect_timeout.as_ref(),
@@ -73,6 +71,74 @@ fn origin(wire: v1::OriginConfig) -> Result<OriginConfig, FieldError> {
         max_in_flight: number_or(wire.max_in_flight, default.max_in_flight),
         max_revalidations: number_or(wire.max_revalidations, default.max_revalidations),
         host_header: wire.host_header,
+        max_in_flight_per_upstream: number_or(
+            wire.max_in_flight_per_upstream,
+            default.max_in_flight_per_upstream,
+        ),
+        queue_timeout: duration_from_wire(
+            "queue_timeout",
+            wire.queue_timeout.as_ref(),
+            default.queue_timeout,
+        )?,
+        dns_refresh: duration_from_wire(
+            "dns_refresh",
+            wire.dns_refresh.as_ref(),
+            default.dns_refresh,
+        )?,
+        breaker: breaker(wire.breaker.unwrap_or_default()).map_err(|e| e.within("breaker"))?,
+        health_check: wire
+            .health_check
+            .map(health_check)
+            .transpose()
+            .map_err(|e| e.within("health_check"))?,
+    })
+}
+
+fn upstream(wire: v1::Upstream) -> Result<Upstream, FieldError> {
+    let protocol = match v1::UpstreamProtocol::try_from(wire.protocol) {
+        Ok(v1::UpstreamProtocol::Unspecified | v1::UpstreamProtocol::Auto) => Protocol::Auto,
+        Ok(v1::UpstreamProtocol::Http1) => Protocol::Http1,
+        Ok(v1::UpstreamProtocol::Http2) => Protocol::Http2,
+        Err(_) => {
+            return Err(FieldError::new(
+                "protocol",
+                wire.protocol,
+                "AUTO, HTTP1 or HTTP2",
+            ));
+        }
+    };
+    Ok(Upstream {
+        url: wire.url,
+        ca_pem: wire.ca_pem,
+        sni: wire.sni,
+        protocol,
+    })
+}
+
+fn breaker(wire: v1::Breaker) -> Result<BreakerConfig, FieldError> {
+    let default = BreakerConfig::default();
+    Ok(BreakerConfig {
+        failures: number_or(wire.failures, default.failures),
+        pause: duration_from_wire("pause", wire.pause.as_ref(), default.pause)?,
+        max_pause: duration_from_wire("max_pause", wire.max_pause.as_ref(), default.max_pause)?,
+        count_5xx: wire.count_5xx,
+    })
+}
+
+fn health_check(wire: v1::HealthCheck) -> Result<HealthCheck, FieldError> {
+    let default = HealthCheck::default();
+    let status = |field, wire, default| match wire {
+        0 => Ok(default),
+        status => u16::try_from(status).map_err(|_| FieldError::new(field, status, "100 to 599")),
+    };
+    Ok(HealthCheck {
+        path: text_or(wire.path, default.path),
+        interval: duration_from_wire("interval", wire.interval.as_ref(), default.interval)?,
+        timeout: duration_from_wire("timeout", wire.timeout.as_ref(), default.timeout)?,
+        min_status: status("min_status", wire.min_status, default.min_status)?,
+        max_status: status("max_status", wire.max_status, default.max_status)?,
+        unhealthy_after: number_or(wire.unhealthy_after, default.unhealthy_after),
+        healthy_after: number_or(wire.healthy_after, default.healthy_after),
     })
 }
 
@@ -267,6 +333,12 @@ fn origin_to_wire(origin: &OriginConfig) -> v1::OriginConfig {
                 url: u.url.clone(),
                 ca_pem: u.ca_pem.clone(),
                 sni: u.sni.clone(),
+                protocol: match u.protocol {
+                    Protocol::Auto => v1::UpstreamProtocol::Auto,
+                    Protocol::Http1 => v1::UpstreamProtocol::Http1,
+                    Protocol::Http2 => v1::UpstreamProtocol::Http2,
+                }
+                .into(),
             })
             .collect(),
         connect_timeout: Some(duration_to_wire(origin.connect_timeout)),
@@ -275,6 +347,24 @@ fn origin_to_wire(origin: &OriginConfig) -> v1::OriginConfig {
         max_in_flight: origin.max_in_flight,
         max_revalidations: origin.max_revalidations,
         host_header: origin.host_header.clone(),
+        max_in_flight_per_upstream: origin.max_in_flight_per_upstream,
+        queue_timeout: Some(duration_to_wire(origin.queue_timeout)),
+        dns_refresh: Some(duration_to_wire(origin.dns_refresh)),
+        breaker: Some(v1::Breaker {
+            failures: origin.breaker.failures,
+            pause: Some(duration_to_wire(origin.breaker.pause)),
+            max_pause: Some(duration_to_wire(origin.breaker.max_pause)),
+            count_5xx: origin.breaker.count_5xx,
+        }),
+        health_check: origin.health_check.as_ref().map(|check| v1::HealthCheck {
+            path: check.path.clone(),
+            interval: Some(duration_to_wire(check.interval)),
+            timeout: Some(duration_to_wire(check.timeout)),
+            min_status: check.min_status.into(),
+            max_status: check.max_status.into(),
+            unhealthy_after: check.unhealthy_after,
+            healthy_after: check.healthy_after,
+        }),
     }
 }
 
@@ -318,6 +408,7 @@ mod tests {
                     url: "https://o.example".into(),
                     ca_pem: "pem".into(),
                     sni: "s.example".into(),
+                    protocol: Protocol::Http2,
                 }],
                 connect_timeout: Duration::from_millis(7),
                 first_byte_timeout: Duration::from_millis(8),
@@ -325,6 +416,24 @@ mod tests {
                 max_in_flight: 3,
                 max_revalidations: 2,
                 host_header: "h.example".into(),
+                max_in_flight_per_upstream: 4,
+                queue_timeout: Duration::ZERO,
+                dns_refresh: Duration::from_secs(8),
+                breaker: BreakerConfig {
+                    failures: 6,
+                    pause: Duration::from_millis(20),
+                    max_pause: Duration::from_millis(30),
+                    count_5xx: true,
+                },
+                health_check: Some(HealthCheck {
+                    path: "/h".into(),
+                    interval: Duration::from_millis(101),
+                    timeout: Duration::from_millis(102),
+                    min_status: 204,
+                    max_status: 205,
+                    unhealthy_after: 1,
+                    healthy_after: 3,
+                }),
             }),
             key: KeyPolicy {
                 query_mode: QueryMode::Allow,

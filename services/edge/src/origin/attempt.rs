@@ -1,0 +1,202 @@
+//! One request on one connection, up to the head of the response.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, SET_COOKIE, TRANSFER_ENCODING};
+use http::uri::{Authority, Scheme as UriScheme};
+use http::{HeaderMap, HeaderName, Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use tidegate_domain::PathAndQuery;
+use tidegate_domain::site::{Scheme, UpstreamUrl};
+use tokio::sync::watch;
+
+use super::body::{BodyFault, RequestBody, Turn};
+use super::connection::{Connection, Stream, was_refused};
+use super::error::OriginError;
+use super::fields::remove_hop_by_hop;
+use super::upstream::Upstream;
+use crate::interim::Interim;
+
+/// A request without its body, so that it can be sent again.
+#[derive(Clone)]
+pub(super) struct Letter {
+    pub(super) method: Method,
+    pub(super) url: PathAndQuery,
+    pub(super) fields: HeaderMap,
+    pub(super) interim: Option<Interim>,
+}
+
+/// No response.
+pub(super) enum Failed {
+    /// Nothing was sent: the connection was closed already. Here is the body again.
+    Unsent(RequestBody, OriginError),
+    /// What was sent may have had an effect. The connection was used before and may have
+    /// been closed in between, or the upstream says that it has done nothing.
+    OnUsed(OriginError),
+    /// What was sent may have had an effect.
+    Broken(OriginError),
+}
+
+/// Sends a request. A connection of HTTP/1.1 goes back to its pool by itself; what is
+/// returned with the response is a place on one of HTTP/2.
+pub(super) async fn attempt(
+    upstream: &Upstream,
+    mut connection: Connection,
+    letter: Letter,
+    mut body: RequestBody,
+    first_byte_timeout: Duration,
+) -> Result<(Response<Incoming>, Option<Stream>), Failed> {
+    let (turns, fault) = (body.turns(), body.fault());
+    let was_used = connection.was_used();
+    let message =
+        message(letter, body, &upstream.url, connection.is_http2()).map_err(Failed::Broken)?;
+    let answered = tokio::select! {
+        answered = connection.send(message) => answered,
+        () = too_long(turns, first_byte_timeout) => {
+            let timeout = OriginError::FirstByteTimeout(upstream.url.to_string());
+            return Err(Failed::Broken(timeout));
+        }
+    };
+    let mut error = match answered {
+        Ok(mut response) => {
+            // RFC 9112, section 6.3: it says nothing about the length then.
+            if response.headers().contains_key(TRANSFER_ENCODING) {
+                response.headers_mut().remove(CONTENT_LENGTH);
+            }
+            let stream = match connection {
+                Connection::Http1(one) => {
+                    upstream.pool.give_back(one);
+                    None
+                }
+                Connection::Http2(stream) => Some(stream),
+            };
+            return Ok((response, stream));
+        }
+        Err(error) => error,
+    };
+    let unsent = error.take_message();
+    let error = error.into_error();
+    connection.broke(&error);
+    let broken = OriginError::Broken {
+        upstream: upstream.url.to_string(),
+        cause: causes(&error),
+    };
+    Err(match (fault.get(), unsent) {
+        (Some(fault), _) => Failed::Broken((*fault).into()),
+        (None, Some(message)) => Failed::Unsent(message.into_body(), broken),
+        (None, None) if was_used || was_refused(&error) => Failed::OnUsed(broken),
+        (None, None) => Failed::Broken(broken),
+    })
+}
+
+fn message(
+    letter: Letter,
+    body: RequestBody,
+    upstream: &UpstreamUrl,
+    is_http2: bool,
+) -> Result<Request<RequestBody>, OriginError> {
+    let mut fields = letter.fields;
+    if body.is_empty() {
+        // Fields that announce a body which does not follow would make the origin
+        // take the next request on the connection for it.
+        for about_body in [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT] {
+            fields.remove(about_body);
+        }
+    }
+    let uri = match is_http2 {
+        true => absolute(&letter.url, upstream, &mut fields),
+        false => Uri::builder().path_and_query(letter.url.as_str()).build(),
+    };
+    let mut message = Request::new(body);
+    *message.method_mut() = letter.method;
+    *message.uri_mut() = uri.map_err(|e| OriginError::Misconfigured(e.to_string()))?;
+    *message.version_mut() = match is_http2 {
+        true => Version::HTTP_2,
+        false => Version::HTTP_11,
+    };
+    *message.headers_mut() = fields;
+    if let Some(interim) = letter.interim {
+        hyper::ext::on_informational(&mut message, move |said| {
+            interim.say(said.status(), &announced(said.headers()));
+        });
+    }
+    Ok(message)
+}
+
+/// In HTTP/2 the host is a part of the URI (RFC 9113, section 8.3.1).
+fn absolute(
+    url: &PathAndQuery,
+    upstream: &UpstreamUrl,
+    fields: &mut HeaderMap,
+) -> Result<Uri, http::Error> {
+    let host = fields.remove(HOST);
+    let named = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let authority = match named {
+        Some(authority) => authority,
+        None => Authority::try_from(upstream.authority())?,
+    };
+    let scheme = match upstream.scheme {
+        Scheme::Http => UriScheme::HTTP,
+        Scheme::Https => UriScheme::HTTPS,
+    };
+    let uri = Uri::builder().scheme(scheme).authority(authority);
+    uri.path_and_query(url.as_str()).build()
+}
+
+/// The fields of an interim response as they leave: what is about the connection, about a
+/// body that there is not, or about one visitor stays here, and so does what only this
+/// edge says of itself.
+fn announced(fields: &HeaderMap) -> HeaderMap {
+    let mut fields = fields.clone();
+    remove_hop_by_hop(&mut fields);
+    let ours = |name: &&HeaderName| name.as_str().starts_with("tidegate-");
+    let ours: Vec<HeaderName> = fields.keys().filter(ours).cloned().collect();
+    for name in ours.iter().chain(&[CONTENT_LENGTH, SET_COOKIE]) {
+        fields.remove(name);
+    }
+    fields
+}
+
+/// Waits until the origin lets one wait for too long, be it to take the body or to answer.
+/// The client's time does not count: its body has limits of its own.
+async fn too_long(turns: Option<watch::Receiver<Turn>>, limit: Duration) {
+    if let Some(mut turns) = turns {
+        loop {
+            let whose = *turns.borrow_and_update();
+            let gone = match whose {
+                Turn::Client => turns.changed().await.is_err(),
+                Turn::Origin => match tokio::time::timeout(limit, turns.changed()).await {
+                    Ok(changed) => changed.is_err(),
+                    Err(_) => return,
+                },
+            };
+            if gone {
+                break;
+            }
+        }
+    }
+    tokio::time::sleep(limit).await;
+}
+
+impl From<BodyFault> for OriginError {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge => Self::RequestTooLarge,
+            BodyFault::Silent => Self::RequestSilent,
+            BodyFault::BrokeOff => Self::RequestBroken,
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn causes(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
