@@ -4,6 +4,7 @@
 mod balance;
 mod broken;
 mod http2;
+mod left_alone;
 mod names;
 mod waits;
 

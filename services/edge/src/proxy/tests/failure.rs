@@ -28,6 +28,52 @@ async fn an_origin_that_is_down_is_a_502() {
 }
 
 #[tokio::test]
+async fn an_origin_that_is_left_alone_is_not_asked_and_stale_copies_are_used() {
+    let mut world = World::with(|config| {
+        let origin = config.origin.as_mut().unwrap();
+        origin.breaker.failures = 1;
+        origin.breaker.pause = Duration::from_secs(300);
+        origin.breaker.max_pause = Duration::from_secs(300);
+        origin.first_byte_timeout = Duration::from_millis(50);
+    })
+    .await;
+    let stale = ("cache-control", "max-age=0, stale-if-error=60");
+    world.fetched(get("/a", &[]), &[stale], "old").await;
+    // This one is too slow.
+    let waiting = world.get("/b").await;
+    let asked = world.origin.next().await;
+    assert_eq!(done(waiting).await.status, 504);
+    drop(asked);
+
+    let got = done(world.get("/a").await).await;
+    assert_eq!((got.status, got.body()), (200, "old"));
+    assert!(got.cache_status().ends_with("detail=stale-if-error"));
+    let got = done(world.get("/b").await).await;
+    assert_eq!((got.status, got.field("retry-after")), (503, "1"));
+    assert!(got.cache_status().ends_with("detail=origin-left-alone"));
+    assert!(world.origin.is_idle(), "it was not asked");
+}
+
+#[tokio::test]
+async fn changes_of_how_the_origin_is_asked_keep_the_copies() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[FRESH], "kept").await;
+    let at = config(&[world.origin.address], |config| {
+        config.origin.as_mut().unwrap().connect_timeout = Duration::from_secs(7);
+    });
+    world.site.replace_config(at, Revision(1));
+    let got = done(world.begin(get("/a", &[])).await).await;
+    assert_eq!(got.body(), "kept");
+    assert!(world.origin.is_idle());
+    let at = config(&[world.origin.address], |config| {
+        config.origin.as_mut().unwrap().host_header = "other.example".into();
+    });
+    world.site.replace_config(at, Revision(2));
+    let got = world.fetched(get("/a", &[]), &[FRESH], "new").await;
+    assert_eq!(got.body(), "new");
+}
+
+#[tokio::test]
 async fn the_next_upstream_is_asked_if_one_takes_no_connection() {
     let mut world = World::new().await;
     let both = [closed_port().await, world.origin.address];
