@@ -348,6 +348,12 @@ fn site_config(fenced: Option<Duration>) -> v1::SiteConfig {
             connect_timeout: prost_types::Duration::try_from(Duration::from_secs(2)).ok(),
             first_byte_timeout: prost_types::Duration::try_from(Duration::from_secs(5)).ok(),
             between_bytes_timeout: prost_types::Duration::try_from(Duration::from_secs(3)).ok(),
+            // A run is so short that usual pauses would be most of it.
+            breaker: Some(v1::Breaker {
+                pause: prost_types::Duration::try_from(Duration::from_millis(20)).ok(),
+                max_pause: prost_types::Duration::try_from(Duration::from_millis(100)).ok(),
+                ..v1::Breaker::default()
+            }),
             ..v1::OriginConfig::default()
         }),
         fenced: fenced.map(|bound| v1::FencedPolicy {

@@ -129,7 +129,7 @@ impl Default for BreakerConfig {
         Self {
             failures: 5,
             pause: Duration::from_secs(1),
-            max_pause: Duration::from_secs(10),
+            max_pause: Duration::from_secs(5),
             count_5xx: false,
         }
     }

@@ -20,8 +20,9 @@ fn two(memory: &Arc<Memory>, more: Value) -> Origin {
     memory.set("a", named("a"));
     memory.set("b", named("b"));
     let mut config = json!({ "upstreams": [{ "url": "http://a" }, { "url": "http://b" }] });
-    let fields = more.as_object().unwrap().clone();
-    config.as_object_mut().unwrap().extend(fields);
+    if let (Value::Object(config), Value::Object(more)) = (&mut config, more) {
+        config.extend(more);
+    }
     origin(config, memory.dialer())
 }
 

@@ -35,7 +35,8 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// The origin that this part of a site file describes.
 fn origin(config: Value, surroundings: impl Into<Surroundings>) -> Origin {
-    let site = json!({ "hosts": ["www.example.com"], "origin": config });
+    let mut site = json!({ "hosts": ["www.example.com"] });
+    site["origin"] = config;
     let site: SiteConfig = serde_json::from_value(site).unwrap();
     Origin::new("shop", &site.check().unwrap(), &surroundings.into())
         .unwrap()

@@ -46,7 +46,7 @@ async fn one_that_takes_no_body_is_given_up() {
     let memory = Arc::new(Memory::default());
     memory.set("a", |_, stream| async move {
         let _stream = stream;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     let origin = origin(
         json!({ "upstreams": [{ "url": "http://a" }] }),
@@ -74,7 +74,7 @@ async fn one_that_sends_a_byte_a_second_is_read_to_the_end_and_one_that_stops_is
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 stream.write_all(b"x").await.unwrap();
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
     }
     for (name, is_whole) in [("slow", true), ("stops", false)] {
