@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::Args;
 use crate::backup::RESTORED;
 use crate::clients::{
-    Backend, Heard, Listener, Operator, What, invalidate_everything, read, read_on,
+    Backend, Heard, Listener, Operator, REFUSED, What, invalidate_everything, read, read_on,
 };
 use crate::fault::Fault;
 use crate::inside::SCRATCH;
@@ -276,14 +276,20 @@ fn coverage(rig: &Rig, verdict: &Verdict, lasts: Duration) -> Vec<String> {
         ("reads: what was pushed", 1),
         ("releases: complete", 3),
         ("reads: a page of a release", 100),
-        ("reads: from the cache without a lease", 1),
     ];
     if lasts >= WHOLE_DECK {
         let faults = Fault::OF_CONTROL.into_iter().chain(Fault::of_edge(0));
         demands.extend(faults.map(|fault| (fault.name(), 1)));
-        demands.extend([(SAID_FULL, 1), (RESTORED, 1)]);
+        demands.extend([
+            (SAID_FULL, 1),
+            (RESTORED, 1),
+            ("reads: from the cache without a lease", 1),
+        ]);
     }
     let mut lacking = rig.tally.lacking(demands);
+    if rig.tally.count(REFUSED) > 0 {
+        lacking.push("a configuration was refused although nothing is wrong with it".to_owned());
+    }
     if rig.tally.count("invalidations: refused") > 0 {
         lacking.push("an invalidation was refused although nothing is wrong with it".to_owned());
     }

@@ -27,7 +27,9 @@ pub const URLS: usize = 24;
 /// How many groups these are in.
 const GROUPS: usize = 4;
 /// The longest for which edges are told to serve what they have without a lease.
-pub const MAX_STALE: Duration = Duration::from_millis(1_000);
+pub const MAX_STALE: Duration = Duration::from_millis(1_500);
+/// The shortest: a site takes no less.
+pub const MIN_STALE: Duration = Duration::from_secs(1);
 /// The pages of each release.
 pub const PAGES: [&str; 2] = ["/page.html", "/other/page.html"];
 /// Of so many URLs the last is one that backends push.

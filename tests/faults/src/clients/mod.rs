@@ -7,5 +7,5 @@ mod reader;
 
 pub use backend::{Backend, invalidate_everything};
 pub use listener::{Heard, Listener};
-pub use operator::Operator;
+pub use operator::{Operator, REFUSED};
 pub use reader::{What, read, read_on};

@@ -11,10 +11,14 @@ use serde_json::Value;
 use tidegate_e2e::v1::FencedMode;
 use tidegate_history::{Activate, Position, Record, Status};
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 
 use super::reader::{What, read};
 use crate::rig::{EDGES, Rig, cli};
-use crate::site::{self, MAX_STALE, PAGES};
+use crate::site::{self, MAX_STALE, MIN_STALE, PAGES};
+
+/// A configuration that is right was refused.
+pub const REFUSED: &str = "site: refused";
 
 /// Between two acts.
 const PAUSE_MS: std::ops::Range<u64> = 100..700;
@@ -65,7 +69,7 @@ impl Operator {
 
     /// Says anew what edges do without a lease.
     async fn change_policy(&mut self) {
-        let bound = Duration::from_millis(self.random.random_range(200..=max_stale_ms()));
+        let bound = Duration::from_millis(self.random.random_range(stale_ms()));
         let mode = match self.random.random_range(0..6) {
             0..4 => FencedMode::ServeStale,
             4 => FencedMode::Revalidate,
@@ -73,7 +77,16 @@ impl Operator {
         };
         match self.rig.put_site(mode, bound).await {
             Ok(()) => self.rig.tally.add(format!("site: {mode:?}").to_lowercase()),
-            Err(_) => self.rig.tally.add("site: not known to be changed"),
+            Err(error) => {
+                let status = error.downcast_ref::<tonic::Status>();
+                let is_refused = status.is_some_and(|it| it.code() == Code::InvalidArgument);
+                self.rig.tally.add(match is_refused {
+                    true => REFUSED,
+                    false => "site: not known to be changed",
+                });
+                let told = format!("the site is not known to be changed: {error:#}");
+                self.rig.recorder.note(told);
+            }
         }
     }
 
@@ -142,8 +155,9 @@ impl Operator {
     }
 }
 
-fn max_stale_ms() -> u64 {
-    u64::try_from(MAX_STALE.as_millis()).unwrap_or(u64::MAX)
+fn stale_ms() -> std::ops::RangeInclusive<u64> {
+    let ms = |bound: Duration| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
+    ms(MIN_STALE)..=ms(MAX_STALE)
 }
 
 /// What became of the switch, and where it is in the order.
