@@ -245,6 +245,12 @@ impl<L: Listener> App<L> {
         self.addresses
     }
 
+    /// Whether it has found no log to go on with, and begun one.
+    #[must_use]
+    pub fn has_begun_its_log(&self) -> bool {
+        self.log.inherited().is_none()
+    }
+
     /// Whether it can do its work.
     #[must_use]
     pub fn health(&self) -> &Health {

@@ -46,7 +46,14 @@ async fn run(config: Config, telemetry: &Guard) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
     let listeners = Listeners::bind(&config)?;
+    let new_fleet = config.new_fleet;
     let app = build(config, listeners, Arc::new(SystemClock)).await?;
+    if new_fleet && !app.has_begun_its_log() {
+        tracing::warn!(
+            "--new-fleet (TIDEGATE_NEW_FLEET) has no effect: the data folder is not new. Take \
+             it away: with it, a folder that was lost or emptied would pass for a new fleet"
+        );
+    }
     let addresses = app.addresses();
     announce(addresses);
     app.with_log_filter(telemetry.filter())

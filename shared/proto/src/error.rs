@@ -137,6 +137,16 @@ impl Error {
         }
     }
 
+    /// Names the field that is to blame, in the details: also where the request alone
+    /// breaks no rule, and what it says does not fit to what is known.
+    #[must_use]
+    pub fn naming(self, field: FieldError) -> Self {
+        Self {
+            violation: Some(field.into()),
+            ..self
+        }
+    }
+
     /// The kind of failure.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -155,10 +165,16 @@ impl From<FieldError> for Error {
         Self {
             code: Code::InvalidArgument,
             message: field.to_string(),
-            violation: Some(Violation {
-                description: format!("\"{}\"; allowed: {}", field.value, field.allowed),
-                field: field.field,
-            }),
+            violation: Some(field.into()),
+        }
+    }
+}
+
+impl From<FieldError> for Violation {
+    fn from(field: FieldError) -> Self {
+        Self {
+            description: format!("\"{}\"; allowed: {}", field.value, field.allowed),
+            field: field.field,
         }
     }
 }

@@ -164,12 +164,12 @@ impl Fleet {
             // begins with a reset.
             Err(Misplaced::BelowFloor) => Ok(None),
             Err(misplaced) => {
-                let news = self
-                    .inner
-                    .lock()
-                    .table
-                    .complain(&beat.instance, Complaint::Cursor);
-                if news && misplaced == Misplaced::UnknownEpoch {
+                let complaint = match misplaced {
+                    Misplaced::UnknownEpoch => Complaint::History,
+                    _ => Complaint::Cursor,
+                };
+                let news = self.inner.lock().table.complain(&beat.instance, complaint);
+                if news && complaint == Complaint::History {
                     // As all do for a moment once this one has begun.
                     tracing::info!(edge = %beat.edge, instance = %beat.instance, "an edge follows another history");
                 } else if news {

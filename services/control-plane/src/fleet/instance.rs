@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tidegate_clock::BootInstant;
 use tidegate_domain::{Digest, EdgeId, InstanceId, Revision};
+use tidegate_proto::v1;
 
 use super::sites::SiteSet;
 
@@ -34,6 +35,10 @@ pub struct Stats {
 pub(crate) enum Complaint {
     /// It acknowledges what it cannot have.
     Cursor,
+    /// It acknowledges a place in another history.
+    History,
+    /// Its streams begin anew, for this reason.
+    Anew(v1::ResetReason),
     /// It tells what cannot be of when it applied what.
     Told,
     /// Another edge uses its id.
@@ -88,6 +93,17 @@ impl Instance {
 
     pub(crate) fn may_hold_lease(&self, now: BootInstant) -> bool {
         self.lease_ends.is_some_and(|ends| now < ends)
+    }
+
+    /// It has said where it is in this history: what was wrong with that is over.
+    pub(crate) fn is_placed(&mut self) {
+        let of_the_place = |it: &Complaint| {
+            matches!(
+                it,
+                Complaint::Cursor | Complaint::History | Complaint::Anew(_)
+            )
+        };
+        self.complaints.retain(|it| !of_the_place(it));
     }
 
     pub(crate) fn has_applied(&self, revision: Revision) -> bool {

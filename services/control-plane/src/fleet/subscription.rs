@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 
 use super::Fleet;
+use super::instance::Complaint;
 use super::metrics::StreamStart;
 use super::position::{Misplaced, locate};
 use super::sites::SiteSet;
@@ -246,7 +247,7 @@ impl Stream {
                 revision
             }
             Start::Reset(reason) => {
-                tracing::info!(edge = %subscriber.edge, instance = %subscriber.instance, reason = reason.as_str_name(), "an edge begins anew");
+                self.note_anew(subscriber, reason);
                 self.send(self.hello(start)).await?;
                 self.send_snapshot().await?
             }
@@ -261,6 +262,16 @@ impl Stream {
                 changed = self.head.changed() => changed.map_err(|_| End::GoAway)?,
                 Some(question) = opened.questions.recv() => self.send(query(&question)).await?,
             }
+        }
+    }
+
+    /// An edge that comes again and again without getting any further is named once.
+    fn note_anew(&self, subscriber: &Subscriber, reason: v1::ResetReason) {
+        let (edge, instance) = (&subscriber.edge, &subscriber.instance);
+        let complaint = Complaint::Anew(reason);
+        if self.fleet.inner.lock().table.complain(instance, complaint) {
+            let reason = reason.as_str_name();
+            tracing::info!(%edge, %instance, reason, "an edge begins anew");
         }
     }
 

@@ -181,7 +181,7 @@ impl Table {
         self.unknown_settled = false;
         for instance in self.instances.values_mut() {
             instance.applied = None;
-            instance.complaints.remove(&Complaint::Cursor);
+            instance.is_placed();
         }
     }
 
@@ -271,7 +271,7 @@ impl Table {
         if known.has_applied(revision) {
             return None;
         }
-        known.complaints.remove(&Complaint::Cursor);
+        known.is_placed();
         let before = known.applied.replace(revision);
         Some(before.unwrap_or(Revision::ZERO))
     }

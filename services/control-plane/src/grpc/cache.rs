@@ -243,7 +243,12 @@ impl CacheService for Cache {
         let request = request.into_inner();
         let site = fields::site_name(&request.site).map_err(Fault::from)?;
         let view = self.0.site(&site)?;
-        let checked = schedule::read(&view.config, request.schedule).map_err(Fault::from)?;
+        let name = request.schedule.as_ref().map(|it| it.name.clone());
+        let checked = schedule::read(&view.config, request.schedule);
+        let checked = checked.map_err(|e| {
+            let name = name.unwrap_or_default();
+            self.0.refused.of_schedule(&site, &name, e)
+        })?;
         let first_due = checked.cadence.after(self.0.clock.wall());
         let command = Command::PutSchedule {
             site,

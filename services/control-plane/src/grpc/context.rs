@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::call::IDEMPOTENCY_SCOPE;
 use super::fault::Fault;
+use super::refused::Refused;
 use super::share::Pace;
 use crate::alive::Alive;
 use crate::backup::Backups;
@@ -45,6 +46,7 @@ pub(crate) struct Context {
     pub(crate) uploads: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) shares: Pace,
+    pub(crate) refused: Refused,
     _alive: Alive,
 }
 
@@ -102,6 +104,7 @@ impl Context {
             uploads: Arc::new(Semaphore::new(limits.uploads)),
             watchers: Arc::new(Semaphore::new(limits.watchers)),
             shares: Pace::default(),
+            refused: Refused::default(),
             log,
             reader,
             blobs,

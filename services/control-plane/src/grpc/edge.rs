@@ -41,7 +41,12 @@ impl EdgeService for Edges {
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let subscriber = subscriber(request.get_ref()).map_err(Fault::from)?;
+        let request = request.get_ref();
+        let read = subscriber(request);
+        let subscriber = read.map_err(|e| {
+            let from = (request.edge_id.as_str(), request.instance_id.as_str());
+            self.0.refused.of_edge("Subscribe", from, e)
+        })?;
         let frames = self.0.fleet.subscribe(subscriber).map_err(Fault::from)?;
         let frames = ReceiverStream::new(frames);
         let answers = frames.map(|frame| Ok(v1::SubscribeResponse { frame: Some(frame) }));
@@ -54,9 +59,15 @@ impl EdgeService for Edges {
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
         // Leases are counted from here.
         let received = self.0.clock.boot();
-        let beat = heartbeat(request.into_inner()).map_err(Fault::from)?;
+        let request = request.into_inner();
+        let read = heartbeat(&request);
+        let beat = read.map_err(|e| {
+            let from = (request.edge_id.as_str(), request.instance_id.as_str());
+            self.0.refused.of_edge("Heartbeat", from, e)
+        })?;
+        let applied = beat.applied;
         let answer = self.0.fleet.heartbeat(beat, received).await;
-        let answer = answer.map_err(Fault::from)?;
+        let answer = answer.map_err(|e| Fault::of_heartbeat(e, applied))?;
         Ok(Response::new(v1::HeartbeatResponse {
             epoch: answer.epoch.0,
             head: answer.head.0,
@@ -173,14 +184,14 @@ fn subscriber(request: &v1::SubscribeRequest) -> Result<Subscriber, FieldError> 
     })
 }
 
-fn heartbeat(request: v1::HeartbeatRequest) -> Result<Heartbeat, FieldError> {
+fn heartbeat(request: &v1::HeartbeatRequest) -> Result<Heartbeat, FieldError> {
     fields::at_most_elements("prepared", request.prepared.len(), MAX_PREPARED)?;
     let prepared = request.prepared.iter().enumerate();
     let prepared = prepared
         .map(|(index, text)| fields::digest(&format!("prepared[{index}]"), text))
         .collect::<Result<BTreeSet<Digest>, _>>()?;
     let applied = fields::optional_cursor("cursor", &request.cursor)?;
-    let stats = request.stats.unwrap_or_default();
+    let stats = request.stats.clone().unwrap_or_default();
     let bytes = stats.address.len();
     fields::at_most(
         "stats.address",

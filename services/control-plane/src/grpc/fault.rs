@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use tidegate_domain::FieldError;
+use tidegate_domain::{Cursor, FieldError};
 use tidegate_proto::{Code, Error};
 use tonic::Status;
 
@@ -37,6 +37,26 @@ impl Fault {
             Code::Internal,
             "the control plane failed; its log says more",
         )
+    }
+
+    /// A heartbeat that acknowledges `cursor`, or nothing, is refused.
+    pub(crate) fn of_heartbeat(error: HeartbeatError, cursor: Option<Cursor>) -> Self {
+        let text = format!("cursor: {error}; subscribe again");
+        let allowed = match error {
+            HeartbeatError::Admit(error) => return error.into(),
+            HeartbeatError::Misplaced(misplaced) => allowed_instead_of(misplaced),
+            HeartbeatError::NeverSent(_) => "what a stream of this instance went up to",
+        };
+        let found = cursor.map(|cursor| cursor.to_string());
+        let field = FieldError::new("cursor", found.unwrap_or_default(), allowed);
+        Self(Error::new(Code::FailedPrecondition, text).naming(field))
+    }
+
+    /// A call is to go on from a cursor that is no place in this history.
+    pub(crate) fn misplaced(error: Misplaced, cursor: Cursor) -> Self {
+        let field = FieldError::new("cursor", cursor, allowed_instead_of(error));
+        let text = format!("cursor: {error}");
+        Self(Error::new(Code::FailedPrecondition, text).naming(field))
     }
 
     pub(crate) fn no_such_site(site: &impl Display) -> Self {
@@ -205,29 +225,24 @@ impl From<TooManyWaiters> for Fault {
 
 impl From<AdmitError> for Fault {
     fn from(error: AdmitError) -> Self {
-        let code = match error {
-            AdmitError::OtherEdge { .. } => Code::FailedPrecondition,
-            AdmitError::TooMany(_) => Code::ResourceExhausted,
-        };
-        Self::new(code, error.to_string())
-    }
-}
-
-impl From<HeartbeatError> for Fault {
-    fn from(error: HeartbeatError) -> Self {
+        let text = error.to_string();
         match error {
-            HeartbeatError::Admit(error) => error.into(),
-            HeartbeatError::Misplaced(_) | HeartbeatError::NeverSent(_) => Self::new(
-                Code::FailedPrecondition,
-                format!("cursor: {error}; subscribe again"),
-            ),
+            AdmitError::OtherEdge { instance, .. } => {
+                let allowed = "an id that no other edge has: a random one for each start";
+                let field = FieldError::new("instance_id", instance, allowed);
+                Self(Error::new(Code::FailedPrecondition, text).naming(field))
+            }
+            AdmitError::TooMany(_) => Self::new(Code::ResourceExhausted, text),
         }
     }
 }
 
-impl From<Misplaced> for Fault {
-    fn from(error: Misplaced) -> Self {
-        Self::new(Code::FailedPrecondition, format!("cursor: {error}"))
+/// What would have been a place in this history.
+fn allowed_instead_of(misplaced: Misplaced) -> &'static str {
+    match misplaced {
+        Misplaced::UnknownEpoch | Misplaced::UnknownTerm => "a cursor that this history gave",
+        Misplaced::BelowFloor => "a cursor that the log still goes back to",
+        Misplaced::AheadOfHead => "a revision up to the newest durable one",
     }
 }
 

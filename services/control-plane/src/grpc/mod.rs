@@ -15,6 +15,7 @@ mod fields;
 mod fleet;
 mod lookup;
 mod page;
+mod refused;
 mod replay;
 mod schedule;
 mod server;

@@ -168,7 +168,7 @@ pub(crate) fn watch(
     };
     let after = match fields::optional_cursor("cursor", &request.cursor)? {
         None => context.log.head(),
-        Some(cursor) => locate(&*context.log, &cursor)?,
+        Some(cursor) => locate(&*context.log, &cursor).map_err(|e| Fault::misplaced(e, cursor))?,
     };
     let Ok(turn) = context.watchers.clone().try_acquire_owned() else {
         return Err(Fault::new(

@@ -83,6 +83,20 @@ async fn a_repetition_waits_anew_also_while_the_first_call_still_waits() {
 }
 
 #[tokio::test]
+async fn a_restart_forgets_no_key() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let first = call(&rig, keyed(invalidation("s", &["a"]))).await.unwrap();
+    let rig = rig.restart().await;
+    let again = call(&rig, keyed(invalidation("s", &["a"]))).await.unwrap();
+    assert_eq!(again.revision, first.revision);
+    let other = call(&rig, keyed(invalidation("s", &["b"]))).await;
+    assert_eq!(other.unwrap_err().code(), Code::AlreadyExists);
+    assert_eq!(count(&rig).await, 1);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn whatever_changes_what_happens_is_other_content() {
     let rig = Rig::start().await;
     rig.put_site("s").await;

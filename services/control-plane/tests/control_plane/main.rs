@@ -3,6 +3,7 @@
 
 mod audit;
 mod backup;
+mod bad_input;
 mod entries;
 mod explain;
 mod idempotency;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_clock::SystemClock;
+use tidegate_clock::{Clock, SystemClock};
 use tidegate_control_plane::app::{Addresses, Listeners, RunError, build};
 use tidegate_control_plane::config::Config;
 use tidegate_proto::v1;
@@ -64,12 +64,19 @@ impl Rig {
         folder: Arc<tempfile::TempDir>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::by(Arc::new(SystemClock), folder, change).await
+    }
+
+    /// The same by a clock of the test's own.
+    pub(crate) async fn by(
+        clock: Arc<dyn Clock>,
+        folder: Arc<tempfile::TempDir>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = config(folder.path());
         change(&mut config);
         let listeners = Listeners::bind(&config).unwrap();
-        let app = build(config, listeners, Arc::new(SystemClock))
-            .await
-            .unwrap();
+        let app = build(config, listeners, clock).await.unwrap();
         let (addresses, shutdown) = (app.addresses(), CancellationToken::new());
         let running = tokio::spawn(app.run(shutdown.clone()));
         let channel = Channel::from_shared(format!("http://{}", addresses.grpc)).unwrap();

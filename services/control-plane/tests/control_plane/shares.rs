@@ -1,6 +1,10 @@
 //! Responses that edges share.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
+use tidegate_clock::ManualClock;
 use tidegate_proto::v1;
 use tonic::{Code, Status};
 
@@ -141,5 +145,22 @@ async fn a_share_that_breaks_a_rule_is_refused_with_its_field() {
     let nowhere = store(&rig, nowhere).await.unwrap_err();
     assert_eq!(nowhere.code(), Code::NotFound);
     assert_eq!(look(&rig, "/a", "s.example").await.entry, None);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn shares_beyond_their_pace_are_not_stored_and_take_no_place_in_the_order() {
+    let (clock, folder) = (Arc::new(ManualClock::default()), tempfile::tempdir());
+    let rig = Rig::by(clock.clone(), Arc::new(folder.unwrap()), |_| {}).await;
+    rig.put_site("s").await;
+    let began = rig.head().await;
+    for number in 0..60 {
+        let stored = store(&rig, share(&format!("/{number}"), &began.cursor)).await;
+        assert_eq!(stored.unwrap(), number < 50, "{number}");
+    }
+    assert_eq!(rig.head().await.revision, began.revision + 50);
+    clock.advance(Duration::from_secs(1));
+    let stored = store(&rig, share("/later", &began.cursor)).await;
+    assert!(stored.unwrap());
     rig.stop().await;
 }
