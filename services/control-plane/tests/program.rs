@@ -2,6 +2,7 @@
 //!
 //! Apart from the other tests: a process that is being started shares for a moment
 //! the locks that they hold on their data folders.
+#![expect(clippy::unwrap_used, reason = "a test fails where this panics")]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
