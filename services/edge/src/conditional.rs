@@ -3,8 +3,8 @@
 
 use std::time::SystemTime;
 
-use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
-use http::{HeaderMap, Method};
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
+use http::{HeaderMap, HeaderName, Method};
 
 /// What a response would be validated by.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,10 +34,10 @@ pub fn evaluate(method: &Method, request: &HeaderMap, response: Validators<'_>) 
         if !any_tag(request, IF_MATCH, response.etag, strongly_equal) {
             return Precondition::Failed;
         }
-    } else if let Some(since) = date(request, IF_UNMODIFIED_SINCE)
+    } else if let Some(since) = date(request, &IF_UNMODIFIED_SINCE)
         && response
             .last_modified
-            .is_none_or(|modified| modified > since)
+            .is_some_and(|modified| modified > since)
     {
         return Precondition::Failed;
     }
@@ -50,7 +50,7 @@ pub fn evaluate(method: &Method, request: &HeaderMap, response: Validators<'_>) 
         };
     }
     if reads
-        && let Some(since) = date(request, IF_MODIFIED_SINCE)
+        && let Some(since) = date(request, &IF_MODIFIED_SINCE)
         && response
             .last_modified
             .is_some_and(|modified| modified <= since)
@@ -58,6 +58,31 @@ pub fn evaluate(method: &Method, request: &HeaderMap, response: Validators<'_>) 
         return Precondition::NotModified;
     }
     Precondition::Holds
+}
+
+/// Whether the ranges of a request may be heeded (RFC 9110, section 13.1.5): it sets no
+/// condition, or what it has parts of already is this representation for certain.
+/// `is_date_strong` says whether the date of the last modification tells two versions
+/// apart.
+#[must_use]
+pub fn if_range_holds(
+    request: &HeaderMap,
+    response: Validators<'_>,
+    is_date_strong: impl FnOnce() -> bool,
+) -> bool {
+    let mut values = request.get_all(IF_RANGE).iter();
+    let Some(value) = values.next() else {
+        return true;
+    };
+    let Some(text) = value.to_str().ok().filter(|_| values.next().is_none()) else {
+        return false;
+    };
+    let text = text.trim();
+    if opaque(text).starts_with('"') {
+        return response.etag.is_some_and(|etag| strongly_equal(text, etag));
+    }
+    let named = date(request, &IF_RANGE);
+    named.is_some() && named == response.last_modified && is_date_strong()
 }
 
 /// Strong comparison (RFC 9110, section 8.8.3.2).
@@ -85,7 +110,7 @@ fn opaque(tag: &str) -> &str {
 /// Whether a list of entity tags, or `*`, has one that is equal to `current`.
 fn any_tag(
     request: &HeaderMap,
-    field: http::HeaderName,
+    field: HeaderName,
     current: Option<&str>,
     equal: fn(&str, &str) -> bool,
 ) -> bool {
@@ -113,20 +138,20 @@ fn entity_tags(list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A date field; one that is repeated or malformed is ignored.
-fn date(request: &HeaderMap, field: http::HeaderName) -> Option<SystemTime> {
+/// A date field; one that is repeated or malformed is ignored (RFC 9110, sections 13.1.3
+/// and 13.1.4).
+fn date(request: &HeaderMap, field: &HeaderName) -> Option<SystemTime> {
     let mut values = request.get_all(field).iter();
     let value = values.next()?;
-    if values.next().is_some() {
-        return None;
+    match values.next() {
+        Some(_) => None,
+        None => httpdate::parse_http_date(value.to_str().ok()?.trim()).ok(),
     }
-    httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderName;
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -170,6 +195,26 @@ mod tests {
             ),
             (vec![(IF_UNMODIFIED_SINCE, BEFORE)], Failed),
             (vec![(IF_UNMODIFIED_SINCE, MODIFIED)], Holds),
+            (vec![(IF_UNMODIFIED_SINCE, "yesterday")], Holds),
+            (vec![(IF_MATCH, "*")], Holds),
+            (
+                vec![(IF_MATCH, "\"x\""), (IF_NONE_MATCH, "\"a,b\"")],
+                Failed,
+            ),
+            (
+                vec![(IF_MATCH, "\"a,b\""), (IF_NONE_MATCH, "\"a,b\"")],
+                NotModified,
+            ),
+            (
+                vec![(IF_UNMODIFIED_SINCE, BEFORE), (IF_NONE_MATCH, "\"a,b\"")],
+                Failed,
+            ),
+            (vec![(IF_NONE_MATCH, "a,b")], Holds),
+            (vec![(IF_NONE_MATCH, "\"x\",, \"a,b\"")], NotModified),
+            (
+                vec![(IF_MODIFIED_SINCE, "Tue Nov 14 22:13:20 2023")],
+                NotModified,
+            ),
         ] {
             assert_eq!(evaluated(&Method::GET, &fields), expected, "{fields:?}");
         }
@@ -185,6 +230,54 @@ mod tests {
             evaluated(&Method::PUT, &[(IF_MODIFIED_SINCE, MODIFIED)]),
             Precondition::Holds
         );
+    }
+
+    #[test]
+    fn without_a_date_there_is_no_modification_to_compare() {
+        // RFC 9110, sections 13.1.3 and 13.1.4.
+        let bare = Validators::default();
+        for field in [IF_UNMODIFIED_SINCE, IF_MODIFIED_SINCE] {
+            let request = [(field, BEFORE.parse().unwrap())].into_iter().collect();
+            assert_eq!(evaluate(&Method::GET, &request, bare), Precondition::Holds);
+        }
+        let any = [(IF_MATCH, "\"a\"".parse().unwrap())].into_iter().collect();
+        assert_eq!(evaluate(&Method::GET, &any, bare), Precondition::Failed);
+    }
+
+    #[test]
+    fn ranges_are_heeded_only_of_what_the_client_has_parts_of() {
+        // RFC 9110, section 13.1.5.
+        let modified = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        let holds = |values: &[&str], etag, is_date_strong| {
+            let mut request = HeaderMap::new();
+            for value in values {
+                request.append(IF_RANGE, value.parse().unwrap());
+            }
+            let response = Validators {
+                etag,
+                last_modified: modified,
+            };
+            if_range_holds(&request, response, || is_date_strong)
+        };
+        let strong = Some("\"a\"");
+        assert!(holds(&[], strong, false));
+        assert!(holds(&["\"a\""], strong, false));
+        assert!(holds(&[MODIFIED], strong, true));
+        for (values, etag, is_date_strong) in [
+            (&["\"b\""][..], strong, true),
+            (&["W/\"a\""], strong, true),
+            (&["W/\"a\""], Some("W/\"a\""), true),
+            (&["\"a\""], None, true),
+            (&["a"], strong, true),
+            (&["*"], strong, true),
+            (&["\"a\"", "\"a\""], strong, true),
+            (&["\"a\", \"b\""], strong, true),
+            (&[MODIFIED], strong, false),
+            (&[BEFORE], strong, true),
+            (&["yesterday"], strong, true),
+        ] {
+            assert!(!holds(values, etag, is_date_strong), "{values:?} {etag:?}");
+        }
     }
 
     proptest! {

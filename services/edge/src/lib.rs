@@ -5,6 +5,7 @@
 //!
 //! - [`standing`]: what this edge has applied and whether it may use its cache.
 //! - [`conditional`]: preconditions of requests.
+//! - [`range`]: parts of representations.
 //! - [`cache`]: stored responses, judged by freshness, tags, era and lease.
 //! - [`interim`]: what origins say before they answer, on its way to clients.
 //! - [`origin`]: requests to a site's origin.
@@ -31,6 +32,7 @@ mod metrics;
 pub mod origin;
 pub mod pages;
 pub mod proxy;
+pub mod range;
 pub mod sites;
 mod sources;
 pub mod standing;

@@ -7,12 +7,13 @@
 //! - [`policy`]: HTTP caching as RFC 9111 has it, a file a topic.
 //! - [`tagging`]: the tags of a response.
 //! - [`stamp`], [`fence`], [`tags`], `walk`, [`recent`]: which invalidation a copy is behind.
-//! - [`key`], [`stored`], [`storage`]: the copies.
+//! - [`key`], [`stored`], [`partial`], [`storage`]: the copies.
 //! - [`judge`]: whether a copy may be used.
 
 pub mod fence;
 pub mod judge;
 pub mod key;
+pub mod partial;
 pub mod policy;
 pub mod recent;
 pub mod stamp;

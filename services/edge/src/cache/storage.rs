@@ -96,19 +96,33 @@ impl Storage {
         request: &HeaderMap,
         max_variants: usize,
     ) -> bool {
-        if new.bytes() as u64 > self.largest {
+        self.put_joined(key, new, request, max_variants, |_| None)
+    }
+
+    /// Stores a response, or what `join` makes of it and of what is stored in its place;
+    /// as [`put`](Self::put) does if that is nothing.
+    pub fn put_joined(
+        &self,
+        key: &Key,
+        new: &Arc<Stored>,
+        request: &HeaderMap,
+        max_variants: usize,
+        join: impl FnOnce(&Arc<Stored>) -> Option<Arc<Stored>>,
+    ) -> bool {
+        let fits = |stored: &Stored| stored.bytes() as u64 <= self.largest;
+        if !fits(new) {
             return false;
         }
         let _writing = self.writer(key).lock();
         let old = self.cache.peek(&key.as_ref());
-        let newer = old
-            .as_deref()
-            .and_then(|resource| resource.select(request))
-            .is_some_and(|there| there.head.fence.serial > new.head.fence.serial);
-        if newer {
+        let there = old.as_deref().and_then(|resource| resource.select(request));
+        let joined = there.and_then(join).filter(|joined| fits(joined));
+        let is_newer = |there: &Arc<Stored>| there.head.fence.serial > new.head.fence.serial;
+        if joined.is_none() && there.is_some_and(is_newer) {
             return false;
         }
         let key_bytes = size_of::<Key>() + key.bytes();
+        let new = joined.as_ref().unwrap_or(new);
         let resource = Resource::with(old.as_deref(), new, max_variants, key_bytes);
         self.cache.insert(key.clone(), Arc::new(resource));
         true

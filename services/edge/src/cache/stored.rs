@@ -4,15 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AGE, CACHE_CONTROL, ETAG};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::header::{
+    AGE, CACHE_CONTROL, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE,
+};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::fence::Fence;
+use super::partial::{Joined, PartialBody, slice};
 use super::policy::date;
 use super::policy::storable::Terms;
+use super::policy::validation::has_strong_date;
 use super::policy::vary::Selection;
 use super::tagging::ResponseTags;
-use crate::conditional::Validators;
+use crate::conditional::{Precondition, Validators, evaluate, if_range_holds};
+use crate::range::{ByteRange, RangeSet, Selected};
 
 /// Bodies are kept in pieces of this size, in buffers of their own: what comes off
 /// the wire is a slice of a read buffer and would keep all of that alive.
@@ -79,8 +84,38 @@ impl Head {
     pub fn validators(&self) -> Validators<'_> {
         Validators {
             etag: self.fields.get(ETAG).and_then(|value| value.to_str().ok()),
-            last_modified: date::of_field(&self.fields, &http::header::LAST_MODIFIED),
+            last_modified: date::of_field(&self.fields, &LAST_MODIFIED),
         }
+    }
+
+    /// Whether a client that asks so has what is stored already (RFC 9111, section 4.3.2).
+    #[must_use]
+    pub fn is_unchanged_for(&self, method: &Method, request: &HeaderMap) -> bool {
+        let is_asked =
+            request.contains_key(IF_NONE_MATCH) || request.contains_key(IF_MODIFIED_SINCE);
+        let is_told = matches!(self.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+        if !(is_asked && is_told) {
+            return false;
+        }
+        let mut validators = self.validators();
+        // What the origin does not date was modified, for all a cache knows, when it was
+        // sent.
+        validators.last_modified = validators
+            .last_modified
+            .or_else(|| date::of_field(&self.fields, &DATE));
+        evaluate(method, request, validators) == Precondition::NotModified
+    }
+
+    /// What a GET wants of a response of so many bytes, if it wants parts of it (RFC 9110,
+    /// sections 13.2.2 and 14.2).
+    #[must_use]
+    pub fn parts_for(&self, method: &Method, request: &HeaderMap, complete: u64) -> Selected {
+        let may_have_parts = request.contains_key(RANGE)
+            && method == Method::GET
+            && self.status == StatusCode::OK
+            && if_range_holds(request, self.validators(), || has_strong_date(&self.fields));
+        let wanted = may_have_parts.then(|| RangeSet::of(request)).flatten();
+        wanted.map_or(Selected::Whole, |wanted| wanted.within(complete))
     }
 
     fn bytes(&self) -> usize {
@@ -107,6 +142,8 @@ pub enum StoredBody {
     One(Bytes),
     /// In several.
     Many(Arc<[Bytes]>),
+    /// Not all of it.
+    Partial(Arc<PartialBody>),
 }
 
 impl StoredBody {
@@ -136,18 +173,61 @@ impl StoredBody {
         if !segment.is_empty() {
             segments.push(segment.freeze());
         }
-        match <[Bytes; 1]>::try_from(segments) {
-            Ok([one]) => Self::One(one),
-            Err(many) => Self::Many(many.into()),
-        }
+        segments.into()
     }
 
-    /// Its length.
+    /// Bytes that are here.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
             Self::One(bytes) => bytes.len(),
             Self::Many(segments) => segments.iter().map(Bytes::len).sum(),
+            Self::Partial(partial) => partial.len(),
+        }
+    }
+
+    /// The length of all of it, whether it is here or not.
+    #[must_use]
+    pub fn complete(&self) -> u64 {
+        match self {
+            Self::Partial(partial) => partial.complete(),
+            whole => whole.len() as u64,
+        }
+    }
+
+    /// Its parts, if it is not here whole.
+    #[must_use]
+    pub fn partial(&self) -> Option<&PartialBody> {
+        match self {
+            Self::Partial(partial) => Some(partial),
+            _ => None,
+        }
+    }
+
+    /// Whether all of a range is here.
+    #[must_use]
+    pub fn holds(&self, range: ByteRange) -> bool {
+        match self {
+            Self::Partial(partial) => partial.holds(range),
+            whole => range.last() < whole.len() as u64,
+        }
+    }
+
+    /// Appends the bytes of a range that is here, without copying them.
+    pub fn slice(&self, range: ByteRange, to: &mut Vec<Bytes>) {
+        match self {
+            Self::One(bytes) => {
+                slice(
+                    std::slice::from_ref(bytes),
+                    range.first(),
+                    range.bytes(),
+                    to,
+                );
+            }
+            Self::Many(segments) => slice(segments, range.first(), range.bytes(), to),
+            Self::Partial(partial) => {
+                partial.slice(range, to);
+            }
         }
     }
 
@@ -155,6 +235,38 @@ impl StoredBody {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The pieces it is kept in, if it is here whole.
+    #[must_use]
+    pub fn pieces(&self) -> Vec<Bytes> {
+        match self {
+            Self::One(bytes) => vec![bytes.clone()],
+            Self::Many(segments) => segments.to_vec(),
+            Self::Partial(_) => Vec::new(),
+        }
+    }
+
+    fn overhead(&self) -> usize {
+        self.partial().map_or(0, PartialBody::overhead)
+    }
+}
+
+impl From<Vec<Bytes>> for StoredBody {
+    fn from(pieces: Vec<Bytes>) -> Self {
+        match <[Bytes; 1]>::try_from(pieces) {
+            Ok([one]) => Self::One(one),
+            Err(many) => Self::Many(many.into()),
+        }
+    }
+}
+
+impl From<Joined> for StoredBody {
+    fn from(joined: Joined) -> Self {
+        match joined {
+            Joined::Partial(partial) => Self::Partial(Arc::new(partial)),
+            Joined::Whole(pieces) => pieces.into(),
+        }
     }
 }
 
@@ -210,7 +322,24 @@ impl Stored {
     /// Bytes it takes in memory, near enough.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.head.bytes() + self.body.len()
+        self.head.bytes() + self.body.len() + self.body.overhead()
+    }
+
+    /// Whether it can answer a request, as far as what is here of its body goes: all of
+    /// what is asked for is here, or nothing of it is needed.
+    #[must_use]
+    pub fn has_what_is_asked(&self, method: &Method, request: &HeaderMap) -> bool {
+        let StoredBody::Partial(partial) = &self.body else {
+            return true;
+        };
+        if self.head.is_unchanged_for(method, request) {
+            return true;
+        }
+        match self.head.parts_for(method, request, partial.complete()) {
+            Selected::Whole => false,
+            Selected::Nothing => true,
+            Selected::Ranges(ranges) => ranges.iter().all(|range| partial.holds(*range)),
+        }
     }
 }
 

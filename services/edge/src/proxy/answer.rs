@@ -1,19 +1,22 @@
 //! How responses leave.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, IF_MODIFIED_SINCE, IF_NONE_MATCH, RETRY_AFTER,
+    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::body::Body;
+use super::shared_body::{Reader, SharedBody};
 use super::status::{Hit, Status};
 use crate::cache::fence::Touched;
-use crate::cache::stored::{CACHE_STATUS, Head, Stored};
-use crate::conditional::{Precondition, evaluate};
+use crate::cache::stored::{CACHE_STATUS, Head, Stored, StoredBody};
 use crate::origin::OriginError;
+use crate::range::multipart::multipart;
+use crate::range::{self, ByteRange, ContentRange, Selected};
 
 /// Marks, among the extensions of an answer, that it may be older than the position of
 /// this edge: a soft invalidation has hit it, and it is used all the same.
@@ -29,7 +32,50 @@ const OF_THE_BODY: [HeaderName; 5] = [
     CONTENT_TYPE,
 ];
 
-/// A stored response, as an answer to this request.
+/// Fields that are of the bytes of a whole message, and not of a part of them.
+const OF_THE_WHOLE: [HeaderName; 2] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+/// Where the body of a response is.
+pub(super) enum Source<'a> {
+    /// Here.
+    Stored(&'a StoredBody),
+    /// It arrives. One who was there from the beginning has a place already.
+    Arriving(&'a Arc<SharedBody>, Option<Reader>),
+}
+
+impl Source<'_> {
+    fn complete(&self) -> Option<u64> {
+        match self {
+            Self::Stored(body) => Some(body.complete()),
+            Self::Arriving(body, _) => body.announced(),
+        }
+    }
+
+    fn whole(self) -> Option<Body> {
+        match self {
+            Self::Stored(body) => Body::stored(body),
+            Self::Arriving(body, reader) => reader.or_else(|| body.reader()).map(Body::shared),
+        }
+    }
+
+    fn slice(self, range: ByteRange) -> Option<Body> {
+        match self {
+            Self::Stored(body) => body.holds(range).then(|| {
+                let mut pieces = Vec::new();
+                body.slice(range, &mut pieces);
+                Body::pieces(pieces)
+            }),
+            Self::Arriving(body, reader) => reader
+                .or_else(|| body.reader())
+                .map(|reader| Body::slice(reader, range)),
+        }
+    }
+}
+
+/// A stored response that has what is asked for, as an answer to this request.
 pub(super) fn stored(
     copy: &Stored,
     method: &Method,
@@ -37,10 +83,12 @@ pub(super) fn stored(
     age: Duration,
     status: Status,
 ) -> Response<Body> {
-    answer(&copy.head, method, request, age, status, || {
-        Some(Body::stored(&copy.body))
+    let source = Source::Stored(&copy.body);
+    answer(&copy.head, method, request, age, status, source).unwrap_or_else(|| {
+        // Copies are chosen by what they have. Should one have less, nothing is made up.
+        let text_of = "Not all of this is here.\n";
+        text(StatusCode::SERVICE_UNAVAILABLE, text_of, status)
     })
-    .unwrap_or_default()
 }
 
 /// A stored response that is stale. Where that is because of a soft invalidation, it is
@@ -59,15 +107,15 @@ pub(super) fn stale(
     response
 }
 
-/// A response whose head is here, as an answer to this request; `None` if it needs a
-/// body and `body` gives none.
+/// A response whose head is here, as an answer to this request; `None` if what is asked
+/// for of its body cannot be had any more.
 pub(super) fn answer(
     head: &Head,
     method: &Method,
     request: &HeaderMap,
     age: Duration,
     status: Status,
-    body: impl FnOnce() -> Option<Body>,
+    source: Source<'_>,
 ) -> Option<Response<Body>> {
     let mut fields = head.fields.clone();
     // An age says that the origin was not asked for this request (RFC 9111, section 5.1),
@@ -80,26 +128,77 @@ pub(super) fn answer(
     if status != Status::Hit(Hit::Fresh) {
         fields.insert(CACHE_STATUS, status.behind(&head.withheld));
     }
-    if is_not_modified(head, method, request) {
+    if head.is_unchanged_for(method, request) {
         for name in OF_THE_BODY {
             fields.remove(name);
         }
         return Some(made(StatusCode::NOT_MODIFIED, fields, Body::empty()));
     }
-    let body = if method == Method::HEAD {
-        Body::empty()
-    } else {
-        body()?
+    if method == Method::HEAD {
+        return Some(made(head.status, fields, Body::empty()));
+    }
+    let Some(complete) = source.complete() else {
+        return Some(made(head.status, fields, source.whole()?));
     };
-    Some(made(head.status, fields, body))
+    match head.parts_for(method, request, complete) {
+        Selected::Whole => Some(made(head.status, fields, source.whole()?)),
+        Selected::Nothing => Some(unsatisfied(complete, status)),
+        Selected::Ranges(ranges) => in_parts(fields, &ranges, complete, source),
+    }
 }
 
-/// Whether the client has what is stored already (RFC 9111, section 4.3.2).
-fn is_not_modified(head: &Head, method: &Method, request: &HeaderMap) -> bool {
-    let is_asked = request.contains_key(IF_NONE_MATCH) || request.contains_key(IF_MODIFIED_SINCE);
-    is_asked
-        && head.status == StatusCode::OK
-        && evaluate(method, request, head.validators()) == Precondition::NotModified
+/// RFC 9110, section 15.3.7. Several parts of what has not arrived yet are not waited
+/// for: the whole is sent.
+fn in_parts(
+    mut fields: HeaderMap,
+    ranges: &[ByteRange],
+    complete: u64,
+    source: Source<'_>,
+) -> Option<Response<Body>> {
+    let (length, body) = match (ranges, source) {
+        ([range], source) => {
+            let place = ContentRange {
+                range: *range,
+                complete,
+            };
+            fields.insert(CONTENT_RANGE, place.value());
+            (range.bytes(), source.slice(*range)?)
+        }
+        (ranges, Source::Stored(body)) => {
+            if !ranges.iter().all(|range| body.holds(*range)) {
+                return None;
+            }
+            let kind = fields.get(CONTENT_TYPE);
+            let parts = multipart(ranges, complete, kind, |range, to| body.slice(range, to));
+            fields.insert(CONTENT_TYPE, parts.content_type);
+            let length = parts
+                .segments
+                .iter()
+                .map(|segment| segment.len() as u64)
+                .sum();
+            (length, Body::pieces(parts.segments))
+        }
+        (_, arriving) => return Some(made(StatusCode::OK, fields, arriving.whole()?)),
+    };
+    for name in OF_THE_WHOLE {
+        fields.remove(name);
+    }
+    fields.insert(CONTENT_LENGTH, length.into());
+    fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    Some(made(StatusCode::PARTIAL_CONTENT, fields, body))
+}
+
+/// RFC 9110, section 15.5.17.
+fn unsatisfied(complete: u64, status: Status) -> Response<Body> {
+    let mut response = text(
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        "There are no such bytes.\n",
+        status,
+    );
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_RANGE, range::unsatisfied(complete));
+    fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    response
 }
 
 pub(super) fn made(status: StatusCode, fields: HeaderMap, body: Body) -> Response<Body> {

@@ -146,18 +146,25 @@ impl ProxySite {
         now: BootInstant,
     ) -> Decision<'c> {
         let copy = resource.and_then(|resource| resource.select(question.fields));
-        let mut judged = None;
+        let (mut judged, mut lacks) = (None, false);
         if let Some(copy) = copy {
             let verdict = judge(&copy.head.fence, &copy.head.terms, question.arrival(now));
-            if let Some(hit) = hit(verdict) {
-                return Decision::Use(copy, hit);
+            let hit = hit(verdict);
+            if copy.has_what_is_asked(question.method, question.fields) {
+                if let Some(hit) = hit {
+                    return Decision::Use(copy, hit);
+                }
+                judged = Some((copy, verdict));
             }
-            judged = Some((copy, verdict));
+            lacks = hit.is_some();
         }
         let directives = &question.directives;
         let why = match (&judged, resource) {
             (Some((_, verdict)), _) if is_because_of_request(*verdict, directives) => Why::Request,
             (Some(_), _) => Why::Stale,
+            // RFC 9211, section 2.2: what is fresh, but not all that is asked for.
+            (None, _) if lacks => Why::Partial,
+            (None, _) if copy.is_some() => Why::Stale,
             (None, Some(_)) => Why::VaryMiss,
             (None, None) => Why::UriMiss,
         };

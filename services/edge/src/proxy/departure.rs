@@ -193,6 +193,7 @@ impl Departure {
             strictly,
             share: Some(share),
             place,
+            is_too_large: false,
         };
         (errand, open)
     }

@@ -11,6 +11,7 @@ use tidegate_domain::{Mode, Revision, Tag};
 
 use super::decide::{Decision, Question};
 use super::site::ProxySite;
+use super::status::Why;
 use super::visit::Visit;
 use crate::cache::judge::{Ground, Trust, Verdict, weigh};
 use crate::cache::key::KeyRef;
@@ -145,6 +146,14 @@ impl ProxySite {
                     format!("{reason}; what backends have pushed is looked through"),
                 )
             }
+            Decision::Forward {
+                copy: None,
+                why: Why::Partial,
+                ..
+            } => (
+                Would::Fetch,
+                "stored in part, and not all of what is asked for is there".to_owned(),
+            ),
             Decision::Forward { copy: None, .. } => self.of_none(question, resource),
             Decision::Pass(_) => (
                 Would::Pass,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
     RANGE, TRANSFER_ENCODING,
@@ -17,6 +18,7 @@ use super::freshen::News;
 use super::head::{self, Parts};
 use super::listing::Listing;
 use super::not_shared::NotShared;
+use super::part::{Base, Begun, Content};
 use super::pass;
 use super::revalidations::Place;
 use super::setup::Setup;
@@ -56,6 +58,16 @@ pub(super) struct Errand {
     /// Its place among those that ask about a copy, until all of the answer is here
     /// that is stored.
     pub(super) place: Option<Place>,
+    /// The body has turned out to be too large to be stored.
+    pub(super) is_too_large: bool,
+}
+
+/// A response whose body is shared.
+struct Arriving {
+    head: Arc<Head>,
+    shared: Arc<SharedBody>,
+    body: OriginBody,
+    content: Content,
 }
 
 /// What only the one who started a fetch gets.
@@ -79,16 +91,15 @@ impl Errand {
         if !self.asks_origin() {
             return self.flight.publish(Outcome::NoEntry);
         }
-        let conditions = match &self.copy {
-            Some(copy) => validation::conditions(&copy.head.origin_fields(), self.strictly),
-            None => HeaderMap::new(),
-        };
-        let body = match self.ask_origin(conditions).await {
+        let base = self.base();
+        let conditions = self.conditions(base.as_ref());
+        let arriving = match self.ask_origin(conditions).await {
             Err(error) => return self.fail(error),
-            Ok((response, delay)) => self.received(response, delay, open).await,
+            Ok((response, delay)) => self.received(response, delay, open, base).await,
         };
-        if let Some((head, shared, body)) = body {
-            self.pump(&head, &shared, body).await;
+        if let Some(arriving) = arriving {
+            let shared = arriving.shared.clone();
+            self.pump(arriving).await;
             // Nobody who waits for its end may find it neither stored nor under way.
             drop(listing);
             shared.end(Ok(()));
@@ -154,8 +165,11 @@ impl Errand {
         mut response: Response<OriginBody>,
         mut delay: Duration,
         open: OpenFill,
-    ) -> Option<(Arc<Head>, Arc<SharedBody>, OriginBody)> {
-        if response.status() == StatusCode::NOT_MODIFIED && self.copy.is_some() {
+        base: Option<Base>,
+    ) -> Option<Arriving> {
+        let status = response.status();
+        let mut completed = None;
+        let is_of_no_use = if status == StatusCode::NOT_MODIFIED && self.copy.is_some() {
             match self.validated(&response, delay, &open) {
                 Ok((stored, for_one)) => {
                     self.keep(&stored);
@@ -165,33 +179,32 @@ impl Errand {
                     self.flight.publish(Outcome::Whole(stored, Came::Validated));
                     return None;
                 }
-                // It speaks of something else, or what it says cannot be kept: the whole
-                // response is asked for.
-                Err(_) => match self.ask_origin(HeaderMap::new()).await {
-                    Ok(whole) => (response, delay) = whole,
-                    Err(error) => {
-                        self.fail(error);
-                        return None;
-                    }
-                },
+                Err(_) => true,
+            }
+        } else if let Some(base) = base.as_ref().filter(|_| is_about_parts(status)) {
+            completed = self.completed(base, &response, delay, &open);
+            completed.is_none()
+        } else {
+            false
+        };
+        if is_of_no_use {
+            // It speaks of something else, or what it says cannot be kept: what is wanted is
+            // asked for without regard to what is here.
+            match self.ask_origin(self.range()).await {
+                Ok(other) => (response, delay) = other,
+                Err(error) => {
+                    self.fail(error);
+                    return None;
+                }
             }
         }
-        let is_framed = is_framed(&response);
-        fields::remove_hop_by_hop(response.headers_mut());
-        head::date(
-            response.headers_mut(),
-            self.site.shared.standing.clock().wall(),
-        );
-        let head = if is_framed {
-            self.head(&response, delay, &open)
-        } else {
-            // Where the end of the body is the end of the connection, a body that broke
-            // cannot be told from a whole one.
-            Err(NotShared::lasting("no-length"))
+        let begun = match completed {
+            Some(begun) => Ok(begun),
+            None => self.begun(&mut response, delay, &open),
         };
         drop(open);
-        match head {
-            Ok((head, for_one)) => Some(self.share_body(Arc::new(head), for_one, response)),
+        match begun {
+            Ok(begun) => Some(self.share_body(begun, response)),
             Err(why) => {
                 self.answer_alone(response, &why);
                 None
@@ -199,14 +212,43 @@ impl Errand {
         }
     }
 
+    /// What a response is to others, by its head.
+    fn begun(
+        &self,
+        response: &mut Response<OriginBody>,
+        delay: Duration,
+        open: &OpenFill,
+    ) -> Result<Begun, NotShared> {
+        let is_framed = is_framed(response);
+        fields::remove_hop_by_hop(response.headers_mut());
+        head::date(
+            response.headers_mut(),
+            self.site.shared.standing.clock().wall(),
+        );
+        match response.status() {
+            // Where the end of the body is the end of the connection, a body that broke
+            // cannot be told from a whole one.
+            _ if !is_framed => Err(NotShared::lasting("no-length")),
+            StatusCode::PARTIAL_CONTENT => self.part_head(response, delay, open),
+            // It says nothing about the whole.
+            StatusCode::RANGE_NOT_SATISFIABLE => Err(NotShared::passing("range")),
+            _ => self
+                .head(response, delay, open)
+                .map(|(head, for_one)| (head, for_one, Content::Whole)),
+        }
+    }
+
     fn share_body(
         &mut self,
-        head: Arc<Head>,
-        for_one: HeaderMap,
+        (head, for_one, content): Begun,
         response: Response<OriginBody>,
-    ) -> (Arc<Head>, Arc<SharedBody>, OriginBody) {
+    ) -> Arriving {
         self.site.shared.forget_uncacheable(&self.ask.key);
-        let announced = length(response.headers());
+        let announced = match content {
+            Content::Rest { .. } => length(&head.fields),
+            Content::Whole | Content::Part(_) => length(response.headers()),
+        };
+        let head = Arc::new(head);
         let budget = self.site.shared.fills.clone();
         let shared = SharedBody::new(budget, self.setup.max_object_bytes, announced);
         if let (Some(share), Some(reader)) = (self.share.take(), shared.reader()) {
@@ -215,7 +257,12 @@ impl Errand {
         }
         self.flight
             .publish(Outcome::Streaming(head.clone(), shared.clone()));
-        (head, shared, response.into_body())
+        Arriving {
+            head,
+            shared,
+            body: response.into_body(),
+            content,
+        }
     }
 
     /// The head of a response that may be stored, with its tags held: from here on no
@@ -231,7 +278,11 @@ impl Errand {
             return Err(NotShared::passing("error"));
         }
         if length(response.headers()).is_some_and(|len| len > self.setup.max_object_bytes) {
-            return Err(NotShared::lasting("too-large"));
+            return Err(NotShared {
+                // What there is of it in parts is as good as before.
+                ends_copy: self.copy.is_some(),
+                ..NotShared::lasting("too-large")
+            });
         }
         self.parts(status, response.headers().clone(), delay, open, None)
             .map(|parts| parts.into_head(&self.setup))
@@ -246,7 +297,7 @@ impl Errand {
         })
     }
 
-    fn parts(
+    pub(super) fn parts(
         &self,
         status: StatusCode,
         fields: HeaderMap,
@@ -297,7 +348,12 @@ impl Errand {
         open.filled
     }
 
-    fn hold(&self, filled: Stamp, serial: u64, tags: &ResponseTags) -> Result<Fence, NotShared> {
+    pub(super) fn hold(
+        &self,
+        filled: Stamp,
+        serial: u64,
+        tags: &ResponseTags,
+    ) -> Result<Fence, NotShared> {
         let key = &self.ask.key;
         let all = tags.with_implicit(&key.host, &key.url);
         let now = self.site.shared.now();
@@ -414,8 +470,24 @@ impl Errand {
 
     /// Reads the body to its end and stores it, unless it breaks, is too large, or was
     /// invalidated meanwhile.
-    async fn pump(&mut self, head: &Head, shared: &Arc<SharedBody>, mut body: OriginBody) {
-        let mut may_store = true;
+    async fn pump(&mut self, arriving: Arriving) {
+        let Arriving {
+            head,
+            shared,
+            mut body,
+            content,
+        } = arriving;
+        let (before, mut left, behind) = match &content {
+            Content::Rest {
+                before,
+                bytes,
+                behind,
+            } => (&before[..], Some(*bytes), &behind[..]),
+            Content::Whole | Content::Part(_) => (&[][..], None, &[][..]),
+        };
+        for piece in before {
+            self.push(&shared, piece.clone());
+        }
         let mut chunks = 0;
         loop {
             if shared.room().await.is_err() {
@@ -426,13 +498,8 @@ impl Errand {
                     let Ok(chunk) = frame.into_data() else {
                         continue;
                     };
-                    if !shared.push(chunk) && may_store {
-                        may_store = false;
-                        // Its readers set the pace from here on.
-                        self.place = None;
-                        self.site.flights.remove(&self.flight);
-                        self.site.shared.remember_uncacheable(&self.ask.key);
-                    }
+                    left = left.map(|left| left.wrapping_sub(chunk.len() as u64));
+                    self.push(&shared, chunk);
                 }
                 Some(Err(error)) => {
                     tracing::warn!(site = %self.site.name, %error, "a response broke off");
@@ -446,11 +513,33 @@ impl Errand {
                 tokio::task::yield_now().await;
             }
         }
+        if left.is_some_and(|left| left > 0) {
+            return shared.end(Err("a part is not as long as it said".into()));
+        }
+        for piece in behind {
+            self.push(&shared, piece.clone());
+        }
         if let Some((chunks, len)) = shared.whole() {
             let body = StoredBody::copy_of(chunks.iter(), len);
-            if self.keep(&head::whole(head.clone(), body.clone())) {
+            let is_kept = match content {
+                Content::Part(place) => self.keep_part(&head, place, &body),
+                Content::Whole | Content::Rest { .. } => {
+                    self.keep(&head::whole(Head::clone(&head), body.clone()))
+                }
+            };
+            if is_kept {
                 shared.stored(&body);
             }
+        }
+    }
+
+    fn push(&mut self, shared: &SharedBody, chunk: Bytes) {
+        if !shared.push(chunk) && !self.is_too_large {
+            self.is_too_large = true;
+            // Its readers set the pace from here on.
+            self.place = None;
+            self.site.flights.remove(&self.flight);
+            self.site.shared.remember_uncacheable(&self.ask.key);
         }
     }
 
@@ -470,8 +559,16 @@ impl Errand {
     }
 }
 
+/// Whether this is an answer to a request for a part.
+fn is_about_parts(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
+    )
+}
+
 /// Whether the end of the body is told by the message (RFC 9112, section 6.3).
-fn is_framed(response: &Response<OriginBody>) -> bool {
+pub(super) fn is_framed(response: &Response<OriginBody>) -> bool {
     response.version() >= Version::HTTP_2
         || match response.headers().contains_key(TRANSFER_ENCODING) {
             true => fields::is_chunked(response.headers()),

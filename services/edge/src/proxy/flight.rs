@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tidegate_clock::BootInstant;
 use tokio::sync::watch;
 
+use super::part::Part;
 use super::shared_body::SharedBody;
 use super::visit::Ask;
 use crate::cache::fence::Touched;
@@ -20,12 +21,14 @@ use crate::standing::Moment;
 /// For how long a fetch without a head keeps others from starting their own.
 pub(super) const LOCK_AGE: Duration = Duration::from_secs(5);
 
-/// What makes two fetches the same: the key, and the variant where it is known what
-/// the response varies on.
+/// What makes two fetches the same: the key, the variant where it is known what the
+/// response varies on, and the part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct FlightKey {
     pub(super) key: Key,
     pub(super) selection: Selection,
+    /// The part that is wanted, if not all of it is.
+    pub(super) part: Option<Part>,
 }
 
 /// A fetch that is under way, or will be when its turn comes.
@@ -265,6 +268,7 @@ mod tests {
         let key = FlightKey {
             key: ask(0).key,
             selection: Selection::default(),
+            part: None,
         };
         let flight = Flight::new(key, false);
         let begun = Begun {

@@ -49,6 +49,11 @@ impl Flights {
         }
     }
 
+    /// The fetch for a key.
+    pub(super) fn find(&self, key: &FlightKey) -> Option<Arc<Flight>> {
+        self.listed.lock().get(key).cloned()
+    }
+
     /// Nobody joins it from now on.
     pub(super) fn remove(&self, flight: &Arc<Flight>) {
         let mut listed = self.listed.lock();

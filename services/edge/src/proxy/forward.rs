@@ -5,13 +5,14 @@ use std::sync::Arc;
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
 
-use super::answer;
+use super::answer::{self, Source};
 use super::body::Body;
 use super::departure::Own;
 use super::fetch::Share;
 use super::flight::{Flight, FlightKey, LOCK_AGE, Origin, Outcome};
 use super::flights::Seat;
 use super::lookup::Found;
+use super::part::Extent;
 use super::pass;
 use super::shared_body::{Reader, SharedBody};
 use super::site::{AskedAs, ProxySite, count};
@@ -66,6 +67,20 @@ impl ProxySite {
             .take()
             .map(|copy| copy.head.selection.names().select(&ask.fields))
             .unwrap_or_default();
+        let extent = match self.has_origin() {
+            true => Extent::of(&ask, found.copy.as_deref()),
+            false => Extent::Whole,
+        };
+        if extent == Extent::Several && !self.has_entries() {
+            let why = found.why;
+            return Some(self.pass_get(ask, why).await);
+        }
+        let part = extent.part();
+        if part.is_some()
+            && let Some(response) = self.part_of_arriving(&ask, &found, &selection).await
+        {
+            return Some(response);
+        }
         for _ in 0..MAX_ROUNDS {
             if !may_share {
                 break;
@@ -73,6 +88,7 @@ impl ProxySite {
             let key = FlightKey {
                 key: ask.key.clone(),
                 selection: selection.clone(),
+                part: part.clone(),
             };
             match self.take_part(&ask, &found, key).await {
                 Round::Answered(response) => return Some(response),
@@ -84,6 +100,7 @@ impl ProxySite {
         let key = FlightKey {
             key: ask.key.clone(),
             selection,
+            part,
         };
         if !self.may_force(&found) {
             return Some(self.failed(&ask, &found, &OriginError::ForcedTooOften));
@@ -102,6 +119,32 @@ impl ProxySite {
             Some(self.pass_get(ask, why).await)
         } else {
             None
+        }
+    }
+
+    /// A part of what is being fetched whole, if that is of a known size and will be
+    /// stored: what is asked for comes sooner or later, and is not asked for twice.
+    async fn part_of_arriving(
+        &self,
+        ask: &Ask,
+        found: &Found,
+        selection: &Selection,
+    ) -> Option<Response<Body>> {
+        let flight = self.flights.find(&FlightKey {
+            key: ask.key.clone(),
+            selection: selection.clone(),
+            part: None,
+        })?;
+        let Some(Outcome::Streaming(_, body)) = flight.known() else {
+            return None;
+        };
+        let max = self.borrow_setup().max_object_bytes;
+        if body.announced().is_none_or(|bytes| bytes > max) {
+            return None;
+        }
+        match self.wait_for_other(ask, found, &flight).await {
+            Round::Answered(response) => Some(response),
+            Round::Again(_) | Round::Alone | Round::Nothing => None,
         }
     }
 
@@ -197,6 +240,9 @@ impl ProxySite {
                 if !self.holds_for(flight, &stored.head, Some(origin), ask, strictly) {
                     return Round::Again(Some(selection(&stored.head, ask)));
                 }
+                if !stored.has_what_is_asked(&ask.method, &ask.fields) {
+                    return Round::Alone;
+                }
                 count(&self.counts.collapsed);
                 Round::Answered(self.whole(&stored, origin, ask, said))
             }
@@ -227,6 +273,10 @@ impl ProxySite {
         let mut said = Forwarded::because(found.why);
         Some(match outcome {
             Outcome::NoEntry => return None,
+            // What it asked about is another by now, of which it has only a part.
+            Outcome::Whole(stored, _) if !stored.has_what_is_asked(&ask.method, &ask.fields) => {
+                return None;
+            }
             Outcome::Whole(stored, origin) => {
                 said.is_stored = !ask.directives.no_store;
                 let for_one = match own.share.try_recv() {
@@ -274,6 +324,7 @@ impl ProxySite {
         let key = FlightKey {
             key: ask.key.clone(),
             selection: copy.head.selection.clone(),
+            part: Extent::of(ask, Some(copy)).part(),
         };
         // One at a time; who gets a copy while it is refreshed has no claim on the fetch.
         // Where there is no place for it, a later use of the copy tries again.
@@ -323,9 +374,8 @@ impl ProxySite {
         said.ttl = said.is_stored.then(|| self.ttl(head));
         let age = head.terms.freshness.age(self.shared.now());
         let status = Status::Forwarded(said);
-        answer::answer(head, &ask.method, &ask.fields, age, status, || {
-            reader.or_else(|| body.reader()).map(Body::shared)
-        })
+        let source = Source::Arriving(body, reader);
+        answer::answer(head, &ask.method, &ask.fields, age, status, source)
     }
 
     fn ttl(&self, head: &Head) -> i64 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{AGE, CONTENT_LENGTH, DATE};
+use http::header::{ACCEPT_RANGES, AGE, CONTENT_LENGTH, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::setup::{Setup, withhold};
@@ -16,7 +16,10 @@ use crate::cache::tagging::ResponseTags;
 
 /// Fields that are added when a response leaves, and its length: with room for them a
 /// table is not built anew for every use.
-const ADDED_LATER: usize = 3;
+const ADDED_LATER: usize = 4;
+/// From this size on, clients are told that they can have parts (RFC 9110, section 14.3).
+/// Parts of smaller bodies can be had too, but the field would cost more than it is worth.
+const WORTH_CUTTING: u64 = 32 << 10;
 
 /// What is known of a response that may be stored.
 pub(super) struct Parts {
@@ -60,12 +63,19 @@ impl Parts {
     }
 }
 
-/// A response that is here whole.
+/// A response whose body is here, whole or in part.
 pub(super) fn whole(mut head: Head, body: StoredBody) -> Arc<Stored> {
     let has_length = !head.status.is_informational() && head.status != StatusCode::NO_CONTENT;
-    if has_length {
+    if body.partial().is_some() {
+        head.fields.remove(CONTENT_LENGTH);
+    } else if has_length {
         head.fields
             .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    let is_worth_cutting = head.status == StatusCode::OK && body.complete() >= WORTH_CUTTING;
+    if is_worth_cutting && !head.fields.contains_key(ACCEPT_RANGES) {
+        head.fields
+            .insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     }
     Arc::new(Stored {
         head,

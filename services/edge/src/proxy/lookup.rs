@@ -139,7 +139,9 @@ impl ProxySite {
     /// Looks again, when a fetch has ended since the first look.
     pub(super) fn look_again(&self, ask: &Ask) -> Option<Response<Body>> {
         let resource = self.shared.storage.peek(&ask.key.as_ref())?;
-        let copy = resource.select(&ask.fields)?;
+        let copy = resource
+            .select(&ask.fields)
+            .filter(|copy| copy.has_what_is_asked(&ask.method, &ask.fields))?;
         let now = self.shared.now();
         let setup = self.borrow_setup();
         let arrival = Arrival {

@@ -11,8 +11,9 @@
 //! - `fetch`: the fetch itself, from the request to the origin to the stored copy;
 //!   `listing`: for how long it can be joined; `not_shared`: what is only for who began it.
 //! - `freshen`: stored responses that are updated by the answer to something else.
+//! - `part`: fetches of parts, and how parts become one.
 //! - `failures`: what keeps an origin that is down from being asked at the rate of hits.
-//! - `pass`: what is passed on as it comes: other methods, upgrades, ranges.
+//! - `pass`: what is passed on as it comes: other methods, upgrades, several ranges.
 //! - `warm`: hints, fetched ahead of those who will ask.
 //! - `answer`, `status`: how a response leaves.
 
@@ -33,6 +34,7 @@ mod head;
 mod listing;
 mod lookup;
 mod not_shared;
+mod part;
 mod pass;
 mod revalidations;
 mod setup;

@@ -107,6 +107,11 @@ impl SharedBody {
         })
     }
 
+    /// The length that the origin has announced, if this is known.
+    pub(super) fn announced(&self) -> Option<u64> {
+        self.announced
+    }
+
     /// Reads from the beginning; `None` if that is gone.
     pub(super) fn reader(self: &Arc<Self>) -> Option<Reader> {
         let mut inner = self.inner.lock();
@@ -255,6 +260,8 @@ impl Inner {
         self.chunks = match body {
             StoredBody::One(bytes) => [bytes.clone()].into(),
             StoredBody::Many(segments) => segments.iter().cloned().collect(),
+            // What is not whole cannot stand for what is read here.
+            StoredBody::Partial(_) => return,
         };
         for place in self.readers.values_mut() {
             let chunks = usize::try_from(place.next).unwrap_or(usize::MAX);

@@ -75,6 +75,8 @@ pub(super) enum Why {
     Method,
     UriMiss,
     VaryMiss,
+    /// Not all of what is asked for is stored.
+    Partial,
     Request,
     Stale,
 }
@@ -86,6 +88,7 @@ impl Why {
             Self::Method => "method",
             Self::UriMiss => "uri-miss",
             Self::VaryMiss => "vary-miss",
+            Self::Partial => "partial",
             Self::Request => "request",
             Self::Stale => "stale",
         }

@@ -37,7 +37,10 @@ pub fn conditions(copy: &HeaderMap, strictly: bool) -> HeaderMap {
     conditions
 }
 
-fn has_strong_date(copy: &HeaderMap) -> bool {
+/// Whether the `Last-Modified` of a response tells two versions apart (RFC 9110, section
+/// 8.8.2.2).
+#[must_use]
+pub fn has_strong_date(copy: &HeaderMap) -> bool {
     match (
         date::of_field(copy, &LAST_MODIFIED),
         date::of_field(copy, &DATE),
