@@ -7,6 +7,7 @@
 mod blobs;
 mod encoding;
 mod explain;
+mod parts;
 mod redirect;
 mod release;
 mod representation;

@@ -18,6 +18,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::blobs::{Blob, BlobError};
 use super::encoding;
+use super::parts;
 use super::redirect;
 use super::release::{Release, SitePages};
 use super::representation::{
@@ -142,14 +143,15 @@ impl SitePages {
             Precondition::Failed => precondition_failed(),
             Precondition::Holds => {
                 let (digest, size) = blob_of(resource, coding);
-                let body = match *request.method {
-                    Method::HEAD => Ok(Body::empty()),
-                    _ => self.body(digest, size).await,
+                let blob = match *request.method {
+                    Method::HEAD => Ok(Blob::Memory(Bytes::new())),
+                    _ => self.blobs().get(digest, size).await,
                 };
-                match body {
-                    Ok(body) => representation.whole(StatusCode::OK, body, size),
-                    Err(error) => unavailable(&error),
-                }
+                let answered = match blob {
+                    Ok(blob) => parts::answer(representation, request, blob, size).await,
+                    Err(error) => Err(error),
+                };
+                answered.unwrap_or_else(|error| unavailable(&error))
             }
         }
     }
@@ -323,7 +325,7 @@ fn reads(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 
-fn stream_file(file: tokio::fs::File, size: u64) -> Body {
+pub(super) fn stream_file(file: tokio::fs::File, size: u64) -> Body {
     const CHUNK: usize = 64 * 1024;
     let chunks = stream::try_unfold((file, size), |(mut file, left)| async move {
         if left == 0 {
@@ -390,7 +392,7 @@ fn method_not_allowed() -> Response<Body> {
     response
 }
 
-fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+pub(super) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -2,6 +2,7 @@
 //! they ask for.
 
 mod page;
+mod parts;
 mod release;
 mod state;
 

@@ -14,6 +14,7 @@ mod freshen;
 mod passing;
 mod pushed;
 mod race;
+mod ranges;
 mod reset;
 mod stale;
 mod storing;
