@@ -59,9 +59,11 @@ impl Calm {
         (0..EDGES).for_each(|it| self.until(it, entropy::now() + delay));
     }
 
-    /// An edge has served the site.
+    /// An edge has served the site. What it says while it ends is nothing that the next run
+    /// of it knows.
     pub fn served(&self, index: usize) {
-        self.0.lock()[index].has_served = true;
+        let edge = &mut self.0.lock()[index];
+        edge.has_served |= edge.open == 0;
     }
 
     /// Whether an edge has had no trouble for a while, and serves the site.
