@@ -51,6 +51,15 @@ impl Disk {
         self.stalls.send_replace(stalls);
     }
 
+    /// Whether there is a site on it.
+    ///
+    /// # Errors
+    /// A store in memory does not fail.
+    pub fn has_site(&self) -> Result<bool, StoreError> {
+        let sites = KeyRange::prefix(b"site/".to_vec());
+        Ok(!self.store.scan(&sites, 1, Direction::Forward)?.is_empty())
+    }
+
     /// A copy of what is on it now.
     ///
     /// # Errors

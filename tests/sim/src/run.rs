@@ -330,9 +330,12 @@ impl Simulation {
         Ok(())
     }
 
-    /// Takes a copy of the disk, as a backup does.
+    /// Takes a copy of the disk, as a backup does. One from before an operator has put the
+    /// site back is of no use to anybody.
     fn copy_disk(&mut self) -> anyhow::Result<()> {
-        if let Some(log) = self.services[PLANE].as_ref().and_then(Running::log) {
+        if let Some(log) = self.services[PLANE].as_ref().and_then(Running::log)
+            && self.disk.has_site()?
+        {
             self.copy = Some(Copied {
                 store: self.disk.copy()?,
                 epoch: log.epoch(),

@@ -313,6 +313,8 @@ impl Truth {
         for history in histories.into_iter().chain([epoch.0]) {
             self.roll_back(Epoch(history), Revision::ZERO, true);
         }
+        // A repeated call below the floor of the log was told a term that no run had.
+        self.0.lock().accepted.clear();
     }
 
     /// It has been noticed, and every lease from before is over.
