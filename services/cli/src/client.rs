@@ -114,7 +114,8 @@ impl Client {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let call = || call(with_deadline(deadline, request.clone()));
+        // On the heap: a request with a whole site in it makes a large future.
+        let call = || Box::pin(call(with_deadline(deadline, request.clone())));
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         for _ in 1..TRIES {
             match tokio::time::timeout(deadline, call()).await {

@@ -98,9 +98,11 @@ impl Plan {
         }
     }
 
-    /// Some seeds lose the disk, while an edge is cut off that may hold a lease.
-    pub fn add_wipe(&mut self, mut rng: Rng, begin: Duration, end: Duration) {
-        if self.0.is_empty() || rng.below(5) > 0 {
+    /// Some seeds lose the disk, while an edge is cut off that may hold a lease; if `always`
+    /// every one with faults does.
+    pub fn add_wipe(&mut self, mut rng: Rng, begin: Duration, end: Duration, always: bool) {
+        let is_wanted = rng.below(5) == 0 || always;
+        if self.0.is_empty() || !is_wanted {
             return;
         }
         let at = rng.between(begin, end);

@@ -134,7 +134,8 @@ pub fn run(seed: u64, broken: Option<Broken>) -> anyhow::Result<Report> {
     (0..=EDGES).try_for_each(|host| simulation.start(host))?;
     let verdict = simulation.cast(seed);
     let mut plan = Plan::new(Rng::new(seed, 3), BEGIN, END);
-    plan.add_wipe(Rng::new(seed, 5), BEGIN, END);
+    let always = broken == Some(Broken::Wipe);
+    plan.add_wipe(Rng::new(seed, 5), BEGIN, END, always);
     simulation.play(plan, &verdict)?;
     let trace = simulation.stage.trace.clone();
     Ok(Report {

@@ -102,5 +102,5 @@ fn an_edge_that_stores_stale_fills_is_found() {
 
 #[test]
 fn a_control_plane_that_takes_an_empty_disk_for_a_new_fleet_is_found() {
-    is_found(Broken::Wipe, 40);
+    is_found(Broken::Wipe, 20);
 }
