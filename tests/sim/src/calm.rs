@@ -11,7 +11,7 @@ use crate::net::Host;
 use crate::plan::Act;
 
 /// How long after a trouble an edge may still fail: breakers close, timeouts end.
-const RECOVERY: Duration = Duration::from_secs(10);
+const RECOVERY: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Edge {
