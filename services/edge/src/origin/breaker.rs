@@ -9,6 +9,9 @@ use tidegate_domain::site::BreakerConfig;
 use tidegate_net::spread;
 use tokio::time::Instant;
 
+/// Who has answered within this time is not left alone.
+const RECENTLY: Duration = Duration::from_secs(1);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Breaker {
@@ -18,8 +21,11 @@ pub(super) struct Breaker {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// Everything passes.
-    Closed { failures: u32 },
+    /// Everything passes. So many have failed in a row since it answered last.
+    Closed {
+        failures: u32,
+        answered: Option<Instant>,
+    },
     /// Nothing passes until then; after that one request does.
     Open { until: Instant, pause: Duration },
     /// One request is on its way, and nothing else passes.
@@ -30,7 +36,10 @@ impl Breaker {
     pub(super) fn new(rules: BreakerConfig) -> Arc<Self> {
         Arc::new(Self {
             rules,
-            state: Mutex::new(State::Closed { failures: 0 }),
+            state: Mutex::new(State::Closed {
+                failures: 0,
+                answered: None,
+            }),
         })
     }
 
@@ -89,7 +98,10 @@ impl Pass {
         let is_probe = std::mem::take(&mut self.is_probe);
         // What began before it opened says nothing of how it is now.
         if is_probe || matches!(*state, State::Closed { .. }) {
-            *state = State::Closed { failures: 0 };
+            *state = State::Closed {
+                failures: 0,
+                answered: Some(Instant::now()),
+            };
         }
     }
 
@@ -103,15 +115,23 @@ impl Pass {
             State::Probing { pause } if is_probe => {
                 breaker.opened((pause * 2).min(rules.max_pause))
             }
-            State::Closed { failures } if failures + 1 >= rules.failures => {
+            State::Closed { failures, answered }
+                if failures + 1 >= rules.failures && !is_recent(answered) =>
+            {
                 breaker.opened(rules.pause)
             }
-            State::Closed { failures } => State::Closed {
-                failures: failures + 1,
+            State::Closed { failures, answered } => State::Closed {
+                failures: failures.saturating_add(1),
+                answered,
             },
             other => other,
         };
     }
+}
+
+/// Who answered a moment ago is not down, however many of the requests at once fail.
+fn is_recent(answered: Option<Instant>) -> bool {
+    answered.is_some_and(|answered| answered.elapsed() < RECENTLY)
 }
 
 impl Drop for Pass {
@@ -159,9 +179,21 @@ mod tests {
         fail(&breaker, 2);
         drop(breaker.pass().unwrap());
         assert!(breaker.is_closed());
+        tokio::time::advance(RECENTLY).await;
         fail(&breaker, 1);
         assert!(!breaker.is_closed() && !breaker.would_pass());
         assert!(breaker.pass().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_answered_a_moment_ago_is_not_left_alone() {
+        let breaker = breaker();
+        breaker.pass().unwrap().succeeded();
+        fail(&breaker, 20);
+        assert!(breaker.is_closed());
+        tokio::time::advance(RECENTLY).await;
+        fail(&breaker, 1);
+        assert!(!breaker.is_closed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,16 +29,18 @@ async fn an_origin_that_is_down_is_a_502() {
 
 #[tokio::test]
 async fn an_origin_that_is_left_alone_is_not_asked_and_stale_copies_are_used() {
-    let mut world = World::with(|config| {
+    let mut world = World::new().await;
+    let stale = ("cache-control", "max-age=0, stale-if-error=60");
+    world.fetched(get("/a", &[]), &[stale], "old").await;
+    // With other rules the upstream is one that has not answered yet.
+    let impatient = config(&[world.origin.address], |config| {
         let origin = config.origin.as_mut().unwrap();
         origin.breaker.failures = 1;
         origin.breaker.pause = Duration::from_secs(300);
         origin.breaker.max_pause = Duration::from_secs(300);
         origin.first_byte_timeout = Duration::from_millis(50);
-    })
-    .await;
-    let stale = ("cache-control", "max-age=0, stale-if-error=60");
-    world.fetched(get("/a", &[]), &[stale], "old").await;
+    });
+    world.site.replace_config(impatient, Revision(1));
     // This one is too slow.
     let waiting = world.get("/b").await;
     let asked = world.origin.next().await;
