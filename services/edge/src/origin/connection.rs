@@ -23,6 +23,10 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_FIELDS: usize = 200;
 /// Requests at a time on one HTTP/2 connection, if the upstream allows as many.
 const MAX_STREAMS: usize = 128;
+/// Bytes of one response that may be on their way and not read yet.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// Of all that are on their way on one connection.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 128;
 /// A connection with requests on it is asked this often whether it lives ...
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// ... and has to answer within this.
@@ -69,6 +73,9 @@ impl Connection {
             let (sender, mut driver) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+                // Readers that are slow hold back nothing but their own streams.
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
                 // Until the upstream has said how many it allows.
                 .initial_max_send_streams(1)
                 .keep_alive_interval(PING_EVERY)

@@ -498,7 +498,13 @@ impl Errand {
                     let Ok(chunk) = frame.into_data() else {
                         continue;
                     };
-                    left = left.map(|left| left.wrapping_sub(chunk.len() as u64));
+                    // Nobody may take for the end what is only as much as was announced.
+                    left = match left.map(|left| left.checked_sub(chunk.len() as u64)) {
+                        Some(None) => {
+                            return shared.end(Err("a part is longer than it said".into()));
+                        }
+                        left => left.flatten(),
+                    };
                     self.push(&shared, chunk);
                 }
                 Some(Err(error)) => {

@@ -14,7 +14,7 @@ use super::head::{self, Parts};
 use super::setup::Setup;
 use super::site::ProxySite;
 use crate::cache::key::Key;
-use crate::cache::policy::storable::{Asked, examine};
+use crate::cache::policy::storable::{Asked, Unstorable, examine};
 use crate::cache::policy::validation;
 use crate::cache::stored::Stored;
 
@@ -82,8 +82,12 @@ impl ProxySite {
         let fields = validation::updated(&copy.head.origin_fields(), news.said);
         let (status, asked) = (copy.head.status, Asked::of(news.request));
         let now = self.shared.clocks();
-        let admitted = examine(status, &fields, asked, &setup.defaults, now, news.delay)
-            .map_err(|_| NotStorable)?;
+        let admitted = match examine(status, &fields, asked, &setup.defaults, now, news.delay) {
+            Ok(admitted) => admitted,
+            // Of the credentials of one request the copy has none.
+            Err(Unstorable::Credentials) => return Ok(None),
+            Err(_) => return Err(NotStorable),
+        };
         if admitted.vary != *copy.head.selection.names() {
             // Which requests it answers by now, only its own could tell.
             return Ok(None);

@@ -58,7 +58,8 @@ impl Waiters {
     /// history: it does not come here any more.
     pub(super) fn wake(&self, at: Cursor) {
         // Woken behind the lock: each of them takes it when it leaves.
-        for wake in self.0.lock().reached(at) {
+        let reached = self.0.lock().reached(at);
+        for wake in reached {
             // Whoever has gone meanwhile need not be woken.
             let _ = wake.send(());
         }
