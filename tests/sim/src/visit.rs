@@ -144,7 +144,11 @@ pub async fn visit(stage: &Stage, who: &str, ask: &Ask) -> Option<Answer> {
         let told = format!("{what}: version {seen:?} {why} ({status})");
         stage.trace.violated(who, &told);
     }
-    let is_refused = answer.status.is_server_error() || answer.status.is_client_error();
+    // One that was started while the control plane was away knows no site yet.
+    let knows_no_site =
+        answer.status == StatusCode::SERVICE_UNAVAILABLE && status.ends_with("detail=refused");
+    let is_refused =
+        (answer.status.is_server_error() || answer.status.is_client_error()) && !knows_no_site;
     if was_calm && ask.token.is_none() {
         stage.trace.count("asked of a calm edge");
         // P10, whatever becomes of the control plane.
