@@ -1,18 +1,16 @@
-//! A fetch, from the request to the origin to the stored copy.
+//! A fetch, from the request to the origin to the head of its response.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{
     CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
     RANGE, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, Method, Response, StatusCode, Version};
-use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 
-use super::entries::PushedEntry;
+use super::fill::Arriving;
 use super::flight::{Flight, Origin as Came, Outcome};
 use super::freshen::News;
 use super::head::{self, Parts};
@@ -25,22 +23,16 @@ use super::setup::Setup;
 use super::shared_body::{Reader, SharedBody};
 use super::site::{ProxySite, count};
 use super::visit::Ask;
-use crate::cache::fence::{Fence, Touched};
-use crate::cache::judge::{Demand, Trust};
+use crate::cache::fence::Fence;
 use crate::cache::policy::freshness::is_failure;
-use crate::cache::policy::storable::{Asked, examine, examine_pushed};
+use crate::cache::policy::storable::{Asked, examine};
 use crate::cache::policy::validation;
 use crate::cache::stamp::Stamp;
-use crate::cache::stored::{Head, Stored, StoredBody};
+use crate::cache::stored::{Head, Stored};
 use crate::cache::tagging::ResponseTags;
 use crate::cache::tags::OpenFill;
 use crate::origin::{OriginBody, OriginError, OriginRequest, RequestBody, fields};
 use crate::standing::Moment;
-
-/// For how long a pushed entry is looked for before the origin is asked.
-const ENTRY_PATIENCE: Duration = Duration::from_secs(2);
-/// How often a body that others read lets them run.
-const YIELD_EVERY: usize = 16;
 
 /// A fetch and everything it needs.
 pub(super) struct Errand {
@@ -60,14 +52,6 @@ pub(super) struct Errand {
     pub(super) place: Option<Place>,
     /// The body has turned out to be too large to be stored.
     pub(super) is_too_large: bool,
-}
-
-/// A response whose body is shared.
-struct Arriving {
-    head: Arc<Head>,
-    shared: Arc<SharedBody>,
-    body: OriginBody,
-    content: Content,
 }
 
 /// What only the one who started a fetch gets.
@@ -394,57 +378,6 @@ impl Errand {
         Ok((head::whole(head, copy.body.clone()), for_one))
     }
 
-    /// Not without a lease, because a cut-off edge cannot know what the control plane
-    /// knows; and not for a request whose token this edge cannot place, as long as there
-    /// is an origin to ask: its history may know of something that this one does not.
-    fn may_look_for_entries(&self) -> bool {
-        let is_leased = self.ask.trust == Trust::Leased && self.moment.leased();
-        let has_origin = self.setup.site.config().origin.is_some();
-        is_leased && !(self.ask.demand == Demand::Revalidate && has_origin)
-    }
-
-    /// What a backend has pushed, if there is something and nothing has hit it.
-    async fn pushed(&self, open: &OpenFill) -> Option<Arc<Stored>> {
-        let source = self.site.entry_source()?;
-        if !self.may_look_for_entries() {
-            return None;
-        }
-        let key = &self.ask.key;
-        let looking = source.lookup(&self.site.name, &key.url, &self.ask.fields);
-        let entry = tokio::time::timeout(ENTRY_PATIENCE, looking).await.ok()??;
-        let stored = self.made_of_entry(entry, open)?;
-        (stored.head.fence.touched() == Touched::Untouched).then_some(stored)
-    }
-
-    fn made_of_entry(&self, entry: PushedEntry, open: &OpenFill) -> Option<Arc<Stored>> {
-        let filled = Stamp::of_fill(self.moment.era, entry.validated_as_of)?;
-        let key = &self.ask.key;
-        let mut fields = entry.headers;
-        fields::remove_hop_by_hop(&mut fields);
-        let now = self.site.shared.clocks();
-        head::date(&mut fields, now.wall);
-        let tags = self
-            .site
-            .tags_of(&self.setup, key, &fields)
-            .and_then(|tags| tags.union(&ResponseTags::of(entry.tags)?))
-            .ok()?;
-        let (fresh_for, age) = (entry.fresh_for, entry.age);
-        let defaults = &self.setup.defaults;
-        let admitted = examine_pushed(entry.status, &fields, fresh_for, age, defaults, now).ok()?;
-        let parts = Parts {
-            status: entry.status,
-            fields,
-            fence: self.hold(filled, open.serial, &tags).ok()?,
-            tags,
-            terms: admitted.terms,
-            selection: admitted.vary.select(&self.ask.fields),
-            for_one: admitted.for_one,
-        };
-        let body = StoredBody::copy_of(std::iter::once(&entry.body), entry.body.len());
-        let (head, _) = parts.into_head(&self.setup);
-        Some(head::whole(head, body))
-    }
-
     /// Hands a response to the one who started the fetch, and to nobody else.
     fn answer_alone(&mut self, mut response: Response<OriginBody>, why: &NotShared) {
         // It is passed on, like what is not asked about.
@@ -466,102 +399,6 @@ impl Errand {
             let _ = share.send(Share::Response(Box::new(response), why.reason));
         }
         self.flight.publish(Outcome::Private(status));
-    }
-
-    /// Reads the body to its end and stores it, unless it breaks, is too large, or was
-    /// invalidated meanwhile.
-    async fn pump(&mut self, arriving: Arriving) {
-        let Arriving {
-            head,
-            shared,
-            mut body,
-            content,
-        } = arriving;
-        let (before, mut left, behind) = match &content {
-            Content::Rest {
-                before,
-                bytes,
-                behind,
-            } => (&before[..], Some(*bytes), &behind[..]),
-            Content::Whole | Content::Part(_) => (&[][..], None, &[][..]),
-        };
-        for piece in before {
-            self.push(&shared, piece.clone());
-        }
-        let mut chunks = 0;
-        loop {
-            if shared.room().await.is_err() {
-                return shared.end(Err("nobody reads it".into()));
-            }
-            match body.frame().await {
-                Some(Ok(frame)) => {
-                    let Ok(chunk) = frame.into_data() else {
-                        continue;
-                    };
-                    // Nobody may take for the end what is only as much as was announced.
-                    left = match left.map(|left| left.checked_sub(chunk.len() as u64)) {
-                        Some(None) => {
-                            return shared.end(Err("a part is longer than it said".into()));
-                        }
-                        left => left.flatten(),
-                    };
-                    self.push(&shared, chunk);
-                }
-                Some(Err(error)) => {
-                    tracing::warn!(site = %self.site.name, %error, "a response broke off");
-                    self.site.remember_failure(&self.ask.key);
-                    return shared.end(Err(error.to_string().into()));
-                }
-                None => break,
-            }
-            chunks += 1;
-            if chunks % YIELD_EVERY == 0 {
-                tokio::task::yield_now().await;
-            }
-        }
-        if left.is_some_and(|left| left > 0) {
-            return shared.end(Err("a part is not as long as it said".into()));
-        }
-        for piece in behind {
-            self.push(&shared, piece.clone());
-        }
-        if let Some((chunks, len)) = shared.whole() {
-            let body = StoredBody::copy_of(chunks.iter(), len);
-            let is_kept = match content {
-                Content::Part(place) => self.keep_part(&head, place, &body),
-                Content::Whole | Content::Rest { .. } => {
-                    self.keep(&head::whole(Head::clone(&head), body.clone()))
-                }
-            };
-            if is_kept {
-                shared.stored(&body);
-            }
-        }
-    }
-
-    fn push(&mut self, shared: &SharedBody, chunk: Bytes) {
-        if !shared.push(chunk) && !self.is_too_large {
-            self.is_too_large = true;
-            // Its readers set the pace from here on.
-            self.place = None;
-            self.site.flights.remove(&self.flight);
-            self.site.shared.remember_uncacheable(&self.ask.key);
-        }
-    }
-
-    /// Stores a response, unless the request it answers says that nothing of it may be.
-    /// What a hard invalidation has hit by now is not worth the room; every use is judged
-    /// anyway. Whether it was stored.
-    fn keep(&self, stored: &Arc<Stored>) -> bool {
-        if self.ask.directives.no_store || stored.head.fence.touched() == Touched::Hard {
-            return false;
-        }
-        if let Some(copy) = &self.copy {
-            stored.uses.inherit(&copy.uses);
-        }
-        let key = &self.ask.key;
-        let storage = &self.site.shared.storage;
-        storage.put(key, stored, &self.ask.fields, self.setup.max_variants)
     }
 }
 

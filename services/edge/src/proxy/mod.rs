@@ -8,7 +8,9 @@
 //! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it.
 //! - `departure`: when a fetch begins; `revalidations`: the places it may need;
 //!   `forced`: how often a token may ask for one.
-//! - `fetch`: the fetch itself, from the request to the origin to the stored copy;
+//! - `fetch`: the fetch itself, from the request to the origin to the head of its response;
+//!   `tier`: what the control plane holds, looked for before; `fill`: the body, up to the
+//!   stored copy;
 //!   `listing`: for how long it can be joined; `not_shared`: what is only for who began it.
 //! - `freshen`: stored responses that are updated by the answer to something else.
 //! - `part`: fetches of parts, and how parts become one.
@@ -25,6 +27,7 @@ mod entries;
 mod explain;
 mod failures;
 mod fetch;
+mod fill;
 mod flight;
 mod flights;
 mod forced;
@@ -44,6 +47,7 @@ mod site;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tier;
 mod visit;
 mod warm;
 

@@ -34,7 +34,7 @@ pub struct Guards {
     /// The same where a 304 says that the copy is still good.
     pub fence_304: bool,
     /// An entry of the control plane is as good as the position it was looked up at
-    /// (`proxy/fetch.rs`, `made_of_entry`).
+    /// (`proxy/tier.rs`, `made_of_entry`).
     pub fence_entries: bool,
     /// A push is refused if what it shows was invalidated since it was read
     /// (`control-plane/src/state/entry.rs`, `outdated`).

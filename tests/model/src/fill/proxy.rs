@@ -248,7 +248,8 @@ impl FillModel {
         }
     }
 
-    /// An answer is here (`proxy/fetch.rs`, `received`, `validated`, `made_of_entry`).
+    /// An answer is here (`proxy/fetch.rs`, `received`, `validated`; `proxy/tier.rs`,
+    /// `made_of_entry`).
     pub(super) fn receive(&self, next: &mut State, at: usize) {
         let Some(flight) = next.flights[at] else {
             return;
@@ -312,7 +313,7 @@ impl FillModel {
         }
     }
 
-    /// The body is whole (`proxy/fetch.rs`, `pump`).
+    /// The body is whole (`proxy/fill.rs`, `pump`).
     pub(super) fn store(&self, next: &mut State, at: usize) {
         if let Some(flight) = &mut next.flights[at]
             && let Stage::Head(head) = flight.stage
@@ -322,7 +323,7 @@ impl FillModel {
         }
     }
 
-    /// `proxy/fetch.rs`, `keep`; then nobody joins any more.
+    /// `proxy/fill.rs`, `keep`; then nobody joins any more.
     fn end(&self, next: &mut State, at: usize, stored: Stored) {
         if next.table.touched(&stored, &self.guards) != Touched::Hard {
             next.copy = Some(stored);

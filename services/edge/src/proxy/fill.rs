@@ -1,0 +1,124 @@
+//! The body of a response that is shared: from the origin to those who read it, and
+//! into the storage.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+
+use super::fetch::Errand;
+use super::head;
+use super::part::Content;
+use super::shared_body::SharedBody;
+use crate::cache::fence::Touched;
+use crate::cache::stored::{Head, Stored, StoredBody};
+use crate::origin::OriginBody;
+
+/// How often a body that others read lets them run.
+const YIELD_EVERY: usize = 16;
+
+/// A response whose body is shared.
+pub(super) struct Arriving {
+    pub(super) head: Arc<Head>,
+    pub(super) shared: Arc<SharedBody>,
+    pub(super) body: OriginBody,
+    pub(super) content: Content,
+}
+
+impl Errand {
+    /// Reads the body to its end and stores it, unless it breaks, is too large, or was
+    /// invalidated meanwhile.
+    pub(super) async fn pump(&mut self, arriving: Arriving) {
+        let Arriving {
+            head,
+            shared,
+            mut body,
+            content,
+        } = arriving;
+        let (before, mut left, behind) = match &content {
+            Content::Rest {
+                before,
+                bytes,
+                behind,
+            } => (&before[..], Some(*bytes), &behind[..]),
+            Content::Whole | Content::Part(_) => (&[][..], None, &[][..]),
+        };
+        for piece in before {
+            self.push(&shared, piece.clone());
+        }
+        let mut chunks = 0;
+        loop {
+            if shared.room().await.is_err() {
+                return shared.end(Err("nobody reads it".into()));
+            }
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    let Ok(chunk) = frame.into_data() else {
+                        continue;
+                    };
+                    // Nobody may take for the end what is only as much as was announced.
+                    left = match left.map(|left| left.checked_sub(chunk.len() as u64)) {
+                        Some(None) => {
+                            return shared.end(Err("a part is longer than it said".into()));
+                        }
+                        left => left.flatten(),
+                    };
+                    self.push(&shared, chunk);
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(site = %self.site.name, %error, "a response broke off");
+                    self.site.remember_failure(&self.ask.key);
+                    return shared.end(Err(error.to_string().into()));
+                }
+                None => break,
+            }
+            chunks += 1;
+            if chunks % YIELD_EVERY == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        if left.is_some_and(|left| left > 0) {
+            return shared.end(Err("a part is not as long as it said".into()));
+        }
+        for piece in behind {
+            self.push(&shared, piece.clone());
+        }
+        if let Some((chunks, len)) = shared.whole() {
+            let body = StoredBody::copy_of(chunks.iter(), len);
+            let is_kept = match content {
+                Content::Part(place) => self.keep_part(&head, place, &body),
+                Content::Whole | Content::Rest { .. } => {
+                    self.keep(&head::whole(Head::clone(&head), body.clone()))
+                }
+            };
+            if is_kept {
+                shared.stored(&body);
+            }
+        }
+    }
+
+    fn push(&mut self, shared: &SharedBody, chunk: Bytes) {
+        if !shared.push(chunk) && !self.is_too_large {
+            self.is_too_large = true;
+            // Its readers set the pace from here on.
+            self.place = None;
+            self.site.flights.remove(&self.flight);
+            self.site.shared.remember_uncacheable(&self.ask.key);
+        }
+    }
+
+    /// Stores a response, unless the request it answers says that nothing of it may be.
+    /// What a hard invalidation has hit by now is not worth the room; every use is judged
+    /// anyway. Whether it was stored.
+    pub(super) fn keep(&self, stored: &Arc<Stored>) -> bool {
+        if self.ask.directives.no_store || stored.head.fence.touched() == Touched::Hard {
+            return false;
+        }
+        if let Some(copy) = &self.copy {
+            stored.uses.inherit(&copy.uses);
+        }
+        let key = &self.ask.key;
+        let storage = &self.site.shared.storage;
+        storage.put(key, stored, &self.ask.fields, self.setup.max_variants)
+    }
+}
