@@ -19,6 +19,8 @@ struct Edge {
     open: u32,
     /// When the last one ended or will have ended.
     until: Duration,
+    /// How often it has ended.
+    ends: u32,
     /// It has served the site since it was started, so it knows it.
     has_served: bool,
 }
@@ -59,11 +61,17 @@ impl Calm {
         (0..EDGES).for_each(|it| self.until(it, entropy::now() + delay));
     }
 
-    /// An edge has served the site. What it says while it ends is nothing that the next run
-    /// of it knows.
-    pub fn served(&self, index: usize) {
+    /// How often an edge has ended so far.
+    #[must_use]
+    pub fn ends(&self, index: usize) -> u32 {
+        self.0.lock()[index].ends
+    }
+
+    /// An edge has served the site to a request made when it had ended so often. What it says
+    /// while it ends, or what a cut way delivers after that, is nothing that its next run knows.
+    pub fn served(&self, index: usize, ends: u32) {
         let edge = &mut self.0.lock()[index];
-        edge.has_served |= edge.open == 0;
+        edge.has_served |= edge.open == 0 && edge.ends == ends;
     }
 
     /// Whether an edge has had no trouble for a while, and serves the site.
@@ -76,6 +84,7 @@ impl Calm {
     fn begin(&self, index: usize, is_restart: bool) {
         let edge = &mut self.0.lock()[index];
         edge.open += 1;
+        edge.ends += u32::from(is_restart);
         edge.has_served &= !is_restart;
     }
 

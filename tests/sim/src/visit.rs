@@ -90,6 +90,7 @@ pub async fn wander(stage: Stage, name: String, mut rng: Rng) {
 pub async fn visit(stage: &Stage, who: &str, ask: &Ask) -> Option<Answer> {
     let demand = stage.truth.demand(ask.item, ask.token, entropy::now());
     let was_calm = stage.calm.is_calm(ask.edge);
+    let ends = stage.calm.ends(ask.edge);
     let losses = stage.truth.losses();
     let asked = tokio::time::timeout(PATIENCE, get(stage, ask)).await;
     let what = format!(
@@ -144,11 +145,7 @@ pub async fn visit(stage: &Stage, who: &str, ask: &Ask) -> Option<Answer> {
         let told = format!("{what}: version {seen:?} {why} ({status})");
         stage.trace.violated(who, &told);
     }
-    // One that was started while the control plane was away knows no site yet.
-    let knows_no_site =
-        answer.status == StatusCode::SERVICE_UNAVAILABLE && status.ends_with("detail=refused");
-    let is_refused =
-        (answer.status.is_server_error() || answer.status.is_client_error()) && !knows_no_site;
+    let is_refused = answer.status.is_server_error() || answer.status.is_client_error();
     if was_calm && ask.token.is_none() {
         stage.trace.count("asked of a calm edge");
         // P10, whatever becomes of the control plane.
@@ -161,7 +158,7 @@ pub async fn visit(stage: &Stage, who: &str, ask: &Ask) -> Option<Answer> {
         }
     }
     if answer.status == StatusCode::OK {
-        stage.calm.served(ask.edge);
+        stage.calm.served(ask.edge, ends);
     }
     Some(answer)
 }
