@@ -57,8 +57,15 @@ impl Line {
         }
     }
 
-    fn is_open(&self) -> bool {
+    /// Whether somebody may say something about the current request.
+    pub(crate) fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Acquire)
+    }
+
+    /// Whether the current request may be said something about and has no answer yet. Told
+    /// by the task of the connection, in which answers come, it stays so while that runs.
+    fn awaits_answer(&self) -> bool {
+        self.is_open() && !self.said.lock().is_over
     }
 
     fn request(&self) -> u64 {

@@ -9,15 +9,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Line;
 
-/// hyper hands over all it has before it flushes. So between a flush in the time of a
-/// request and the next byte of hyper's no response is half written, and that byte is
-/// the first of the request's own: there, and nowhere else, there is room.
+/// hyper hands over all it has before it flushes. So at a flush in the time of a request
+/// whose answer is not here yet no response is half written, and the next byte of hyper's
+/// is the first of the request's own: up to there, and nowhere else, there is room. A flush
+/// once the answer is here may be within it.
 #[derive(Debug)]
 pub(crate) struct Announcing<S> {
     inner: S,
     line: Arc<Line>,
-    /// The request in whose time hyper flushed and has handed over nothing since; 0 for
-    /// none.
+    /// The request before whose answer hyper flushed and has handed over nothing since; 0
+    /// for none.
     room_for: u64,
     /// What is being written, and how much of it was.
     said: Vec<u8>,
@@ -94,7 +95,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Announcing<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.line.is_open() {
+        if self.line.awaits_answer() {
             self.room_for = self.line.request();
             // Before the look: what is said after it wakes the connection.
             self.line.register(cx.waker());
@@ -167,6 +168,21 @@ mod tests {
         stream.flush().await.unwrap();
         stream.write_all(b"answer").await.unwrap();
         assert_eq!(read(stream, far).await, format!("answer {HINTS}answer"));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_said_within_an_answer_that_comes_without_a_flush_before_it() {
+        let line = Arc::new(Line::default());
+        let (near, far) = tokio::io::duplex(1 << 10);
+        let mut stream = Announcing::new(near, line.clone());
+        let interim = line.begin();
+        interim.expect();
+        hint(&interim);
+        interim.end();
+        stream.write_all(b"ans").await.unwrap();
+        stream.flush().await.unwrap();
+        stream.write_all(b"wer").await.unwrap();
+        assert_eq!(read(stream, far).await, "answer");
     }
 
     #[tokio::test]

@@ -333,6 +333,8 @@ impl ProxySite {
         let own = Ask {
             // What the request says is about its own answer.
             directives: RequestDirectives::default(),
+            // It has its answer.
+            interim: None,
             ..ask.clone()
         };
         let started: Seat<_, ()> = self.flights.join_or_start(&key, is_under_way, |_| {

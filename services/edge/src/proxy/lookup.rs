@@ -15,7 +15,6 @@ use super::visit::{Ask, Visit, port};
 use crate::cache::judge::{Arrival, Fallback, Verdict, judge};
 use crate::cache::policy::freshness::is_failure;
 use crate::cache::stored::Stored;
-use crate::interim::Interim;
 use crate::origin::OriginError;
 
 /// What comes of a look-up.
@@ -93,9 +92,14 @@ impl ProxySite {
                 demand: visit.demand,
                 trust: question.trust,
                 directives: question.directives.clone(),
-                interim: visit.interim.cloned().inspect(Interim::expect),
+                interim: visit.interim.cloned(),
                 after,
             })
+        };
+        // Before anything waits: by then there has to be room for what may be said.
+        let ask_origin = || {
+            visit.interim.inspect(|interim| interim.expect());
+            ask()
         };
         let now = self.shared.now();
         let resource;
@@ -127,9 +131,9 @@ impl ProxySite {
                     is_forced: copy.is_some_and(|(copy, _)| self.is_forced(&question, copy, now)),
                     why,
                 };
-                Looked::Forward(ask(), found)
+                Looked::Forward(ask_origin(), found)
             }
-            Decision::Pass(why) => Looked::Pass(ask(), why),
+            Decision::Pass(why) => Looked::Pass(ask_origin(), why),
             Decision::NotCached => Looked::Answer(not_cached()),
             Decision::Refuse => Looked::Answer(refused()),
             Decision::Nothing => Looked::Nothing,

@@ -210,3 +210,42 @@ async fn a_soft_invalidation_serves_the_stale_copy_while_it_refreshes() {
     patiently(async { while done(world.get("/a").await).await.body() == "old" {} }).await;
     assert!(world.origin.is_idle(), "one refresh for all");
 }
+
+#[tokio::test]
+async fn a_refresh_announces_nothing_to_who_gets_the_copy() {
+    use crate::interim::Line;
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[SWR, ETAG], "v1").await;
+    let ask = |world: &World| {
+        let (site, moment) = (world.site.clone(), world.standing.now());
+        async move {
+            let line = Arc::new(Line::default());
+            let (interim, url) = (line.begin(), PathAndQuery::parse("/a").unwrap());
+            let visit = Visit {
+                url: &url,
+                host: "www.example.com",
+                client: std::net::Ipv4Addr::LOCALHOST.into(),
+                secure: true,
+                moment,
+                demand: Demand::None,
+                never_store: false,
+                interim: Some(&interim),
+            };
+            let response = site.handle(get("/a", &[]), visit).await;
+            (
+                response.into_parts().0.headers["cache-status"].clone(),
+                line.is_open(),
+            )
+        }
+    };
+    world.clock.advance(Duration::from_secs(15));
+    let (status, is_open) = patiently(ask(&world)).await;
+    assert_eq!(status, "tidegate; hit; ttl=-5");
+    assert!(!is_open, "it has its answer");
+    world.origin.next().await.answer(304, &[SWR], "");
+    world.clock.advance(Duration::from_secs(100));
+    let asking = ask(&world);
+    let answering = async { world.origin.next().await.answer(200, &[SWR], "v2") };
+    let ((_, is_open), ()) = patiently(async { tokio::join!(asking, answering) }).await;
+    assert!(is_open, "whoever waits for the origin may hear of it");
+}
