@@ -33,8 +33,9 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 
 /// Fields by which a client could pretend to be a proxy, or to ask for another URL
 /// than the one that is the key of the cache.
-const FOR_PROXIES_ONLY: [HeaderName; 4] = [
+const FOR_PROXIES_ONLY: [HeaderName; 5] = [
     FORWARDED,
+    SURROGATE_CAPABILITY,
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-original-url"),
     HeaderName::from_static("x-rewrite-url"),
@@ -44,10 +45,11 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// What this proxy can do for an origin that asks (W3C Edge Architecture Specification): heed
-/// `Surrogate-Control`. By this name it is spoken to.
-const CAPABILITY: HeaderValue = HeaderValue::from_static("tidegate=\"Surrogate/1.0\"");
-const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+/// Tells an origin what this proxy can do for it (W3C Edge Architecture Specification).
+pub const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+/// It heeds `Surrogate-Control`. By this name it is spoken to.
+pub const HEEDS_SURROGATE_CONTROL: HeaderValue =
+    HeaderValue::from_static("tidegate=\"Surrogate/1.0\"");
 
 /// Fields between browsers and edges.
 const OURS: [HeaderName; 1] = [HeaderName::from_static("tidegate-min-revision")];
@@ -148,8 +150,6 @@ pub fn to_origin(request: &HeaderMap, client: Client<'_>, host: Option<&HeaderVa
         }
         None => insert(&mut fields, HOST, &authority),
     }
-    // In the place of what a client pretends to be able to do.
-    fields.insert(SURROGATE_CAPABILITY, CAPABILITY);
     fields.append(VIA, HeaderValue::from_static("1.1 tidegate"));
     fields
 }
@@ -274,7 +274,6 @@ mod tests {
             ("x-forwarded-for", "192.0.2.7"),
             ("x-forwarded-host", "www.example.com:8443"),
             ("x-forwarded-proto", "https"),
-            ("surrogate-capability", "tidegate=\"Surrogate/1.0\""),
             ("via", "1.1 tidegate"),
             ("accept", "*/*"),
         ]);

@@ -114,8 +114,7 @@ impl Errand {
         let origin = self.setup.origin.clone()?.ok_or_else(|| {
             OriginError::Misconfigured("the site has no origin, and no entry answers this".into())
         })?;
-        let host = self.setup.origin_host();
-        let mut request = fields::to_origin(&self.ask.fields, self.ask.client(), host);
+        let mut request = self.setup.to_origin(&self.ask);
         // The whole response is wanted, whatever part of it the client wants.
         for name in [
             RANGE,

@@ -99,7 +99,7 @@ impl ProxySite {
             .origin
             .clone()?
             .ok_or_else(|| OriginError::Misconfigured("the site has no origin".into()))?;
-        let mut request = fields::to_origin(&ask.fields, ask.client(), setup.origin_host());
+        let mut request = setup.to_origin(ask);
         if upgrades && let Some(protocol) = fields::upgrade(&ask.fields) {
             fields::ask_upgrade(&mut request, protocol.clone());
         }

@@ -7,11 +7,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_domain::SiteName;
 use tidegate_domain::site::{CheckedSite, FencedPolicy, OriginConfig, Upstream};
 
+use super::visit::Ask;
 use crate::cache::key::ExtraParts;
 use crate::cache::policy::directives::{ResponseDirectives, Scope};
 use crate::cache::policy::freshness::AssumedTtl;
 use crate::cache::policy::storable::Defaults;
-use crate::origin::{Origin, OriginError, Surroundings, UpstreamStats};
+use crate::origin::{Origin, OriginError, Surroundings, UpstreamStats, fields};
 
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
@@ -78,9 +79,18 @@ impl Setup {
         &self.site.config().fenced
     }
 
-    /// What goes to the origin as `Host`, where the site says it.
-    pub(super) fn origin_host(&self) -> Option<&HeaderValue> {
-        self.origin.as_ref().ok()?.as_ref()?.host()
+    /// The fields of a request as the site's origin gets them.
+    pub(super) fn to_origin(&self, ask: &Ask) -> HeaderMap {
+        let host = self.origin.as_ref().ok().and_then(Option::as_deref);
+        let host = host.and_then(Origin::host);
+        let mut fields = fields::to_origin(&ask.fields, ask.client(), host);
+        if self.defaults.targets.contains(&SURROGATE_CONTROL) {
+            fields.insert(
+                fields::SURROGATE_CAPABILITY,
+                fields::HEEDS_SURROGATE_CONTROL,
+            );
+        }
+        fields
     }
 
     /// How many upstreams there are.

@@ -87,3 +87,27 @@ async fn a_loop_ends() {
     assert_eq!(done(world.begin(looping).await).await.status, 508);
     assert!(world.origin.is_idle());
 }
+
+#[tokio::test]
+async fn surrogate_control_is_asked_for_only_where_it_is_heeded() {
+    let said = "tidegate=\"Surrogate/1.0\"";
+    for (heeded, expected) in [
+        (vec!["surrogate-control".to_owned()], Some(said)),
+        (vec!["Surrogate-Control".to_owned()], Some(said)),
+        (vec!["cdn-cache-control".to_owned()], None),
+    ] {
+        let mut world = World::with(|site| site.cache.targeted_headers = heeded).await;
+        let pretended = [("surrogate-capability", "x=\"ESI/1.0\"")];
+        let waiting = world.begin(get("/a", &pretended)).await;
+        let asked = world.origin.next().await;
+        assert_eq!(asked.field("surrogate-capability"), expected);
+        asked.answer(200, &[FRESH], "b");
+        done(waiting).await;
+        let passed = request(Method::POST, "/a", &pretended, Body::empty());
+        let waiting = world.begin(passed).await;
+        let asked = world.origin.next().await;
+        assert_eq!(asked.field("surrogate-capability"), expected);
+        asked.answer(200, &[], "b");
+        done(waiting).await;
+    }
+}
