@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use rand::RngExt as _;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::error::OriginError;
@@ -15,7 +15,6 @@ use super::upstream::{Turn, Upstream};
 #[derive(Debug)]
 pub(super) struct Choice {
     pub(super) upstreams: Vec<Arc<Upstream>>,
-    pub(super) freed: Arc<Notify>,
     pub(super) queue_timeout: Duration,
 }
 
@@ -25,12 +24,33 @@ impl Choice {
     /// # Errors
     /// All of them are to be left alone, or full for too long.
     pub(super) async fn turn(&self, tried: &[usize]) -> Result<(usize, Turn), OriginError> {
+        if let Some(turn) = self.turn_now(tried)? {
+            return Ok(turn);
+        }
         let deadline = Instant::now() + self.queue_timeout;
         loop {
-            let freed = self.freed.notified();
-            tokio::pin!(freed);
-            // From here on nothing that comes free is missed.
-            freed.as_mut().enable();
+            // Each wakes those alone who may ask it: nobody else could make use of that.
+            let mut freed: Vec<_> = (0..self.upstreams.len())
+                .filter(|index| !tried.contains(index))
+                .map(|index| Box::pin(self.upstreams[index].freed().notified()))
+                .collect();
+            for freed in &mut freed {
+                // From here on nothing that comes free is missed.
+                freed.as_mut().enable();
+            }
+            if let Some(turn) = self.turn_now(tried)? {
+                return Ok(turn);
+            }
+            let freed = select_all(freed);
+            if tokio::time::timeout_at(deadline, freed).await.is_err() {
+                return Err(OriginError::Full);
+            }
+        }
+    }
+
+    /// A turn without waiting for one; `None` if all of them are full.
+    fn turn_now(&self, tried: &[usize]) -> Result<Option<(usize, Turn)>, OriginError> {
+        loop {
             let may_be_asked: Vec<usize> = (0..self.upstreams.len())
                 .filter(|index| !tried.contains(index) && self.upstreams[*index].is_available())
                 .collect();
@@ -42,20 +62,16 @@ impl Choice {
                 .filter(|index| self.upstreams[*index].has_room())
                 .map(|index| (index, self.upstreams[index].load()))
                 .collect();
-            let is_full = left.is_empty();
+            if left.is_empty() {
+                return Ok(None);
+            }
             while let Some(at) = least(&left, |count| rand::rng().random_range(0..count)) {
                 let (index, _) = left.swap_remove(at);
                 if let Some(turn) = self.upstreams[index].enter() {
-                    return Ok((index, turn));
+                    return Ok(Some((index, turn)));
                 }
             }
-            if !is_full {
-                // Others were faster; how it is now shows what is left to do.
-                continue;
-            }
-            if tokio::time::timeout_at(deadline, freed).await.is_err() {
-                return Err(OriginError::Full);
-            }
+            // Others were faster; how it is now shows what is left to do.
         }
     }
 }

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Failed, Letter, attempt};
 use super::body::RequestBody;
-use super::connect::Use;
 use super::error::OriginError;
 use super::upstream::Upstream;
 
@@ -81,7 +80,8 @@ impl Checks {
         }
     }
 
-    /// Asks once, on a connection of its own.
+    /// Asks once, on a connection of its own: that an old one lives does not say that a
+    /// new one could be made.
     async fn check(&self) -> Result<(), String> {
         match tokio::time::timeout(self.rules.timeout, self.ask()).await {
             Ok(result) => result,
@@ -92,10 +92,7 @@ impl Checks {
     async fn ask(&self) -> Result<(), String> {
         let (upstream, rules) = (&*self.upstream, &self.rules);
         let failed = |error: OriginError| format!("its health check failed: {error}");
-        let connection = upstream
-            .connection(Use::Requests, false)
-            .await
-            .map_err(failed)?;
+        let connection = upstream.own_connection().await.map_err(failed)?;
         let (letter, body) = (self.letter.clone(), RequestBody::empty());
         // What comes first ends it: the check's own time is the limit.
         let limit = Duration::MAX;

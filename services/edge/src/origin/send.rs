@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 use hyper::body::Incoming;
 use tidegate_domain::PathAndQuery;
 use tidegate_domain::site::CheckedSite;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Surroundings;
@@ -92,14 +92,12 @@ impl Origin {
         let Some(config) = &site.config().origin else {
             return Ok(None);
         };
-        let freed = Arc::new(Notify::new());
         let upstreams: Vec<_> = site
             .upstreams()
             .iter()
             .zip(&config.upstreams)
             .map(|(url, upstream)| {
-                let (url, freed) = (url.clone(), freed.clone());
-                Upstream::new(name, url, upstream, config, surroundings, freed).map(Arc::new)
+                Upstream::new(name, url.clone(), upstream, config, surroundings).map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
         let host = match config.host_header.as_str() {
@@ -117,7 +115,6 @@ impl Origin {
         Ok(Some(Self {
             choice: Choice {
                 upstreams,
-                freed,
                 queue_timeout: config.queue_timeout,
             },
             places: Arc::new(Semaphore::new(config.max_in_flight as usize)),

@@ -35,7 +35,7 @@ pub(super) struct Upstream {
     is_up: AtomicBool,
     in_flight: Arc<AtomicUsize>,
     max_in_flight: usize,
-    /// Woken when a place is free, at whichever upstream of the site.
+    /// Wakes one who waits when a place is free.
     freed: Arc<Notify>,
 }
 
@@ -56,7 +56,6 @@ impl Upstream {
         upstream: &UpstreamConfig,
         config: &OriginConfig,
         surroundings: &Surroundings,
-        freed: Arc<Notify>,
     ) -> Result<Self, OriginError> {
         let resolver = surroundings.resolver.clone();
         let addresses = Addresses::new(&url.host, resolver, config.dns_refresh);
@@ -75,7 +74,7 @@ impl Upstream {
             is_up: AtomicBool::new(true),
             in_flight: Arc::default(),
             max_in_flight: config.max_in_flight_per_upstream as usize,
-            freed,
+            freed: Arc::default(),
         })
     }
 
@@ -91,6 +90,11 @@ impl Upstream {
 
     pub(super) fn has_room(&self) -> bool {
         self.load() < self.max_in_flight
+    }
+
+    /// Tells when a place is free.
+    pub(super) fn freed(&self) -> &Notify {
+        &self.freed
     }
 
     /// Takes a place for one request; `None` if by now there is none, or it is to be left
@@ -130,7 +134,22 @@ impl Upstream {
         if let Some(open) = self.pool.take(wanted) {
             return Ok(open);
         }
-        let connecting = self.connect(usage, wanted);
+        self.in_time(self.shared_connection(usage, wanted)).await
+    }
+
+    /// A new connection, of which nobody else knows.
+    ///
+    /// # Errors
+    /// As those of [`connection`](Self::connection).
+    pub(super) async fn own_connection(&self) -> Result<Connection, OriginError> {
+        self.renew_addresses();
+        self.in_time(self.connect(Use::Requests)).await
+    }
+
+    async fn in_time(
+        &self,
+        connecting: impl Future<Output = Result<Connection, NoConnection>>,
+    ) -> Result<Connection, OriginError> {
         match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(OriginError::Connect {
@@ -141,10 +160,14 @@ impl Upstream {
         }
     }
 
-    async fn connect(&self, usage: Use, wanted: Wanted) -> Result<Connection, NoConnection> {
+    /// A new connection, or one that somebody else has made meanwhile.
+    async fn shared_connection(
+        &self,
+        usage: Use,
+        wanted: Wanted,
+    ) -> Result<Connection, NoConnection> {
         // Many requests at once need one connection of HTTP/2, not many.
-        let may_share = wanted.http2 && self.speaks.load(Ordering::Relaxed) != HTTP1;
-        let turn = match may_share {
+        let turn = match wanted.http2 && self.may_speak_http2() {
             true => Some(self.connecting.lock().await),
             false => None,
         };
@@ -153,14 +176,24 @@ impl Upstream {
         {
             return Ok(open);
         }
+        // Who had the turn before may have found out that each needs a connection of its own.
+        let _turn = turn.filter(|_| self.may_speak_http2());
+        let connection = self.connect(usage).await?;
+        self.pool.share(&connection);
+        Ok(connection)
+    }
+
+    async fn connect(&self, usage: Use) -> Result<Connection, NoConnection> {
         let new = self.connector.connect(usage).await?;
-        if wanted.http2 {
+        if usage == Use::Requests {
             let speaks = if new.is_http2 { HTTP2 } else { HTTP1 };
             self.speaks.store(speaks, Ordering::Relaxed);
         }
-        let connection = Connection::begin(new).await?;
-        self.pool.share(&connection);
-        Ok(connection)
+        Ok(Connection::begin(new).await?)
+    }
+
+    fn may_speak_http2(&self) -> bool {
+        self.speaks.load(Ordering::Relaxed) != HTTP1
     }
 
     /// Looks its name up again if the addresses are old, beside the requests, and lets

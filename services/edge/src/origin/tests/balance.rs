@@ -85,3 +85,29 @@ async fn nobody_waits_for_longer_than_queue_timeout() {
     );
     drop(held);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_comes_free_wakes_one_who_may_have_it() {
+    let memory = Arc::new(Memory::default());
+    let origin = two(&memory, json!({ "max_in_flight_per_upstream": 1 }));
+    let (at, held) = origin.choice.turn(&[]).await.unwrap();
+    let (_, other) = origin.choice.turn(&[]).await.unwrap();
+    // The first in the queue has been at the one that comes free and has failed there.
+    let tried = [at];
+    let mut first = std::pin::pin!(origin.choice.turn(&tried));
+    let mut second = std::pin::pin!(origin.choice.turn(&[]));
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("there was no room"),
+        _ = &mut second => panic!("there was no room"),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(held);
+    let got = tokio::select! {
+        biased;
+        _ = &mut first => panic!("it was there before"),
+        got = &mut second => got,
+    };
+    assert_eq!(got.unwrap().0, at);
+    drop(other);
+}

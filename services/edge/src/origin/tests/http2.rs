@@ -147,8 +147,53 @@ async fn what_was_refused_unseen_is_asked_again_a_bounded_number_of_times() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_health_check_asks_on_a_connection_of_its_own() {
+    // That the one of the visitors lives says nothing about whether the next would.
+    let memory = Arc::new(Memory::default());
+    let paths = Arc::new(Mutex::new(Vec::new()));
+    let seen = paths.clone();
+    memory.set("a", move |index, stream| {
+        let seen = seen.clone();
+        serve_http2(stream, 100, move |_, request, mut respond| {
+            seen.lock().push((index, request.uri().path().to_owned()));
+            answer(&mut respond, &request);
+        })
+    });
+    let config = json!({
+        "upstreams": [{ "url": "http://a", "protocol": "http2" }],
+        "host_header": "www.example.com",
+        "health_check": { "path": "/healthz", "interval": "10s" },
+    });
+    let origin = origin(config, memory.dialer());
+    assert_eq!(text(&origin, get()).await.unwrap(), "two");
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    assert_eq!(text(&origin, get()).await.unwrap(), "two");
+    let paths = paths.lock();
+    let on = |wanted: &str| -> Vec<usize> {
+        let these = paths.iter().filter(|(_, path)| path == wanted);
+        these.map(|(index, _)| *index).collect()
+    };
+    assert_eq!(on("/a"), [0, 0], "visitors share one");
+    let checks = on("/healthz");
+    assert!(checks.len() >= 2, "{checks:?}");
+    assert!(!checks.contains(&0), "{checks:?}");
+    assert!(checks.windows(2).all(|two| two[0] != two[1]), "{checks:?}");
+}
+
 /// A server over TLS that can do these, and says which was chosen.
 async fn over_tls(protocols: &[&[u8]]) -> (SocketAddr, Count) {
+    over_tls_after(protocols, |_| std::future::ready(())).await
+}
+
+/// The same, whose connections begin after this.
+async fn over_tls_after<F>(
+    protocols: &[&[u8]],
+    before: impl Fn(usize) -> F + Send + 'static,
+) -> (SocketAddr, Count)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let certificate = CertificateDer::from_pem_slice(include_bytes!("tls/cert.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/key.pem")).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -160,9 +205,10 @@ async fn over_tls(protocols: &[&[u8]]) -> (SocketAddr, Count) {
         .unwrap();
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    server(move |_, stream| {
-        let acceptor = acceptor.clone();
+    server(move |index, stream| {
+        let (acceptor, before) = (acceptor.clone(), before(index));
         async move {
+            before.await;
             let Ok(stream) = acceptor.accept(stream).await else {
                 return;
             };
@@ -210,6 +256,30 @@ async fn over_tls_the_handshake_decides_unless_the_site_does() {
         let expected = if expected.is_some() { 1 } else { 2 };
         assert_eq!(connections.get(), expected, "{protocol}");
     }
+}
+
+#[tokio::test]
+async fn once_it_speaks_no_http_2_connections_are_made_side_by_side() {
+    // All but the first begin once all of them are there.
+    let all = Arc::new(Barrier::new(4));
+    let (address, connections) = over_tls_after(&[b"http/1.1"], move |index| {
+        let all = all.clone();
+        async move {
+            if index > 0 {
+                all.wait().await;
+            }
+        }
+    })
+    .await;
+    let origin = secure(address, "auto");
+    let asked = (0..5).map(|_| send(&origin, get()));
+    let answers = patiently(futures_util::future::join_all(asked)).await;
+    let errors: Vec<_> = answers
+        .iter()
+        .filter_map(|got| got.as_ref().err())
+        .collect();
+    assert_eq!(errors, Vec::<&OriginError>::new());
+    assert_eq!(connections.get(), 5);
 }
 
 #[tokio::test]
