@@ -254,6 +254,7 @@ pub(super) fn slice(pieces: &[Bytes], skip: u64, bytes: u64, to: &mut Vec<Bytes>
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     const TEXT: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -334,6 +335,41 @@ mod tests {
         assert_eq!((touching.len(), touching.parts.len()), (1_000, 1));
         assert!(touching.overhead() <= (MAX_PIECES + 2) * OVERHEAD_BYTES);
         assert!(grown(2).is_none(), "too many apart");
+    }
+
+    /// Bytes of which it is known whether anybody has them.
+    struct Watched {
+        bytes: Vec<u8>,
+        _held: Arc<()>,
+    }
+
+    impl AsRef<[u8]> for Watched {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+
+    #[test]
+    fn a_small_rest_of_a_large_part_does_not_keep_all_of_it() {
+        let complete = 1_000;
+        for (first, last) in [(10, 999), (0, 989), (10, 989), (510, 999), (0, 489)] {
+            for pieces in [1, 2] {
+                let held = Arc::new(());
+                let piece = |_| {
+                    Bytes::from_owner(Watched {
+                        bytes: vec![7; 1_000 / pieces],
+                        _held: held.clone(),
+                    })
+                };
+                let old = PartialBody::of(0, (0..pieces).map(piece).collect(), complete).unwrap();
+                let bytes = vec![8; usize::try_from(last - first + 1).unwrap()];
+                let new = PartialBody::of(first, vec![bytes.into()], complete).unwrap();
+                let joined = old.joined(&new).unwrap();
+                drop(old);
+                assert_eq!(Arc::strong_count(&held), 1, "{first}-{last}");
+                drop(joined);
+            }
+        }
     }
 
     proptest! {

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
-    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER,
+    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::body::Body;
 use super::shared_body::{Reader, SharedBody};
 use super::status::{Hit, Status};
 use crate::cache::fence::Touched;
+use crate::cache::policy::content;
 use crate::cache::stored::{CACHE_STATUS, Head, Stored, StoredBody};
 use crate::origin::OriginError;
 use crate::range::multipart::multipart;
@@ -22,21 +22,6 @@ use crate::range::{self, ByteRange, ContentRange, Selected};
 /// this edge: a soft invalidation has hit it, and it is used all the same.
 #[derive(Debug, Clone, Copy)]
 pub struct OlderThanPosition;
-
-/// Fields that describe a body, which a 304 does not have (RFC 9110, section 15.4.5).
-const OF_THE_BODY: [HeaderName; 5] = [
-    CONTENT_ENCODING,
-    CONTENT_LANGUAGE,
-    CONTENT_LENGTH,
-    CONTENT_RANGE,
-    CONTENT_TYPE,
-];
-
-/// Fields that are of the bytes of a whole message, and not of a part of them.
-const OF_THE_WHOLE: [HeaderName; 2] = [
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("content-md5"),
-];
 
 /// Where the body of a response is.
 pub(super) enum Source<'a> {
@@ -129,9 +114,7 @@ pub(super) fn answer(
         fields.insert(CACHE_STATUS, status.behind(&head.withheld));
     }
     if head.is_unchanged_for(method, request) {
-        for name in OF_THE_BODY {
-            fields.remove(name);
-        }
+        content::remove_all(&mut fields);
         return Some(made(StatusCode::NOT_MODIFIED, fields, Body::empty()));
     }
     if method == Method::HEAD {
@@ -180,9 +163,7 @@ fn in_parts(
         }
         (_, arriving) => return Some(made(StatusCode::OK, fields, arriving.whole()?)),
     };
-    for name in OF_THE_WHOLE {
-        fields.remove(name);
-    }
+    content::remove_digests(&mut fields);
     fields.insert(CONTENT_LENGTH, length.into());
     fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     Some(made(StatusCode::PARTIAL_CONTENT, fields, body))

@@ -55,7 +55,8 @@ impl ProxySite {
             if !copy.head.selection.matches(news.request) {
                 continue;
             }
-            match validation::is_confirmed_by_head(&copy.head.fields, news.said) {
+            let (fields, complete) = (&copy.head.fields, copy.body.complete());
+            match validation::is_confirmed_by_head(fields, complete, news.said) {
                 true => self.update(setup, news, copy),
                 false => self.outdate(news.key, copy),
             }

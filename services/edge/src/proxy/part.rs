@@ -18,8 +18,8 @@ use super::not_shared::NotShared;
 use super::visit::Ask;
 use crate::cache::fence::Touched;
 use crate::cache::partial::PartialBody;
-use crate::cache::policy::storable::{Terms, Unstorable};
-use crate::cache::policy::validation;
+use crate::cache::policy::storable::{Admitted, Asked, Unstorable, examine};
+use crate::cache::policy::{content, validation};
 use crate::cache::stored::{Head, Stored, StoredBody};
 use crate::cache::tags::OpenFill;
 use crate::conditional::{is_weak, strongly_equal};
@@ -211,6 +211,7 @@ impl Errand {
         let mut head = head.clone();
         head.status = StatusCode::OK;
         head.fields.remove(CONTENT_RANGE);
+        content::remove_digests(&mut head.fields);
         let body = if partial.len() as u64 == partial.complete() {
             body.clone()
         } else {
@@ -253,9 +254,14 @@ impl Errand {
             .iter()
             .all(|fence| fence.touched() == Touched::Untouched)
             && there.fence.filled.era() == new.fence.filled.era();
-        if !(is_same && is_clean) {
+        // What varies otherwise answers other requests.
+        if !(is_same && is_clean && there.selection == new.selection) {
             return None;
         }
+        let fields = validation::updated(&there.origin_fields(), &new.origin_fields());
+        let admitted = self.admitted(&fields)?;
+        let now = self.site.shared.now();
+        let parts_allow = there.terms.strictest(&new.terms, now);
         let tags = there.tags.union(&new.tags).ok()?;
         let oldest = match there.fence.serial < new.fence.serial {
             true => there,
@@ -270,27 +276,22 @@ impl Errand {
         };
         let parts = Parts {
             status: StatusCode::OK,
-            fields: validation::updated(&there.origin_fields(), &new.origin_fields()),
+            fields,
             tags,
             fence,
-            terms: self.joined_terms(&there.terms, &new.terms),
+            terms: parts_allow.strictest(&admitted.terms, now),
             selection: new.selection.clone(),
-            for_one: Vec::new(),
+            for_one: admitted.for_one,
         };
         Some(parts.into_head(&self.setup).0)
     }
 
-    fn joined_terms(&self, there: &Terms, new: &Terms) -> Terms {
-        let now = self.site.shared.now();
-        let left = |terms: &Terms| terms.freshness.left_and_over(now).0;
-        Terms {
-            freshness: match left(there) < left(new) {
-                true => there.freshness,
-                false => new.freshness,
-            },
-            no_cache: there.no_cache || new.no_cache,
-            ..*new
-        }
+    /// What the fields of two parts together say of the whole. They may say more than those
+    /// of each: what is newer need not repeat what is older.
+    fn admitted(&self, fields: &HeaderMap) -> Option<Admitted> {
+        let (asked, now) = (Asked::of(&self.ask.fields), self.site.shared.clocks());
+        let defaults = &self.setup.defaults;
+        examine(StatusCode::OK, fields, asked, defaults, now, Duration::ZERO).ok()
     }
 }
 

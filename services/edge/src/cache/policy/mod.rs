@@ -3,6 +3,7 @@
 //! - [`directives`]: `Cache-Control` of responses and requests, and the fields that stand
 //!   in its place.
 //! - [`date`], `list`: how fields are written.
+//! - [`content`]: which fields are about the content of one message.
 //! - [`freshness`]: for how long a response is fresh, and how old it is.
 //! - [`storable`]: whether a response may be stored, and under which rules.
 //! - [`vary`]: which requests a stored response answers.
@@ -10,6 +11,7 @@
 //! - [`validation`]: asking the origin whether a copy is still good, and what a 304
 //!   does to it.
 
+pub mod content;
 pub mod date;
 pub mod directives;
 pub mod freshness;

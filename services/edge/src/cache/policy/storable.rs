@@ -1,11 +1,13 @@
 //! Whether a response may be stored by a shared cache (RFC 9111, section 3), and
 //! under which rules it is used afterwards.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, ETAG, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use thiserror::Error;
+use tidegate_clock::BootInstant;
 
 use super::directives::{ResponseDirectives, stated};
 use super::freshness::{
@@ -66,6 +68,31 @@ pub struct Terms {
     pub stale_if_unreachable: Duration,
     /// A request may ask for it when it is stale (`max-stale`, `stale-if-error`).
     pub stale_on_request: bool,
+}
+
+impl Terms {
+    /// Those of a response that is made of two: it may be used where both may.
+    #[must_use]
+    pub fn strictest(&self, other: &Self, now: BootInstant) -> Self {
+        let left = |terms: &Self| {
+            let (left, over) = terms.freshness.left_and_over(now);
+            (left, Reverse(over))
+        };
+        Self {
+            freshness: match left(self) < left(other) {
+                true => self.freshness,
+                false => other.freshness,
+            },
+            no_cache: self.no_cache || other.no_cache,
+            immutable: self.immutable && other.immutable,
+            stale_while_revalidate: self
+                .stale_while_revalidate
+                .min(other.stale_while_revalidate),
+            stale_if_error: self.stale_if_error.min(other.stale_if_error),
+            stale_if_unreachable: self.stale_if_unreachable.min(other.stale_if_unreachable),
+            stale_on_request: self.stale_on_request && other.stale_on_request,
+        }
+    }
 }
 
 /// A response that may be stored.
@@ -299,7 +326,6 @@ mod tests {
     use http::HeaderName;
     use http::header::{CACHE_CONTROL, VARY};
     use std::time::SystemTime;
-    use tidegate_clock::BootInstant;
 
     const CDN: HeaderName = HeaderName::from_static("cdn-cache-control");
     const PLAIN: Asked = Asked {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, LAST_MODIFIED,
+    CONTENT_LENGTH, DATE, ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
 
+use super::content::stays_with_the_body;
 use super::date;
 use crate::conditional::{strongly_equal, weakly_equal};
 
@@ -87,30 +87,26 @@ pub fn speaks_of_another(other: &HeaderMap, not_modified: &HeaderMap) -> bool {
     }
 }
 
-/// Whether the answer to a HEAD shows that a stored response is still what a GET would
-/// bring (RFC 9111, section 4.3.5): its validators are the same, and its length.
+/// Whether the answer to a HEAD shows that a stored response, of `complete` bytes in all,
+/// is still what a GET would bring (RFC 9111, section 4.3.5): its validators are the same,
+/// and its length.
 #[must_use]
-pub fn is_confirmed_by_head(copy: &HeaderMap, head: &HeaderMap) -> bool {
+pub fn is_confirmed_by_head(copy: &HeaderMap, complete: u64, head: &HeaderMap) -> bool {
     let same = |name: &HeaderName| match (copy.get(name), head.get(name)) {
         (_, None) => true,
         (old, new) => old == new,
     };
-    same(&ETAG) && same(&LAST_MODIFIED) && same(&CONTENT_LENGTH)
+    let is_as_long = head.get(CONTENT_LENGTH).is_none_or(|length| {
+        length
+            .to_str()
+            .is_ok_and(|text| text.parse() == Ok(complete))
+    });
+    same(&ETAG) && same(&LAST_MODIFIED) && is_as_long
 }
 
 fn text<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     fields.get(name)?.to_str().ok()
 }
-
-/// Fields of a 304 that do not replace those of the copy: they describe the body,
-/// which stays (RFC 9111, section 3.2).
-const OF_THE_BODY: [HeaderName; 5] = [
-    CONTENT_ENCODING,
-    CONTENT_LENGTH,
-    CONTENT_RANGE,
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("content-md5"),
-];
 
 /// The fields of the copy, updated by those of a 304 from which hop-by-hop fields
 /// were removed.
@@ -118,7 +114,7 @@ const OF_THE_BODY: [HeaderName; 5] = [
 pub fn updated(copy: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     let mut fields = copy.clone();
     for name in not_modified.keys() {
-        if OF_THE_BODY.contains(name) {
+        if stays_with_the_body(name) {
             continue;
         }
         fields.remove(name);
@@ -195,15 +191,18 @@ mod tests {
     #[test]
     fn a_head_confirms_what_has_the_same_validators_and_length() {
         // RFC 9111, section 4.3.5.
-        let copy = fields(&[(ETAG, "\"a\""), (CONTENT_LENGTH, "3")]);
-        assert!(is_confirmed_by_head(&copy, &fields(&[])));
-        assert!(is_confirmed_by_head(&copy, &copy));
+        let copy = fields(&[(ETAG, "\"a\"")]);
+        assert!(is_confirmed_by_head(&copy, 3, &fields(&[])));
+        assert!(is_confirmed_by_head(&copy, 3, &copy));
+        let said = fields(&[(ETAG, "\"a\""), (CONTENT_LENGTH, "3")]);
+        assert!(is_confirmed_by_head(&copy, 3, &said));
         for other in [
             (ETAG, "\"b\""),
             (CONTENT_LENGTH, "4"),
+            (CONTENT_LENGTH, "x"),
             (LAST_MODIFIED, "Tue, 14 Nov 2023 22:13:20 GMT"),
         ] {
-            assert!(!is_confirmed_by_head(&copy, &fields(&[other])));
+            assert!(!is_confirmed_by_head(&copy, 3, &fields(&[other])));
         }
     }
 

@@ -209,3 +209,18 @@ async fn a_reference_that_is_relative_names_a_url_too() {
         world.fetched(get(url, &[]), &[FRESH], "v2").await;
     }
 }
+
+#[tokio::test]
+async fn the_credentials_of_a_head_end_no_copy() {
+    // The copy was stored for a request without any.
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[FRESH, ETAG], "v1").await;
+    let fields = [("authorization", "Basic x"), ("cache-control", "no-cache")];
+    let waiting = world
+        .begin(request(Method::HEAD, "/a", &fields, Body::empty()))
+        .await;
+    let said = [FRESH, ETAG, ("content-length", "2")];
+    world.origin.next().await.answer(200, &said, "");
+    done(waiting).await;
+    assert_eq!(world.cached("/a").await.body(), "v1");
+}

@@ -11,6 +11,7 @@ mod fence;
 mod fenced;
 mod fields;
 mod freshen;
+mod parts;
 mod passing;
 mod pushed;
 mod race;

@@ -1,0 +1,494 @@
+//! Parts: stored, joined and completed (RFC 9111, sections 3.3 and 3.4).
+
+use super::ranges::{LENGTH, TEXT, hit, range};
+use super::*;
+
+/// The origin is asked for this range, and answers with it.
+async fn part(world: &mut World, asked_as: &str, first: usize, last: usize, more: &[(&str, &str)]) {
+    let waiting = world.begin(range(asked_as)).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("range"), Some(asked_as));
+    answer_part(asked, first, last, more);
+    let got = done(waiting).await;
+    assert_eq!((got.status, got.body()), (206, &TEXT[first..=last]));
+    assert_eq!(
+        got.field("content-range"),
+        format!("bytes {first}-{last}/10")
+    );
+}
+
+fn answer_part(asked: Asked, first: usize, last: usize, more: &[(&str, &str)]) {
+    let place = format!("bytes {first}-{last}/10");
+    let mut fields = vec![FRESH, TAGGED, ETAG, ("content-range", &place)];
+    for (name, value) in more {
+        fields.retain(|(other, _)| other != name);
+        fields.push((name, value));
+    }
+    fields.retain(|(_, value)| !value.is_empty());
+    asked.answer(206, &fields, &TEXT[first..=last]);
+}
+
+#[tokio::test]
+async fn a_part_is_stored_and_answers_what_it_holds() {
+    let mut world = World::new().await;
+    part(&mut world, "bytes=2-6", 2, 6, &[]).await;
+    let got = hit(&mut world, range("bytes=3-4")).await;
+    assert_eq!((got.status, got.body()), (206, "34"));
+    assert_eq!(got.field("content-range"), "bytes 3-4/10");
+    assert!(got.is_hit() && got.field("content-length") == "2");
+    let got = hit(&mut world, get("/a", &[("if-none-match", "\"v1\"")])).await;
+    assert_eq!(got.status, 304);
+    let got = hit(&mut world, range("bytes=10-")).await;
+    assert_eq!(
+        (got.status, got.field("content-range")),
+        (416, "bytes */10")
+    );
+    // The rest is not made up.
+    let only = [("range", "bytes=0-3"), ("cache-control", "only-if-cached")];
+    assert_eq!(hit(&mut world, get("/a", &only)).await.status, 504);
+    let head = world
+        .begin(request(Method::HEAD, "/a", &[], Body::empty()))
+        .await;
+    world
+        .origin
+        .next()
+        .await
+        .answer(200, &[FRESH, ETAG, LENGTH], "");
+    assert_eq!(done(head).await.field("content-length"), "10");
+}
+
+#[tokio::test]
+async fn parts_of_the_same_are_joined() {
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-3", 0, 3, &[]).await;
+    part(&mut world, "bytes=6-", 6, 9, &[]).await;
+    assert_eq!(hit(&mut world, range("bytes=1-2")).await.body(), "12");
+    part(&mut world, "bytes=2-7", 2, 7, &[]).await;
+    let got = world.cached("/a").await;
+    assert_eq!((got.status, got.body()), (200, TEXT));
+    assert_eq!(got.field("content-length"), "10");
+    assert_eq!(got.field("content-range"), "");
+}
+
+#[tokio::test]
+async fn parts_of_others_are_not_joined() {
+    for other in [("etag", "\"v2\""), ("etag", "W/\"v1\""), ("etag", "")] {
+        let mut world = World::new().await;
+        part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+        part(&mut world, "bytes=5-", 5, 9, &[other]).await;
+        assert_eq!(hit(&mut world, range("bytes=6-7")).await.body(), "67");
+        let waiting = world.get("/a").await;
+        let asked = world.origin.next().await;
+        assert_eq!(
+            asked.field("range").is_some(),
+            other.1 == "\"v2\"",
+            "{other:?}"
+        );
+        asked.answer(200, &[FRESH], "another");
+        assert_eq!(done(waiting).await.body(), "another");
+    }
+}
+
+#[tokio::test]
+async fn a_part_is_completed() {
+    for (first, last, rest) in [(0, 4, "bytes=5-"), (5, 9, "bytes=0-4")] {
+        let mut world = World::new().await;
+        part(
+            &mut world,
+            &format!("bytes={first}-{last}"),
+            first,
+            last,
+            &[],
+        )
+        .await;
+        let waiting = world.get("/a").await;
+        let asked = world.origin.next().await;
+        assert_eq!(asked.field("range"), Some(rest));
+        assert_eq!(asked.field("if-range"), Some("\"v1\""));
+        answer_part(asked, 5 - first, 9 - first, &[("x-field", "new")]);
+        let got = done(waiting).await;
+        assert_eq!((got.status, got.body()), (200, TEXT));
+        assert_eq!(got.field("content-length"), "10");
+        assert_eq!(got.field("x-field"), "new");
+        assert_eq!(world.cached("/a").await.body(), TEXT);
+    }
+}
+
+#[tokio::test]
+async fn what_is_another_by_now_is_not_completed() {
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+    let waiting = world.get("/a").await;
+    world.origin.next().await.answer(200, &[FRESH], "another");
+    assert_eq!(done(waiting).await.body(), "another");
+
+    // An origin that does not know If-Range, and one that gives another part.
+    for wrong in [("etag", "\"v2\""), ("content-range", "bytes 5-9/11")] {
+        let mut world = World::new().await;
+        part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+        let waiting = world.get("/a").await;
+        answer_part(world.origin.next().await, 5, 9, &[wrong]);
+        let asked = world.origin.next().await;
+        assert_eq!(asked.field("range"), None);
+        asked.answer(200, &[FRESH], "another");
+        assert_eq!(done(waiting).await.body(), "another");
+    }
+}
+
+#[tokio::test]
+async fn a_rest_that_breaks_off_breaks_the_response() {
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+    let waiting = world.get("/a").await;
+    let fields = [FRESH, ETAG, ("content-range", "bytes 5-9/10")];
+    let body = world.origin.next().await.begin(206, &fields);
+    body.send("56").await;
+    // It ends well on the wire, and too early.
+    drop(body);
+    assert!(done(waiting).await.body.is_err());
+    assert_eq!(hit(&mut world, range("bytes=0-4")).await.body(), "01234");
+}
+
+#[tokio::test]
+async fn nothing_is_joined_across_an_invalidation() {
+    // P4: the whole would be as old as its oldest part.
+    for mode in [Mode::Hard, Mode::Soft] {
+        let mut world = World::new().await;
+        part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+        world.invalidate("item:1", mode);
+        let waiting = world.get("/a").await;
+        let asked = world.origin.next().await;
+        assert_eq!(asked.field("range"), None, "{mode:?}");
+        asked.answer(200, &[FRESH], TEXT);
+        done(waiting).await;
+    }
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+    world.invalidate("item:1", Mode::Hard);
+    part(&mut world, "bytes=5-9", 5, 9, &[]).await;
+    let got = world.begin(range("bytes=0-4")).await;
+    answer_part(world.origin.next().await, 0, 4, &[]);
+    assert_eq!(done(got).await.body(), "01234");
+}
+
+#[tokio::test]
+async fn what_is_joined_falls_with_its_oldest_part() {
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+    // It arrives with its rest on the way, and the part is invalidated meanwhile.
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("range"), Some("bytes=5-"));
+    world.invalidate("item:1", Mode::Hard);
+    answer_part(asked, 5, 9, &[("cache-tag", "other")]);
+    // The rest is of no use any more, so all of it is asked for.
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("range"), None);
+    asked.answer(200, &[FRESH], "whole");
+    assert_eq!(done(waiting).await.body(), "whole");
+
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &[("cache-tag", "old")]).await;
+    part(&mut world, "bytes=5-9", 5, 9, &[("cache-tag", "new")]).await;
+    assert_eq!(world.cached("/a").await.body(), TEXT);
+    world.invalidate("old", Mode::Hard);
+    let waiting = world.get("/a").await;
+    world.origin.next().await.answer(200, &[FRESH], "whole");
+    assert_eq!(done(waiting).await.body(), "whole");
+}
+
+#[tokio::test]
+async fn what_is_joined_is_fresh_no_longer_than_its_parts() {
+    let mut world = World::new().await;
+    part(
+        &mut world,
+        "bytes=0-4",
+        0,
+        4,
+        &[("cache-control", "max-age=100")],
+    )
+    .await;
+    world.clock.advance(Duration::from_secs(60));
+    part(&mut world, "bytes=5-9", 5, 9, &[]).await;
+    assert_eq!(world.cached("/a").await.field("age"), "60");
+    world.clock.advance(Duration::from_secs(60));
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), Some("\"v1\""));
+    asked.answer(304, &[FRESH, ETAG], "");
+    assert_eq!(done(waiting).await.body(), TEXT);
+}
+
+#[tokio::test]
+async fn a_stale_part_is_asked_about_with_its_range() {
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+    world.clock.advance(Duration::from_secs(700));
+    let waiting = world.begin(range("bytes=1-2")).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("range"), Some("bytes=1-2"));
+    assert_eq!(asked.field("if-none-match"), Some("\"v1\""));
+    asked.answer(304, &[FRESH, ETAG], "");
+    assert_eq!(done(waiting).await.body(), "12");
+    assert_eq!(hit(&mut world, range("bytes=3-4")).await.body(), "34");
+}
+
+#[tokio::test]
+async fn who_wants_the_same_range_shares_a_fetch() {
+    let mut world = World::new().await;
+    let first = world.begin(range("bytes=2-4")).await;
+    let second = world.begin(range("bytes=2-4")).await;
+    let other = world.begin(range("bytes=5-6")).await;
+    for _ in 0..2 {
+        let asked = world.origin.next().await;
+        match asked.field("range") {
+            Some("bytes=2-4") => answer_part(asked, 2, 4, &[]),
+            _ => answer_part(asked, 5, 6, &[]),
+        }
+    }
+    assert_eq!(done(first).await.body(), "234");
+    assert_eq!(done(second).await.body(), "234");
+    assert_eq!(done(other).await.body(), "56");
+    assert!(world.origin.is_idle());
+    assert_eq!(hit(&mut world, range("bytes=2-6")).await.body(), "23456");
+}
+
+#[tokio::test]
+async fn what_says_nothing_that_can_be_stored_passes() {
+    let mut world = World::new().await;
+    for (status, fields) in [
+        (206, vec![FRESH, ETAG, ("content-range", "bytes 0-1/*")]),
+        (206, vec![FRESH, ETAG, ("content-range", "bytes 0-4/10")]),
+        (416, vec![FRESH, ("content-range", "bytes */2")]),
+        (
+            206,
+            vec![
+                ("cache-control", "no-store"),
+                ("content-range", "bytes 0-1/10"),
+            ],
+        ),
+    ] {
+        let waiting = world.begin(range("bytes=0-1")).await;
+        let asked = world.origin.next().await;
+        assert_eq!(asked.field("range"), Some("bytes=0-1"));
+        asked.answer(status, &fields, "01");
+        let got = done(waiting).await;
+        assert_eq!((got.status, got.body()), (status, "01"));
+        world.site.shared.forget_uncacheable(&key_of(&world));
+    }
+    assert_eq!(world.site.shared.stats().responses, 0);
+    // Several ranges of what is not here are the origin's to answer.
+    let waiting = world.begin(range("bytes=0-1,8-9")).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("range"), Some("bytes=0-1,8-9"));
+    asked.answer(200, &[FRESH], TEXT);
+    assert_eq!(done(waiting).await.body(), TEXT);
+}
+
+fn key_of(world: &World) -> crate::cache::key::Key {
+    let url = PathAndQuery::parse("/a").unwrap();
+    crate::cache::key::KeyRef {
+        site: world.site.number,
+        host: "www.example.com",
+        port: 0,
+        url: &url,
+        extra: None,
+    }
+    .to_key()
+}
+
+#[tokio::test]
+async fn parts_of_other_variants_are_not_joined() {
+    // RFC 9111, section 4.1: which requests the whole would answer is not known.
+    let vary = ("vary", "x");
+    for (first, second) in [(&[vary][..], &[][..]), (&[], &[vary])] {
+        let mut world = World::new().await;
+        part(&mut world, "bytes=0-4", 0, 4, first).await;
+        part(&mut world, "bytes=5-9", 5, 9, second).await;
+        let waiting = world.get("/a").await;
+        let asked = world.origin.next().await;
+        asked.answer(200, &[FRESH], "whole");
+        assert_eq!(done(waiting).await.body(), "whole");
+    }
+    // Nor is a part completed by what has another.
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &[vary]).await;
+    let waiting = world.get("/a").await;
+    answer_part(world.origin.next().await, 5, 9, &[]);
+    world.origin.next().await.answer(200, &[FRESH], "whole");
+    assert_eq!(done(waiting).await.body(), "whole");
+}
+
+#[tokio::test]
+async fn what_is_joined_is_used_as_the_strictest_of_its_parts_allows() {
+    let lax = "max-age=600, stale-while-revalidate=600";
+    let strict = "max-age=100, must-revalidate";
+    for (first, second) in [(strict, lax), (lax, strict)] {
+        let mut world = World::new().await;
+        part(&mut world, "bytes=0-4", 0, 4, &[("cache-control", first)]).await;
+        part(&mut world, "bytes=5-9", 5, 9, &[("cache-control", second)]).await;
+        assert_eq!(world.cached("/a").await.body(), TEXT);
+        world.clock.advance(Duration::from_secs(101));
+        let waiting = world.get("/a").await;
+        let asked = world.origin.next().await;
+        assert_eq!(asked.field("if-none-match"), Some("\"v1\""), "{first}");
+        asked.answer(304, &[FRESH, ETAG], "");
+        let got = done(waiting).await;
+        assert!(!got.is_hit() && got.body() == TEXT, "{first}: it was used");
+    }
+}
+
+#[tokio::test]
+async fn what_one_part_keeps_for_one_visitor_another_does_not_give_to_all() {
+    // RFC 9111, section 5.2.2.7: a part that says nothing itself is of the same response.
+    let mut world = World::with(|site| site.cache.default_ttl = Duration::from_secs(600)).await;
+    let private = ("cache-control", "max-age=600, private=\"x-one\"");
+    part(&mut world, "bytes=0-4", 0, 4, &[private]).await;
+    let bare = [("cache-control", ""), ("x-one", "secret"), ("x-all", "1")];
+    part(&mut world, "bytes=5-9", 5, 9, &bare).await;
+    let got = world.cached("/a").await;
+    assert_eq!((got.body(), got.field("x-all")), (TEXT, "1"));
+    assert_eq!(got.field("x-one"), "");
+}
+
+#[tokio::test]
+async fn digests_of_a_part_are_not_those_of_the_whole() {
+    // RFC 9530, section 2.
+    let digests = |sign: &'static str| {
+        let names = ["content-digest", "content-md5", "digest"];
+        names.map(|name| (name, sign))
+    };
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &digests("a")).await;
+    part(&mut world, "bytes=5-9", 5, 9, &digests("b")).await;
+    let got = world.cached("/a").await;
+    assert_eq!(got.body(), TEXT);
+    for (name, _) in digests("") {
+        assert_eq!(got.field(name), "", "{name}");
+    }
+    // And those of a part that was stored are not those of what is cut from it.
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &digests("a")).await;
+    let got = hit(&mut world, range("bytes=1-2")).await;
+    for (name, _) in digests("") {
+        assert_eq!(got.field(name), "", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_joined_across_eras() {
+    // A part of an older era needs the origin's word, and the whole would need it too.
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+    world.reset();
+    part(&mut world, "bytes=5-9", 5, 9, &[]).await;
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("range"), Some("bytes=0-4"), "it was given up");
+    answer_part(asked, 0, 4, &[]);
+    assert_eq!(done(waiting).await.body(), TEXT);
+
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+    world.reset();
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("range"), None, "nor is it completed");
+    asked.answer(200, &[FRESH], TEXT);
+    done(waiting).await;
+
+    // The era ends while the rest is on its way.
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("range"), Some("bytes=5-"));
+    world.reset();
+    answer_part(asked, 5, 9, &[]);
+    assert_eq!(done(waiting).await.body(), TEXT);
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(
+        asked.field("if-none-match"),
+        Some("\"v1\""),
+        "of the old era"
+    );
+    asked.answer(304, &[FRESH, ETAG], "");
+    assert_eq!(done(waiting).await.body(), TEXT);
+}
+
+#[tokio::test]
+async fn without_a_lease_no_part_is_completed() {
+    // P5: what is here may have been invalidated, and nobody has said so.
+    let mut world = World::new().await;
+    let long = ("cache-control", "max-age=9999999");
+    part(&mut world, "bytes=0-4", 0, 4, &[long]).await;
+    world.clock.advance(Duration::from_secs(2 * 86_400));
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("range"), None);
+    asked.answer(200, &[FRESH], "whole");
+    assert_eq!(done(waiting).await.body(), "whole");
+}
+
+#[tokio::test]
+async fn nobody_gets_more_of_a_rest_than_was_announced() {
+    // With five bytes of six the response would look whole.
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+    let url = PathAndQuery::parse("/a").unwrap();
+    let visit = Visit {
+        url: &url,
+        host: "www.example.com",
+        client: std::net::Ipv4Addr::LOCALHOST.into(),
+        secure: true,
+        moment: world.standing.now(),
+        demand: Demand::None,
+        never_store: false,
+        interim: None,
+    };
+    let answering = async {
+        let fields = [FRESH, ETAG, ("content-range", "bytes 5-9/10")];
+        let body = world.origin.next().await.begin(206, &fields);
+        body.send("56789X").await;
+    };
+    let request = get("/a", &[]);
+    let (response, ()) =
+        patiently(async { tokio::join!(world.site.handle(request, visit), answering) }).await;
+    let (mut body, mut got) = (response.into_body(), Vec::new());
+    let end = loop {
+        match patiently(body.frame()).await {
+            Some(Ok(frame)) => got.extend_from_slice(&frame.into_data().unwrap()),
+            end => break end,
+        }
+    };
+    assert!(end.is_some_and(|end| end.is_err()), "it ended well");
+    assert_eq!(got, b"01234");
+}
+
+#[tokio::test]
+async fn a_head_that_agrees_leaves_a_part_what_it_is() {
+    // RFC 9111, section 4.3.5: the length is that of the whole.
+    let head = || {
+        let fields = [("cache-control", "no-cache")];
+        request(Method::HEAD, "/a", &fields, Body::empty())
+    };
+    let mut world = World::new().await;
+    part(&mut world, "bytes=0-4", 0, 4, &[]).await;
+    let said = [FRESH, TAGGED, ETAG, LENGTH, ("x-field", "new")];
+    let waiting = world.begin(head()).await;
+    world.origin.next().await.answer(200, &said, "");
+    done(waiting).await;
+    let got = hit(&mut world, range("bytes=0-4")).await;
+    assert_eq!((got.body(), got.field("x-field")), ("01234", "new"));
+
+    let waiting = world.begin(head()).await;
+    let said = [FRESH, TAGGED, ETAG, ("content-length", "11")];
+    world.origin.next().await.answer(200, &said, "");
+    done(waiting).await;
+    let waiting = world.begin(range("bytes=0-4")).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), Some("\"v1\""), "it is stale");
+    answer_part(asked, 0, 4, &[]);
+    done(waiting).await;
+}
