@@ -7,9 +7,10 @@
 //! - [`policy`]: HTTP caching as RFC 9111 has it, a file a topic.
 //! - [`tagging`]: the tags of a response.
 //! - [`stamp`], [`fence`], [`tags`], `walk`, [`recent`]: which invalidation a copy is behind.
-//! - [`key`], [`stored`], [`partial`], [`storage`]: the copies.
+//! - [`key`], [`stored`], [`compact`], [`partial`], [`storage`]: the copies.
 //! - [`judge`]: whether a copy may be used.
 
+pub mod compact;
 pub mod fence;
 pub mod judge;
 pub mod key;

@@ -20,6 +20,9 @@ use super::stored::{Resource, Stored};
 const SHARD_BYTES: u64 = 64 << 20;
 /// What a copy is taken to weigh before there are any.
 const ESTIMATED_BYTES: u64 = 8 << 10;
+/// What a key takes besides its text: its place in the table, which is half full, the
+/// responses under it, and what is remembered of keys that were evicted.
+const KEY_BYTES: usize = 2 * (size_of::<Key>() + 32) + size_of::<Resource>() + 8 * 16;
 /// Keys looked at before others may run.
 const SWEEP_STEP: usize = 256;
 /// Locks that keep two writers of one key apart.
@@ -121,7 +124,7 @@ impl Storage {
         if joined.is_none() && there.is_some_and(is_newer) {
             return false;
         }
-        let key_bytes = size_of::<Key>() + key.bytes();
+        let key_bytes = KEY_BYTES + key.bytes();
         let new = joined.as_ref().unwrap_or(new);
         let resource = Resource::with(old.as_deref(), new, max_variants, key_bytes);
         self.cache.insert(key.clone(), Arc::new(resource));
@@ -328,6 +331,33 @@ mod tests {
         storage.replace(&key("/"), &other, None);
         storage.replace(&key("/"), &b, None);
         assert!(storage.is_empty() && storage.bytes() == 0);
+    }
+
+    #[test]
+    fn a_scan_of_many_times_the_capacity_pushes_out_nothing_that_is_wanted() {
+        let (storage, table) = (Storage::new(4 << 20), TagTable::default());
+        let put = |path: &str| {
+            let one = stored(&table, 1, "", &HeaderMap::new(), 10_000);
+            storage.put(&key(path), &one, &HeaderMap::new(), 4)
+        };
+        let hot: Vec<_> = (0..100).map(|n| format!("/hot/{n}")).collect();
+        for path in hot.iter() {
+            assert!(put(path));
+        }
+        let used = || {
+            hot.iter()
+                .filter(|path| storage.get(&key(path).as_ref()).is_some())
+        };
+        assert_eq!(used().count(), hot.len());
+        // 20 times the capacity, each asked for once.
+        for n in 0..8_000 {
+            assert!(put(&format!("/scan/{n}")));
+        }
+        let kept = hot
+            .iter()
+            .filter(|path| storage.peek(&key(path).as_ref()).is_some());
+        assert_eq!(kept.count(), hot.len());
+        assert!(storage.bytes() <= 4 << 20);
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
+use super::compact::{self, BLOCK_BYTES, COUNTER_BYTES};
 use super::fence::Fence;
 use super::partial::{Joined, PartialBody, slice};
 use super::policy::date;
@@ -23,13 +24,12 @@ use crate::range::{ByteRange, RangeSet, Selected};
 /// the wire is a slice of a read buffer and would keep all of that alive.
 const SEGMENT_BYTES: usize = 1 << 20;
 
-/// What a response takes besides its fields and body: itself, counts, its entries in
-/// tables.
-const FIXED_BYTES: usize = 640;
-/// What a field takes besides its text.
-const FIELD_BYTES: usize = 72;
-/// What a tag takes besides its text: its mark, its place in the table.
-const TAG_BYTES: usize = 144;
+/// What a response takes besides what is counted: itself, its counts of holders, the list
+/// of its marks.
+const FIXED_BYTES: usize = size_of::<Stored>() + 6 * BLOCK_BYTES;
+/// What a tag takes besides its text: itself in the list of the response, its mark, and
+/// its place in the table, which is full by two thirds.
+const TAG_BYTES: usize = 16 + (56 + 16 + BLOCK_BYTES) + 3 * 24 / 2 + (16 + BLOCK_BYTES);
 
 /// Fields that are different with every use. A stored response has room for them, so
 /// that a hit replaces a value and does not grow a table.
@@ -118,19 +118,20 @@ impl Head {
         wanted.map_or(Selected::Whole, |wanted| wanted.within(complete))
     }
 
+    /// Its fields where they take little memory.
+    pub fn compact(&mut self) {
+        self.fields = compact::compacted(&self.fields);
+        self.withheld = compact::compacted(&self.withheld);
+    }
+
     fn bytes(&self) -> usize {
-        let of_fields = |map: &HeaderMap| -> usize {
-            map.iter()
-                .map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len())
-                .sum()
-        };
         let named = self.tags.own.iter().chain(&self.tags.groups);
         let tags: usize = named.map(|tag| tag.as_str().len()).sum();
-        FIXED_BYTES
-            + of_fields(&self.fields)
-            + of_fields(&self.withheld)
+        compact::bytes(&self.fields)
+            + compact::bytes(&self.withheld)
             + tags
-            + TAG_BYTES * self.fence.marks()
+            // The mark of the site and that of the host are those of many.
+            + TAG_BYTES * self.fence.marks().saturating_sub(2)
             + self.selection.bytes()
     }
 }
@@ -247,8 +248,14 @@ impl StoredBody {
         }
     }
 
+    /// What its pieces take besides their bytes.
     fn overhead(&self) -> usize {
-        self.partial().map_or(0, PartialBody::overhead)
+        let piece = size_of::<Bytes>() + BLOCK_BYTES + COUNTER_BYTES;
+        match self {
+            Self::One(_) => piece,
+            Self::Many(segments) => segments.len() * piece,
+            Self::Partial(partial) => partial.overhead(),
+        }
     }
 }
 
@@ -322,7 +329,7 @@ impl Stored {
     /// Bytes it takes in memory, near enough.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.head.bytes() + self.body.len() + self.body.overhead()
+        FIXED_BYTES + self.head.bytes() + self.body.len() + self.body.overhead()
     }
 
     /// Whether it can answer a request, as far as what is here of its body goes: all of

@@ -77,6 +77,7 @@ pub(super) fn whole(mut head: Head, body: StoredBody) -> Arc<Stored> {
         head.fields
             .insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     }
+    head.compact();
     Arc::new(Stored {
         head,
         body,

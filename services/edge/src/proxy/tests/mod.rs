@@ -11,6 +11,8 @@ mod fence;
 mod fenced;
 mod fields;
 mod freshen;
+
+mod memory;
 mod parts;
 mod passing;
 mod pushed;
