@@ -6,15 +6,18 @@
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
+use http::header::{ETAG, LAST_MODIFIED};
 use parking_lot::Mutex;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use tidegate_clock::BootInstant;
 
 use super::fence::Touched;
 use super::key::{Key, KeyRef};
-use super::stored::{Resource, Stored};
+use super::stored::{Head, Resource, Stored};
 
 /// Every shard holds several of the largest objects that sites store by default.
 const SHARD_BYTES: u64 = 64 << 20;
@@ -25,6 +28,8 @@ const ESTIMATED_BYTES: u64 = 8 << 10;
 const KEY_BYTES: usize = 2 * (size_of::<Key>() + 32) + size_of::<Resource>() + 8 * 16;
 /// Keys looked at before others may run.
 const SWEEP_STEP: usize = 256;
+/// For how long what is stale is kept because a request may ask for it (`max-stale`).
+const KEPT_FOR_REQUESTS: Duration = Duration::from_secs(600);
 /// Locks that keep two writers of one key apart.
 const WRITERS: usize = 64;
 
@@ -154,26 +159,22 @@ impl Storage {
         self.cache.remove(&key.as_ref());
     }
 
-    /// Removes what no request will be answered from. Returns how many keys. It looks
-    /// at every key, a few at a time, and lets others run in between.
+    /// Removes what no request will be answered from, and returns how many responses that
+    /// were. It looks at every key, a few at a time, and lets others run in between.
     ///
-    /// A copy that a hard invalidation has hit is kept as long as it can be asked about
-    /// with an entity tag: that is cheaper than fetching it anew.
-    pub async fn sweep(&self) -> usize {
+    /// A response that a hard invalidation has hit, or that is too old to be used, is kept
+    /// as long as it can be asked about: that is cheaper than fetching it anew.
+    pub async fn sweep(&self, now: BootInstant) -> usize {
         let mut removed = 0;
         for (index, (key, resource)) in self.cache.iter().enumerate() {
             if index % SWEEP_STEP == SWEEP_STEP - 1 {
                 tokio::task::yield_now().await;
             }
-            if resource
-                .variants()
-                .iter()
-                .all(|variant| is_useless(variant))
-            {
-                let gone = self
-                    .cache
-                    .remove_if(&key.as_ref(), |there| Arc::ptr_eq(there, &resource));
-                removed += usize::from(gone.is_some());
+            for variant in resource.variants() {
+                if is_useless(variant, now) {
+                    self.replace(&key, variant, None);
+                    removed += 1;
+                }
             }
         }
         removed
@@ -204,9 +205,23 @@ impl Storage {
     }
 }
 
-fn is_useless(variant: &Stored) -> bool {
-    let can_be_asked_about = variant.head.fields.contains_key(http::header::ETAG);
-    variant.head.fence.touched() == Touched::Hard && !can_be_asked_about
+fn is_useless(variant: &Stored, now: BootInstant) -> bool {
+    let Head { fields, terms, .. } = &variant.head;
+    if variant.head.fence.touched() == Touched::Hard {
+        return !fields.contains_key(ETAG);
+    }
+    let (_, over) = terms.freshness.left_and_over(now);
+    let used_for = terms
+        .stale_while_revalidate
+        .max(terms.stale_if_error)
+        .max(terms.stale_if_unreachable)
+        .max(if terms.stale_on_request {
+            KEPT_FOR_REQUESTS
+        } else {
+            Duration::ZERO
+        });
+    let can_be_asked_about = fields.contains_key(ETAG) || fields.contains_key(LAST_MODIFIED);
+    over > used_for && !can_be_asked_about
 }
 
 #[cfg(test)]
@@ -216,14 +231,12 @@ mod tests {
     use crate::cache::policy::storable::Terms;
     use crate::cache::policy::vary::VaryNames;
     use crate::cache::stamp::Stamp;
-    use crate::cache::stored::{Head, StoredBody, Uses};
+    use crate::cache::stored::{StoredBody, Uses};
     use crate::cache::tagging::ResponseTags;
     use crate::cache::tags::TagTable;
     use crate::standing::Era;
     use bytes::Bytes;
     use http::StatusCode;
-    use std::time::Duration;
-    use tidegate_clock::BootInstant;
     use tidegate_domain::{Mode, PathAndQuery, Revision};
 
     fn key(path: &str) -> Key {
@@ -368,9 +381,51 @@ mod tests {
             storage.put(&key(path), &one, &HeaderMap::new(), 2);
         }
         let stamp = Stamp::of_invalidation(Era(1), Revision(5));
-        table.apply_to_everything(stamp, Mode::Hard, BootInstant::default());
-        assert_eq!(storage.sweep().await, 1);
+        let at = |seconds| BootInstant::from_boot(Duration::from_secs(seconds));
+        table.apply_to_everything(stamp, Mode::Hard, at(1));
+        assert_eq!(storage.sweep(at(1)).await, 1);
         assert!(storage.get(&key("/dead").as_ref()).is_none());
         assert!(storage.get(&key("/alive").as_ref()).is_some());
+        assert_eq!(storage.sweep(at(60)).await, 0);
+        assert_eq!(storage.sweep(at(61)).await, 1, "nobody can use it any more");
+    }
+
+    #[tokio::test]
+    async fn one_invalidation_of_a_hundred_thousand_responses_frees_their_memory() {
+        let (storage, table) = (Storage::new(1 << 30), TagTable::default());
+        let all = [tidegate_domain::Tag::parse("all").unwrap()];
+        let filled = Stamp::of_fill(Era(1), Revision(1)).unwrap();
+        for n in 0..100_000 {
+            let mut one = Stored::clone(&stored(&table, 1, "", &HeaderMap::new(), 100));
+            one.head.fence = table.hold(filled, 1, &all, BootInstant::default()).unwrap();
+            storage.put(&key(&format!("/{n}")), &Arc::new(one), &HeaderMap::new(), 1);
+        }
+        assert!(storage.bytes() > 100_000 * 100);
+        let stamp = Stamp::of_invalidation(Era(1), Revision(5));
+        let pattern = [tidegate_domain::TagPattern::parse("all").unwrap()];
+        let matched = table
+            .apply(stamp, Mode::Hard, &pattern, BootInstant::default())
+            .await;
+        assert_eq!(matched.responses, 100_000);
+        assert_eq!(storage.sweep(BootInstant::default()).await, 100_000);
+        assert_eq!((storage.len(), storage.bytes()), (0, 0));
+        table.sweep(10);
+        assert!(table.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_sweep_keeps_the_variants_that_live() {
+        let (storage, table) = (Storage::new(1 << 20), TagTable::default());
+        for (serial, value) in [(1, "dead"), (9, "alive")] {
+            let one = stored(&table, serial, "x", &asking(value), 10);
+            storage.put(&key("/"), &one, &asking(value), 2);
+        }
+        let before = storage.bytes();
+        let stamp = Stamp::of_invalidation(Era(1), Revision(5));
+        table.apply_to_everything(stamp, Mode::Hard, BootInstant::default());
+        assert_eq!(storage.sweep(BootInstant::default()).await, 1);
+        let there = storage.get(&key("/").as_ref()).unwrap();
+        assert_eq!(there.variants().len(), 1);
+        assert!(storage.bytes() < before);
     }
 }

@@ -1,13 +1,15 @@
 //! What all sites of an edge share: the storage, the clock, the counters by which
 //! fetches are ordered.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tidegate_clock::BootInstant;
 use tidegate_net::Dialer;
+use tokio::sync::Notify;
 
 use super::revalidations::{RevalidationLimits, Revalidations};
 use super::shared_body::Budget;
@@ -15,6 +17,7 @@ use super::warm::Hints;
 use crate::cache::key::Key;
 use crate::cache::policy::freshness::Now;
 use crate::cache::storage::Storage;
+use crate::cache::tags::TagTable;
 use crate::faults::Faults;
 use crate::origin::Surroundings;
 use crate::standing::Standing;
@@ -26,8 +29,13 @@ const UNCACHEABLE_FOR: Duration = Duration::from_secs(30);
 /// Of the capacity, what fetches under way may take besides.
 const FILL_SHARE: u64 = 4;
 const MIN_FILL_BYTES: u64 = 16 << 20;
-/// Time between two sweeps of the storage.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Time between two looks for what has died of age ...
+const RECLAIM_EVERY: Duration = Duration::from_secs(30);
+/// ... and from an invalidation to the look for what it has hit, so that one look is for
+/// several.
+const RECLAIM_AFTER: Duration = Duration::from_secs(1);
+/// Tags looked at before others may run.
+const TAGS_AT_ONCE: usize = 256;
 
 /// Bounds, and what comes from outside.
 #[derive(Debug, Clone)]
@@ -53,6 +61,8 @@ pub struct Shared {
     pub(super) faults: Faults,
     pub(super) surroundings: Surroundings,
     uncacheable: Cache<Key, BootInstant>,
+    tag_tables: Mutex<Vec<Weak<TagTable>>>,
+    invalidated: Notify,
     serial: AtomicU64,
     sites: AtomicU64,
 }
@@ -88,6 +98,8 @@ impl Shared {
             faults: config.faults,
             surroundings: config.dialer.into(),
             uncacheable: Cache::new(MAX_UNCACHEABLE),
+            tag_tables: Mutex::default(),
+            invalidated: Notify::new(),
             serial: AtomicU64::new(0),
             sites: AtomicU64::new(0),
         })
@@ -107,20 +119,48 @@ impl Shared {
         }
     }
 
-    /// Reclaims copies that no request will be answered from. Returns how many keys.
-    pub async fn sweep(&self) -> usize {
-        self.storage.sweep().await
-    }
-
-    /// Sweeps again and again; never returns.
-    pub async fn maintain(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
-            let removed = self.sweep().await;
-            if removed > 0 {
-                tracing::debug!(removed, "reclaimed copies that were invalidated");
+    /// Reclaims copies that no request will be answered from, and then the tags that no
+    /// copy carries. Returns how many copies.
+    pub async fn reclaim(&self) -> usize {
+        let removed = self.storage.sweep(self.now()).await;
+        let tables: Vec<_> = {
+            let mut tables = self.tag_tables.lock();
+            tables.retain(|table| table.strong_count() > 0);
+            tables.iter().filter_map(Weak::upgrade).collect()
+        };
+        for table in tables {
+            // Each look goes on where the one before it ended, and ends at the end: from
+            // somewhere in the middle it takes one more to have seen all.
+            for _ in 0..=1 + table.len() / TAGS_AT_ONCE as u64 {
+                table.sweep(TAGS_AT_ONCE);
+                tokio::task::yield_now().await;
             }
         }
+        removed
+    }
+
+    /// Reclaims again and again, and soon after invalidations; never returns.
+    pub async fn maintain(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(RECLAIM_EVERY) => {}
+                () = self.invalidated.notified() => tokio::time::sleep(RECLAIM_AFTER).await,
+            }
+            let removed = self.reclaim().await;
+            if removed > 0 {
+                tracing::debug!(removed, "reclaimed copies that are of no use any more");
+            }
+        }
+    }
+
+    /// The tags of a site, to be looked through for those that no copy carries.
+    pub(super) fn add_tag_table(&self, table: &Arc<TagTable>) {
+        self.tag_tables.lock().push(Arc::downgrade(table));
+    }
+
+    /// Copies were invalidated, and may be reclaimed.
+    pub(super) fn has_invalidated(&self) {
+        self.invalidated.notify_one();
     }
 
     /// The serial number of the last fetch that has begun.

@@ -112,11 +112,13 @@ impl ProxySite {
     #[must_use]
     pub fn new(name: SiteName, config: Arc<CheckedSite>, shared: Arc<Shared>) -> Arc<Self> {
         let setup = Setup::new(&name, config, None, &shared.surroundings);
+        let tags = Arc::default();
+        shared.add_tag_table(&tags);
         Arc::new(Self {
             name,
             number: shared.next_site(),
             setup: ArcSwap::from_pointee(setup),
-            tags: Arc::default(),
+            tags,
             flights: Flights::default(),
             counts: Counts::default(),
             entries: OnceLock::new(),
@@ -212,14 +214,20 @@ impl ProxySite {
     ) -> Matched {
         let now = self.shared.now();
         let stamp = self.stamp_of_invalidation(revision);
-        self.tags.apply(stamp, mode, patterns, now).await
+        let matched = self.tags.apply(stamp, mode, patterns, now).await;
+        if mode == Mode::Hard && matched.responses > 0 {
+            self.shared.has_invalidated();
+        }
+        matched
     }
 
     /// Invalidates everything.
     pub fn apply_all(&self, revision: Revision) -> Matched {
         let now = self.shared.now();
         let stamp = self.stamp_of_invalidation(revision);
-        self.tags.apply_to_everything(stamp, Mode::Hard, now)
+        let matched = self.tags.apply_to_everything(stamp, Mode::Hard, now);
+        self.shared.has_invalidated();
+        matched
     }
 
     /// The era is raised by the task that applies, and by no other, so it stays while an

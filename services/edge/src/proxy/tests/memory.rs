@@ -68,3 +68,34 @@ async fn a_few_large_responses_weigh_what_they_take() {
         "{grown} is not {weighed}"
     );
 }
+
+#[tokio::test]
+async fn what_was_invalidated_gives_its_memory_back_without_a_request() {
+    let mut world = World::new().await;
+    let empty = world.site.shared.stats().bytes;
+    for n in 0..300 {
+        let tags = format!("all item:{n}");
+        let fields = [FRESH, ("cache-tag", &*tags)];
+        world
+            .fetched(get(&format!("/{n}"), &[]), &fields, "body")
+            .await;
+    }
+    let kept = [FRESH, ETAG, ("cache-tag", "all")];
+    world
+        .fetched(get("/can/be/asked/about", &[]), &kept, "body")
+        .await;
+    let full = world.site.shared.stats().bytes;
+    let maintenance = AbortOnDrop(tokio::spawn(world.site.shared.clone().maintain()));
+    tokio::task::yield_now().await;
+    world.invalidate("all", Mode::Hard);
+    let is_back = async {
+        // Its own tags, those of its URL and its host, remain of what is kept.
+        while world.site.shared.stats().responses > 1 || world.site.stats().tags > 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    patiently(is_back).await;
+    let left = world.site.shared.stats().bytes;
+    assert!(left - empty < (full - empty) / 100, "{empty} {full} {left}");
+    drop(maintenance);
+}
