@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::{self, Bench};
 use crate::context::Context;
 use crate::load::floor;
-use crate::machine;
+use crate::machine::{self, Pin};
 use crate::peer::process;
 use crate::report::Run;
 
@@ -31,7 +31,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Cache hits of 1 KiB against nginx, Varnish and nginx `return`.
+    /// Cache hits, 304s and one miss in ten, against nginx, Varnish and nginx `return`.
     Hits(Options),
     /// Durable invalidations a second against etcd puts on the same disk.
     Commits(Options),
@@ -46,11 +46,11 @@ enum Command {
     /// Everything.
     All(Options),
 
-    /// Becomes another program, on a given core; ends with its parent.
+    /// Becomes another program, on given cores; ends with its parent.
     #[command(hide = true)]
     Launch {
         #[arg(long)]
-        core: Option<usize>,
+        core: Vec<usize>,
         #[arg(last = true, required = true)]
         program: Vec<OsString>,
     },
@@ -97,7 +97,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Tags(options) => measure(&[bench::TAGS], &options),
         Command::Resume(options) => measure(&[bench::RESUME], &options),
         Command::All(options) => measure(bench::ALL, &options),
-        Command::Launch { core, program } => process::become_program(core, &program),
+        Command::Launch { core, program } => process::become_program(Pin::of(&core)?, &program),
         Command::SseFloor { listen } => floor::serve(listen),
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tempfile::TempDir;
@@ -11,15 +12,16 @@ use crate::cli::Options;
 use crate::machine::{Cores, Machine};
 
 /// What every bench is given.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
     /// Short form: does the rig work.
     pub(crate) quick: bool,
-    /// Which core the server gets, and which the load.
+    /// What the server gets, and what the load.
     pub(crate) cores: Cores,
+    two: Option<Cores>,
     bin: PathBuf,
-    disk: TempDir,
-    memory: TempDir,
+    disk: Arc<TempDir>,
+    memory: Arc<TempDir>,
 }
 
 impl Context {
@@ -28,15 +30,25 @@ impl Context {
         let own = own.parent().context("this program is in no folder")?;
         let or_own = |dir: &Option<PathBuf>| dir.clone().unwrap_or_else(|| own.to_owned());
         let disk = or_own(&options.data);
-        let cores = Cores::choose()?;
+        let (cores, two) = Cores::choose()?;
         // Everything this process does is load; servers move to their own core.
-        cores.enter_load()?;
+        cores.load.enter()?;
         Ok(Self {
             quick: options.quick,
             cores,
+            two,
             bin: or_own(&options.bin),
-            disk: folder_in(&disk)?,
-            memory: folder_in(memory_folder())?,
+            disk: folder_in(&disk)?.into(),
+            memory: folder_in(memory_folder())?.into(),
+        })
+    }
+
+    /// The same with two cores for the server. None where there is one only.
+    pub(crate) fn with_two_cores(&self) -> Option<Self> {
+        let cores = self.two?;
+        Some(Self {
+            cores,
+            ..self.clone()
         })
     }
 

@@ -24,6 +24,7 @@ pub(crate) const VARNISH_MODULES: Package = Package::new(
 );
 pub(crate) const ETCD: Package = Package::new("etcd-server", "/usr/bin/etcd");
 pub(crate) const WRK: Package = Package::new("wrk", "/usr/bin/wrk");
+pub(crate) const H2LOAD: Package = Package::new("nghttp2-client", "/usr/bin/h2load");
 
 impl Package {
     const fn new(name: &'static str, file: &'static str) -> Self {

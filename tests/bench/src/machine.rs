@@ -1,45 +1,106 @@
 //! The machine the figures belong to, and how its cores are shared out.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
-/// Which core the server gets, and which everything else. Neither where the machine
-/// has a single core: then nobody is pinned, and the report says so.
-#[derive(Debug, Clone, Copy)]
+/// Cores that a process is held to. None: any.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Pin([Option<usize>; 2]);
+
+impl Pin {
+    /// The cores of the given numbers.
+    ///
+    /// # Errors
+    /// More than two.
+    pub(crate) fn of(cores: &[usize]) -> anyhow::Result<Self> {
+        ensure!(
+            cores.len() <= 2,
+            "{cores:?}: no server gets more than two cores"
+        );
+        Ok(Self([cores.first().copied(), cores.get(1).copied()]))
+    }
+
+    /// How many they are.
+    pub(crate) fn count(self) -> usize {
+        self.0.iter().flatten().count()
+    }
+
+    /// Their numbers.
+    pub(crate) fn cores(self) -> impl Iterator<Item = usize> {
+        self.0.into_iter().flatten()
+    }
+
+    /// Moves this thread, and all it starts from now on, to these cores.
+    pub(crate) fn enter(self) -> anyhow::Result<()> {
+        if self.count() == 0 {
+            return Ok(());
+        }
+        let mut set = CpuSet::new();
+        self.cores().for_each(|core| set.set(core));
+        sched_setaffinity(None, &set).with_context(|| format!("cores {self} cannot be used"))
+    }
+}
+
+impl From<usize> for Pin {
+    fn from(core: usize) -> Self {
+        Self([Some(core), None])
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cores: Vec<String> = self.cores().map(|core| core.to_string()).collect();
+        f.write_str(&cores.join(" and "))
+    }
+}
+
+/// Where the server runs, and where everything else. Nobody is held to anything where the
+/// machine has a single core, and the report says so.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Cores {
-    pub(crate) server: Option<usize>,
-    pub(crate) load: Option<usize>,
+    pub(crate) server: Pin,
+    pub(crate) load: Pin,
 }
 
 impl Cores {
-    /// The first two cores this process may run on.
-    pub(crate) fn choose() -> anyhow::Result<Self> {
+    /// One core for the server and one for the load, if this process may use two, and the
+    /// same with two for the server, if so.
+    pub(crate) fn choose() -> anyhow::Result<(Self, Option<Self>)> {
         let allowed = sched_getaffinity(None).context("cores cannot be read")?;
-        let mut free = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-        let both = free.next().zip(free.next());
-        Ok(Self {
-            server: both.map(|(server, _)| server),
-            load: both.map(|(_, load)| load),
-        })
+        let free = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+        Ok(Self::share(&free.take(4).collect::<Vec<_>>()))
     }
 
-    /// Moves this thread, and all it starts from now on, to the core of the load.
-    pub(crate) fn enter_load(self) -> anyhow::Result<()> {
-        self.load.map_or(Ok(()), pin_to)
+    fn share(free: &[usize]) -> (Self, Option<Self>) {
+        let &[first, second, ref rest @ ..] = free else {
+            let nobody = Pin::default();
+            return (
+                Self {
+                    server: nobody,
+                    load: nobody,
+                },
+                None,
+            );
+        };
+        let server = Pin([Some(first), Some(second)]);
+        let load = match *rest {
+            [third, fourth] => Pin([Some(third), Some(fourth)]),
+            // What is left would be too little for two cores' worth of load: they share.
+            _ => server,
+        };
+        let one = Self {
+            server: first.into(),
+            load: second.into(),
+        };
+        (one, Some(Self { server, load }))
     }
-}
-
-/// Moves this thread, and all it starts from now on, to one core.
-pub(crate) fn pin_to(core: usize) -> anyhow::Result<()> {
-    let mut set = CpuSet::new();
-    set.set(core);
-    sched_setaffinity(None, &set).with_context(|| format!("core {core} cannot be used"))
 }
 
 /// Allows as many open files as the hard limit does.
@@ -80,11 +141,13 @@ impl Machine {
             cores: fs::read_to_string("/proc/cpuinfo")
                 .map(|text| count_cores(&text))
                 .unwrap_or_default(),
-            pinning: match (cores.server, cores.load) {
-                (Some(server), Some(load)) => {
-                    format!("server on core {server}, load on core {load}")
-                }
-                _ => "one core only: server and load share it".to_owned(),
+            pinning: if cores.server.count() == 0 {
+                "one core only: server and load share it".to_owned()
+            } else {
+                format!(
+                    "server on core {}, load on core {}",
+                    cores.server, cores.load
+                )
             },
             disk: fs::read_to_string("/proc/self/mounts")
                 .ok()
@@ -136,6 +199,25 @@ mod tests {
         assert_eq!(at("/tmp/data/x"), "xfs on /dev/vdb");
         assert_eq!(at("/tmp/database"), "tmpfs on tmpfs");
         assert_eq!(at("/home"), "ext4 on /dev/vda");
+    }
+
+    #[test]
+    fn the_load_shares_the_cores_of_a_server_of_two_only_where_there_are_no_others() {
+        let pins = |free: &[usize]| {
+            let (one, two) = Cores::share(free);
+            let text = |cores: Cores| (cores.server.to_string(), cores.load.to_string());
+            (text(one), two.map(text))
+        };
+        let text = |server: &str, load: &str| (server.to_owned(), load.to_owned());
+        assert_eq!(pins(&[3]), (text("", ""), None));
+        assert_eq!(
+            pins(&[3, 5]),
+            (text("3", "5"), Some(text("3 and 5", "3 and 5")))
+        );
+        assert_eq!(
+            pins(&[3, 5, 6, 8]),
+            (text("3", "5"), Some(text("3 and 5", "6 and 8")))
+        );
     }
 
     #[test]

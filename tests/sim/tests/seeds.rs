@@ -12,7 +12,7 @@ const FAILED_ONCE: &[u64] = &[
     // other answer after it for a broken promise.
     48,
     // What a cut way delivered of an edge's last run was taken for what its next run knows.
-    58, // A log was compacted that had ended already, in a control plane that drained.
+    58,   // A log was compacted that had ended already, in a control plane that drained.
     6012, // What an edge served while it ended was taken for what its next run knows.
     20_633,
     // A repeated call, below the floor of its log, named a term that no run had.

@@ -385,10 +385,18 @@ async fn hits(
     measured: &mut Measured,
 ) -> anyhow::Result<()> {
     let (rounds, seconds) = context.or_quick((3, 3), (1, 1));
-    let (core, address) = (context.cores.load, subject.address());
+    let (cores, address) = (context.cores.load, subject.address());
     let round = move || {
-        let round = move || wrk::round(core, address, HIT, 32, seconds);
-        tokio::task::spawn_blocking(round)
+        let plan = wrk::Plan {
+            cores,
+            address,
+            path: HIT,
+            connections: 32,
+            field: None,
+            script: None,
+            seconds,
+        };
+        tokio::task::spawn_blocking(move || wrk::round(&plan))
     };
     for _ in 0..rounds {
         measured.quiet.push(round().await??.p99_ms);

@@ -9,7 +9,6 @@ use anyhow::{Context as _, anyhow};
 
 use super::closed_loop::{Round, per_second};
 use crate::context::Context;
-use crate::machine::pin_to;
 use crate::stats::Latencies;
 
 /// Appends records of `size` bytes for `time`, each synced before the next, where
@@ -17,7 +16,7 @@ use crate::stats::Latencies;
 pub(crate) fn append(context: &Context, size: usize, time: Duration) -> anyhow::Result<Round> {
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            context.cores.server.map_or(Ok(()), pin_to)?;
+            context.cores.server.enter()?;
             append_to(context.disk(), size, time)
         });
         writer.join().map_err(|_| anyhow!("the writer panicked"))?

@@ -1,4 +1,4 @@
-//! One kept-alive HTTP/1.1 connection, for what is not itself load.
+//! One kept-alive connection, for what is not itself load.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,9 +7,11 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+
+use crate::peer::Protocol;
 
 /// Longest time one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -18,15 +20,37 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Connection {
     address: SocketAddr,
-    sender: SendRequest<Full<Bytes>>,
+    sender: Sender,
+}
+
+#[derive(Debug)]
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
 }
 
 impl Connection {
+    /// Speaks HTTP/1.1.
     pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        Self::open_with(address, Protocol::Http1).await
+    }
+
+    pub(crate) async fn open_with(address: SocketAddr, protocol: Protocol) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
+        let stream = TokioIo::new(stream);
+        let sender = match protocol {
+            Protocol::Http1 => {
+                let (sender, connection) = http1::handshake(stream).await?;
+                tokio::spawn(connection);
+                Sender::Http1(sender)
+            }
+            Protocol::Http2 => {
+                let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+                tokio::spawn(connection);
+                Sender::Http2(sender)
+            }
+        };
         Ok(Self { address, sender })
     }
 
@@ -48,17 +72,28 @@ impl Connection {
         body: Bytes,
         fields: &[(&str, &str)],
     ) -> anyhow::Result<Response<Bytes>> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.address.to_string());
+        let mut request = match &self.sender {
+            Sender::Http1(_) => Request::builder()
+                .uri(path)
+                .header(header::HOST, self.address.to_string()),
+            Sender::Http2(_) => Request::builder().uri(format!("http://{}{path}", self.address)),
+        };
+        request = request.method(method);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body))?;
         let answer = async {
-            self.sender.ready().await?;
-            let response = self.sender.send_request(request).await?;
+            let response = match &mut self.sender {
+                Sender::Http1(sender) => {
+                    sender.ready().await?;
+                    sender.send_request(request).await?
+                }
+                Sender::Http2(sender) => {
+                    sender.ready().await?;
+                    sender.send_request(request).await?
+                }
+            };
             let (head, body) = response.into_parts();
             let body = body.collect().await?.to_bytes();
             anyhow::Ok(Response::from_parts(head, body))

@@ -1,47 +1,54 @@
-//! wrk: HTTP/1.1 requests over kept-alive connections, one thread.
+//! wrk: HTTP/1.1 requests over kept-alive connections, a thread for each core.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use super::Round;
 use crate::install::WRK;
+use crate::machine::Pin;
 use crate::peer::Absent;
-use crate::peer::process::on_core;
-
-/// What one round of wrk reports.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Round {
-    pub(crate) requests_per_second: f64,
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
-}
+use crate::peer::process::on_cores;
 
 /// Gets wrk.
 pub(crate) fn ensure() -> Result<(), Absent> {
     WRK.ensure()
 }
 
-/// Asks one URL for `seconds` over `connections`, from `core`.
+/// What is asked, and how.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) cores: Pin,
+    pub(crate) address: SocketAddr,
+    pub(crate) path: &'a str,
+    pub(crate) connections: usize,
+    /// A field that every request has.
+    pub(crate) field: Option<&'a str>,
+    /// A Lua script that says what is asked instead of `path`.
+    pub(crate) script: Option<&'a Path>,
+    pub(crate) seconds: u64,
+}
+
+/// Asks for `seconds`.
 ///
 /// # Errors
 /// Any answer other than 2xx or 3xx, and any failed connection.
-pub(crate) fn round(
-    core: Option<usize>,
-    address: SocketAddr,
-    path: &str,
-    connections: usize,
-    seconds: u64,
-) -> anyhow::Result<Round> {
-    let output = on_core(core, WRK.file())?
-        .args([
-            "-t1",
-            "--latency",
-            &format!("-c{connections}"),
-            &format!("-d{seconds}s"),
-        ])
-        .arg(format!("http://{address}{path}"))
-        .output()
-        .context("wrk")?;
+pub(crate) fn round(plan: &Plan<'_>) -> anyhow::Result<Round> {
+    // wrk wants at least a connection for each of its threads.
+    let threads = plan.cores.count().clamp(1, plan.connections);
+    let mut command = on_cores(plan.cores, WRK.file())?;
+    command.args(["--latency", &format!("-t{threads}")]);
+    command.arg(format!("-c{}", plan.connections));
+    command.arg(format!("-d{}s", plan.seconds));
+    if let Some(field) = plan.field {
+        command.args(["-H", field]);
+    }
+    if let Some(script) = plan.script {
+        command.arg("-s").arg(script);
+    }
+    command.arg(format!("http://{}{}", plan.address, plan.path));
+    let output = command.output().context("wrk")?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
         bail!(
@@ -70,11 +77,20 @@ fn parse(text: &str) -> anyhow::Result<Round> {
     let parsed = || {
         Some(Round {
             requests_per_second: value("Requests/sec:")?.parse().ok()?,
+            requests: count(text)?,
             p50_ms: milliseconds(value("50%")?)?,
             p99_ms: milliseconds(value("99%")?)?,
         })
     };
     parsed().with_context(|| format!("wrk printed something unknown:\n{text}"))
+}
+
+/// `52300 requests in 1.00s, 61.10MB read`.
+fn count(text: &str) -> Option<u64> {
+    let mut counts = text
+        .lines()
+        .filter_map(|line| line.split_once(" requests in "));
+    counts.next()?.0.trim().parse().ok()
 }
 
 /// `610.00us`, `1.25ms`, `2.00s` or `1.50m`, in milliseconds.
@@ -114,6 +130,7 @@ Transfer/sec:     61.10MB
     fn a_round_is_read_from_what_wrk_prints() {
         let round = parse(GOOD).unwrap();
         assert_eq!(round.requests_per_second, 52301.55);
+        assert_eq!(round.requests, 52300);
         assert_eq!(round.p50_ms, 0.61);
         assert_eq!(round.p99_ms, 1.25);
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use super::process::{Process, on_core};
+use super::process::{Process, on_cores};
 use super::{Absent, Server, first_line, free_address, log, version_in, wait_for_listener};
 use crate::context::Context;
 use crate::install::ETCD;
@@ -23,7 +23,7 @@ fn run(context: &Context) -> anyhow::Result<Server> {
     let address = free_address()?;
     let client = format!("http://{address}");
     let peer = format!("http://{}", free_address()?);
-    let mut command = on_core(context.cores.server, ETCD.file())?;
+    let mut command = on_cores(context.cores.server, ETCD.file())?;
     command.arg("--data-dir").arg(context.disk().join("etcd"));
     command.args(["--name", "bench", "--log-level", "warn"]);
     command.args([

@@ -1,6 +1,6 @@
 //! The floor of a broadcast, this program itself in a process of its own.
 
-use super::process::{Process, on_core};
+use super::process::{Process, on_cores};
 use super::{Absent, Server, free_address, log, wait_for_listener};
 use crate::context::Context;
 
@@ -10,7 +10,7 @@ pub(crate) fn start(context: &Context) -> Result<Server, Absent> {
 
 fn run(context: &Context) -> anyhow::Result<Server> {
     let address = free_address()?;
-    let mut command = on_core(context.cores.server, std::env::current_exe()?)?;
+    let mut command = on_cores(context.cores.server, std::env::current_exe()?)?;
     command.args(["sse-floor", &address.to_string()]);
     let mut process = Process::start(&mut command, &log(context, "sse-floor"))?;
     wait_for_listener(&mut process, address)?;

@@ -36,6 +36,15 @@ impl From<anyhow::Error> for Absent {
     }
 }
 
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS, by prior knowledge.
+    Http2,
+}
+
 /// A server that runs for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Server {

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 
-use super::process::{Process, on_core};
-use super::{Absent, Server, first_line, free_address, log, version_in, wait_for_listener};
+use super::process::{Process, on_cores};
+use super::{
+    Absent, Protocol, Server, first_line, free_address, log, version_in, wait_for_listener,
+};
 use crate::context::Context;
 use crate::install::NGINX;
 
@@ -23,6 +25,7 @@ pub(crate) fn proxy_cache(
     context: &Context,
     origin: SocketAddr,
     files: CacheFiles,
+    protocol: Protocol,
 ) -> Result<Server, Absent> {
     NGINX.ensure()?;
     let address = free_address()?;
@@ -34,30 +37,49 @@ pub(crate) fn proxy_cache(
         ),
     };
     let http = format!(
-        "proxy_cache_path cache keys_zone=cache:16m inactive=1h use_temp_path=off;
+        "proxy_cache_path cache keys_zone=cache:64m max_size=512m inactive=1h use_temp_path=off;
          {open_files}
+         upstream origin {{ server {origin}; keepalive 64; }}
          server {{
-             listen {address} backlog=4096;
-             location / {{ proxy_pass http://{origin}; proxy_cache cache; }}
-         }}"
+             {listen}
+             location / {{
+                 proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\";
+                 proxy_cache cache;
+             }}
+         }}",
+        listen = listen(address, protocol),
     );
     Ok(start(context, name, address, "", &http)?)
 }
 
 /// The same bytes without a cache or an origin.
-pub(crate) fn return_bytes(context: &Context, body: &str) -> Result<Server, Absent> {
+pub(crate) fn return_bytes(
+    context: &Context,
+    body: &str,
+    protocol: Protocol,
+) -> Result<Server, Absent> {
     NGINX.ensure()?;
     let address = free_address()?;
     let http = format!(
         "server {{
-             listen {address} backlog=4096;
+             {listen}
              location / {{ default_type text/plain; return 200 \"{body}\"; }}
-         }}"
+         }}",
+        listen = listen(address, protocol),
     );
     Ok(start(context, "nginx-return", address, "", &http)?)
 }
 
-/// Starts one worker with `http` inside the `http` block.
+/// A listener of this nginx speaks HTTP/1.1 or, without TLS, HTTP/2 alone.
+fn listen(address: SocketAddr, protocol: Protocol) -> String {
+    let protocol = match protocol {
+        Protocol::Http1 => "",
+        Protocol::Http2 => "http2",
+    };
+    format!("listen {address} {protocol} backlog=4096;")
+}
+
+/// Starts a worker for each core, with `http` inside the `http` block.
 pub(super) fn start(
     context: &Context,
     name: &str,
@@ -66,11 +88,16 @@ pub(super) fn start(
     http: &str,
 ) -> anyhow::Result<Server> {
     let folder = context.memory().join(name);
+    // What an nginx before this one has stored there belongs to another origin.
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("folder {}", folder.display()))?;
+    }
     fs::create_dir_all(&folder).with_context(|| format!("folder {}", folder.display()))?;
     let configuration = folder.join("nginx.conf");
-    fs::write(&configuration, config(modules, http))?;
+    let workers = context.cores.server.count().max(1);
+    fs::write(&configuration, config(workers, modules, http))?;
 
-    let mut command = on_core(context.cores.server, NGINX.file())?;
+    let mut command = on_cores(context.cores.server, NGINX.file())?;
     command.arg("-p").arg(&folder).arg("-c").arg(&configuration);
     // Without this nginx complains about its built-in log, which it may not write.
     command.args(["-e", "stderr"]);
@@ -83,7 +110,7 @@ pub(super) fn start(
     })
 }
 
-fn config(modules: &str, http: &str) -> String {
+fn config(workers: usize, modules: &str, http: &str) -> String {
     // The worker must own the folders; started by root it would become www-data.
     let user = if rustix::process::geteuid().is_root() {
         "user root;"
@@ -94,7 +121,7 @@ fn config(modules: &str, http: &str) -> String {
         "{modules}
          {user}
          daemon off;
-         worker_processes 1;
+         worker_processes {workers};
          worker_rlimit_nofile 20000;
          pid nginx.pid;
          error_log stderr warn;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
-use crate::machine;
+use crate::machine::{self, Pin};
 
 /// Longest time a server has to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
@@ -37,24 +37,24 @@ pub(crate) struct Usage {
     pub(crate) resident: u64,
 }
 
-/// The program that `program` becomes on `core`: `Command` for the launcher.
-pub(crate) fn on_core(core: Option<usize>, program: impl AsRef<OsStr>) -> anyhow::Result<Command> {
+/// The program that `program` becomes on these cores: `Command` for the launcher.
+pub(crate) fn on_cores(pin: Pin, program: impl AsRef<OsStr>) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("launch");
-    if let Some(core) = core {
+    for core in pin.cores() {
         command.arg("--core").arg(core.to_string());
     }
     command.arg("--").arg(program);
     Ok(command)
 }
 
-/// The launcher: moves to the core, asks to end with its parent, becomes the program.
+/// The launcher: moves to the cores, asks to end with its parent, becomes the program.
 ///
 /// # Errors
 /// Returns only if that failed.
-pub(crate) fn become_program(core: Option<usize>, program: &[OsString]) -> anyhow::Result<bool> {
+pub(crate) fn become_program(cores: Pin, program: &[OsString]) -> anyhow::Result<bool> {
     machine::raise_open_files()?;
-    core.map_or(Ok(()), machine::pin_to)?;
+    cores.enter()?;
     // A run that is killed must not leave servers behind.
     set_parent_process_death_signal(Some(Signal::TERM))?;
     let [name, arguments @ ..] = program else {

@@ -12,7 +12,7 @@ use tidegate_proto::v1;
 use tidegate_proto::v1::site_service_client::SiteServiceClient;
 use tonic::transport::Channel;
 
-use super::process::{Process, on_core};
+use super::process::{Process, on_cores};
 use super::{Absent, START, Server, first_line, free_address, log, version_in, wait_for_listener};
 use crate::context::Context;
 
@@ -34,7 +34,7 @@ pub(crate) fn dev(context: &Context, origin: SocketAddr) -> Result<Dev, Absent> 
 fn run_dev(context: &Context, origin: SocketAddr) -> anyhow::Result<Dev> {
     let program = built(context, "tidegate")?;
     let data = tempfile::tempdir_in(context.disk())?.keep();
-    let mut command = on_core(context.cores.server, &program)?;
+    let mut command = on_cores(context.cores.server, &program)?;
     command.args(["dev", "--origin", &format!("http://{origin}")]);
     for listener in ["--listen", "--grpc-listen", "--admin-listen"] {
         command.args([listener, "127.0.0.1:0"]);
@@ -73,7 +73,7 @@ fn run_control_plane(
     address: SocketAddr,
 ) -> anyhow::Result<Server> {
     let program = built(context, "tidegate-control-plane")?;
-    let mut command = on_core(context.cores.server, &program)?;
+    let mut command = on_cores(context.cores.server, &program)?;
     command.args(["--grpc-listen", &address.to_string()]);
     command.args(["--admin-listen", "127.0.0.1:0"]);
     command.arg("--new-fleet").arg("--data").arg(data);
@@ -100,7 +100,7 @@ pub(crate) fn edge(context: &Context, control: SocketAddr, mib: u32) -> Result<E
 
 fn run_edge(context: &Context, control: SocketAddr, mib: u32) -> anyhow::Result<Edge> {
     let program = built(context, "tidegate-edge")?;
-    let mut command = on_core(context.cores.server, &program)?;
+    let mut command = on_cores(context.cores.server, &program)?;
     command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     command.args(["--control", &format!("http://{control}")]);
     command.args(["--edge-id", "bench", "--cache-mib", &mib.to_string()]);

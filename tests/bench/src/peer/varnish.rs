@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 
-use super::process::{Process, on_core};
+use super::process::{Process, on_cores};
 use super::{Absent, Server, first_line, free_address, log, version_in, wait_for_listener};
 use crate::context::Context;
 use crate::install::{VARNISH, VARNISH_MODULES};
@@ -13,7 +13,7 @@ use crate::install::{VARNISH, VARNISH_MODULES};
 /// A cache in front of `origin`, with what Varnish does by default.
 pub(crate) fn start(context: &Context, origin: SocketAddr) -> Result<Server, Absent> {
     VARNISH.ensure()?;
-    Ok(run(context, origin, "256m", "")?)
+    Ok(run(context, origin, "512m", "")?)
 }
 
 /// A cache that turns stale what carries the key in a `PURGE` request's field `xkey`, and
@@ -49,8 +49,9 @@ fn run(
     fs::write(&vcl, text)?;
 
     let address = free_address()?;
-    let mut command = on_core(context.cores.server, VARNISH.file())?;
+    let mut command = on_cores(context.cores.server, VARNISH.file())?;
     command.args(["-F", "-j", "none", "-s", &format!("malloc,{memory}")]);
+    command.args(["-p", "feature=+http2"]);
     command.args(["-a", &address.to_string()]);
     command
         .arg("-f")
