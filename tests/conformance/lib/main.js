@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { HELP, UsageError, parse } from "./arguments.js";
+import { current } from "./current.js";
 import { compare, readExpected } from "./expected.js";
 import { startOrigin } from "./origin.js";
 import { Origin, ownTests, runOwn } from "./own.js";
@@ -24,11 +25,12 @@ async function main(words) {
   for (const name of options.subjects) runs.push(await run(name, options));
   if (runs[0].tests.length === 0) throw new UsageError("no test has this id or is of this suite");
   if (options.json) writeFileSync(options.json, `${JSON.stringify(runs, null, 2)}\n`);
-  report.table(runs);
+  const isWhole = options.suites.length === 0 && options.ids.length === 0;
+  // Its tests depend on each other, which is not counted here: of the edge all of them hold.
+  report.table(runs, (run) => (isWhole && run.name === JUDGED ? current(run.tests) : []));
   if (options.failures) runs.forEach(report.failures);
   const judged = runs.find((run) => run.name === JUDGED);
   if (!judged) return 0;
-  const isWhole = options.suites.length === 0 && options.ids.length === 0;
   const difference = compare(judged.tests, expected, { isWhole });
   return report.judgement(judged, difference, expected) ? 0 : 1;
 }

@@ -2,10 +2,10 @@
 
 const KINDS = ["required", "optimal", "check"];
 
-/** One row a cache and list of tests. */
-export function table(runs) {
+/** One row a cache and list of tests; `more` is what else is to be counted of a run. */
+export function table(runs, more) {
   const rows = runs.flatMap((run) =>
-    groups(run.tests).map(([list, tests]) => [
+    groups([...run.tests, ...more(run)]).map(([list, tests]) => [
       `${run.name} ${run.version}`,
       list,
       ...KINDS.map((kind) => score(tests.filter((test) => test.kind === kind))),

@@ -1,5 +1,5 @@
 // How old a response is, by what it says and by how long it took.
-import { asked, equal, optimal, required, seconds, stored } from "../lib/own.js";
+import { asked, date, equal, optimal, required, seconds, stored } from "../lib/own.js";
 
 const FIELD = "RFC 9111, section 5.1";
 const CALCULATED = "RFC 9111, section 4.2.3";
@@ -33,7 +33,21 @@ export default {
       "of two lines the first counts, if it is old too",
       again(["7200", "1"], asked),
     ),
-    ...["2147483647", "2147483648", "4294967296", "99999999999999999999"].map((age) =>
+    optimal("age-twice", FIELD, "0 that is there twice is 0", again("0, 0", stored)),
+    optimal("age-two-lines", FIELD, "0 on two lines is 0", again(["0", "0"], stored)),
+    optimal(
+      "age-two-lines-same",
+      FIELD,
+      "an age that is there twice and below the lifetime is no reason to ask",
+      again(["1800", "1800"], stored),
+    ),
+    ...[
+      "2147483647",
+      "2147483648",
+      "2147483649",
+      "4294967296",
+      "99999999999999999999",
+    ].map((age) =>
       required(
         `age-${age}`,
         "RFC 9111, section 1.2.2",
@@ -78,6 +92,18 @@ export default {
         const first = await site.ask({ origin: { fields: { "cache-control": "max-age=60" } } });
         await seconds(1.5);
         equal((await site.ask()).fields.date, first.fields.date, "date");
+      },
+    ),
+    required(
+      "age-date-kept-expires",
+      "RFC 9110, section 6.6.1",
+      "a stored response that says when it expires keeps its Date too",
+      async (site) => {
+        const first = await site.ask({ origin: { fields: { expires: date(600) } } });
+        await seconds(1.5);
+        const reply = await site.ask();
+        stored(reply);
+        equal(reply.fields.date, first.fields.date, "date");
       },
     ),
   ],

@@ -28,6 +28,7 @@ const unreadable = {
   "minus-one": "-1",
   empty: "",
   words: "tomorrow",
+  utc: "Thu, 18 Aug 2050 02:01:18 UTC",
   "other-zone": "Thu, 18 Aug 2050 02:01:18 CEST",
   "numeric-zone": "Thu, 18 Aug 2050 02:01:18 +0000",
   "no-zone": "Thu, 18 Aug 2050 02:01:18",

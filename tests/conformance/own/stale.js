@@ -49,6 +49,19 @@ export default {
       },
     ),
     required(
+      "swr-refreshed-no-cache",
+      "RFC 9111, section 5.2.2.4",
+      "what a refresh has brought is not used unasked if it says so",
+      async (site) => {
+        await site.ask({ origin: first("max-age=1, stale-while-revalidate=60") });
+        await seconds(2.5);
+        const origin = { fields: { "cache-control": "no-cache", etag: '"2"' } };
+        stored(await site.ask({ origin }));
+        await seconds(1);
+        equal((await site.ask()).body, "answer 3", "body");
+      },
+    ),
+    required(
       "swr-ends",
       "RFC 5861, section 3",
       "after stale-while-revalidate the origin's answer is waited for",

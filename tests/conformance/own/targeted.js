@@ -61,6 +61,18 @@ export default {
         stored,
       ),
     ),
+    optimal(
+      "targeted-invalid-expires",
+      RULES,
+      "a targeted lifetime counts, although Expires is no date",
+      again({ expires: "0", "cdn-cache-control": "max-age=60" }, stored),
+    ),
+    required(
+      "targeted-zero",
+      RULES,
+      "a targeted lifetime of zero is over at once",
+      again({ "cdn-cache-control": "max-age=0" }, asked),
+    ),
     required(
       "targeted-zero-future-expires",
       RULES,
@@ -129,11 +141,13 @@ export default {
       "directives that mean nothing here are ignored",
       again({ "cdn-cache-control": "shiny, max-age=60, number=1.5" }, stored),
     ),
-    optimal(
-      "targeted-longest",
-      SYNTAX,
-      "the largest integer of structured fields is a lifetime",
-      again({ "cdn-cache-control": "max-age=999999999999999" }, stored),
+    ...["2147483648", "99999999999", "999999999999999"].map((age) =>
+      optimal(
+        `targeted-max-age-${age}`,
+        SYNTAX,
+        `a lifetime of ${age} seconds, which structured fields have, is one`,
+        again({ "cdn-cache-control": `max-age=${age}` }, stored),
+      ),
     ),
     required(
       "targeted-last-wins",

@@ -492,3 +492,22 @@ async fn a_head_that_agrees_leaves_a_part_what_it_is() {
     answer_part(asked, 0, 4, &[]);
     done(waiting).await;
 }
+
+#[tokio::test]
+async fn a_part_that_is_all_of_it_is_the_whole() {
+    for etag in [ETAG.1, ""] {
+        let mut world = World::new().await;
+        part(&mut world, "bytes=0-", 0, 9, &[("etag", etag)]).await;
+        let got = world.cached("/a").await;
+        assert_eq!((got.status, got.body()), (200, TEXT), "{etag}");
+        assert_eq!(got.field("content-length"), "10");
+        assert_eq!(got.field("content-range"), "");
+        let got = hit(&mut world, range("bytes=1-2")).await;
+        assert_eq!((got.status, got.body()), (206, "12"));
+    }
+    // In the place of what was there of it, too.
+    let mut world = World::new().await;
+    part(&mut world, "bytes=2-3", 2, 3, &[]).await;
+    part(&mut world, "bytes=0-", 0, 9, &[]).await;
+    assert_eq!(world.cached("/a").await.body(), TEXT);
+}
