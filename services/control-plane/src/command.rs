@@ -240,6 +240,8 @@ pub struct PushedEntry {
     pub tags: Vec<Tag>,
     /// How long it is fresh.
     pub ttl: Duration,
+    /// How old it was when it was shared; zero for what is pushed.
+    pub age: Duration,
 }
 
 /// Where the body of an entry is.

@@ -12,6 +12,7 @@
 //! - [`releases`]: what is checked and computed before a release is published or
 //!   activated.
 //! - [`schedules`]: what happens by the clock.
+//! - `fills`: which edge fetches what the others want too.
 //! - [`grpc`], `admin`: adapters for callers; they decide nothing.
 //! - [`blocking`]: where work runs that waits for the disk.
 //! - [`config`], [`app`]: flags, and how the rooms are put together.
@@ -26,6 +27,7 @@ pub mod command;
 mod complaints;
 pub mod config;
 mod durable;
+mod fills;
 pub mod fleet;
 pub mod grpc;
 pub mod log;

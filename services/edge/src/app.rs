@@ -123,7 +123,12 @@ impl<L: Listener> App<L> {
         let admin_address = listeners.admin.local_addr()?;
         let channels = Channels::new(&config.control, &dialer)?;
         let standing = Arc::new(Standing::new(clock));
-        let control_plane = Arc::new(ControlPlane::new(&channels, standing.clone()));
+        let who: (EdgeId, InstanceId) = (config.edge_id(), instance_id());
+        let control_plane = Arc::new(ControlPlane::new(
+            &channels,
+            standing.clone(),
+            who.1.clone(),
+        ));
         let (folder, temporary) = match &config.cache_dir {
             Some(folder) => (folder.clone(), None),
             None => {
@@ -152,6 +157,7 @@ impl<L: Listener> App<L> {
             blobs: Arc::new(blobs),
             standing: standing.clone(),
             entries: control_plane.clone(),
+            second_tier: Some(control_plane.clone()),
             replay: control_plane,
             limits: Limits::default(),
             news: news.clone(),
@@ -169,7 +175,6 @@ impl<L: Listener> App<L> {
             format!("http://{address}"),
             config.faults,
         ));
-        let who: (EdgeId, InstanceId) = (config.edge_id(), instance_id());
         let front_options = FrontOptions {
             min_revision_wait: config.min_revision_wait,
         };

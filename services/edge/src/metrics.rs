@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use http::StatusCode;
 use tidegate_telemetry::{CounterBy, Histogram, LATENCY_SECONDS, MetricError, Registry};
 
+use crate::proxy::{SharedStats, TierStats};
 use crate::sites::{Site, Sites};
 use crate::standing::Standing;
 
@@ -100,6 +101,10 @@ impl EdgeMetrics {
             "Hints whose URLs were not fetched ahead because too many were being, since the start.",
             of_sites(|sites| sites.parts().shared.stats().hints_dropped),
         )?;
+        for (name, help, read) in SECOND_TIER {
+            let of_tier = of_shared(sites, move |stats| read(stats.second_tier));
+            registry.gauge_from(name, help, of_tier)?;
+        }
         registry.gauge_from(
             "tidegate_edge_cache_requests",
             "Requests that the cache took part in, since the start.",
@@ -163,6 +168,59 @@ impl EdgeMetrics {
         if let Ok(since) = SystemTime::now().duration_since(accepted) {
             self.applied_seconds.observe(since.as_secs_f64());
         }
+    }
+}
+
+/// Name, help, and what it shows.
+type TierGauge = (&'static str, &'static str, fn(TierStats) -> u64);
+
+/// What is counted of what edges share with each other.
+const SECOND_TIER: [TierGauge; 7] = [
+    (
+        "tidegate_edge_second_tier_look_ups",
+        "Times that what other edges share was looked for, since the start.",
+        |tier| tier.look_ups,
+    ),
+    (
+        "tidegate_edge_second_tier_found",
+        "Of these, with a response that was used.",
+        |tier| tier.found,
+    ),
+    (
+        "tidegate_edge_second_tier_unanswered",
+        "Of these, without an answer of the control plane in time.",
+        |tier| tier.failed,
+    ),
+    (
+        "tidegate_edge_second_tier_skipped",
+        "Fetches that did not look, because too many did or the control plane gave no answer lately, since the start.",
+        |tier| tier.skipped,
+    ),
+    (
+        "tidegate_edge_second_tier_shared",
+        "Responses that were shared with other edges, since the start.",
+        |tier| tier.shared,
+    ),
+    (
+        "tidegate_edge_second_tier_refused",
+        "Responses that the control plane did not store, since the start.",
+        |tier| tier.refused,
+    ),
+    (
+        "tidegate_edge_second_tier_dropped",
+        "Responses that did not reach the control plane, since the start.",
+        |tier| tier.dropped,
+    ),
+];
+
+fn of_shared(
+    sites: &Weak<Sites>,
+    read: impl Fn(SharedStats) -> u64 + Send + Sync + 'static,
+) -> impl Fn() -> i64 + Send + Sync + 'static {
+    let sites = sites.clone();
+    move || {
+        let sites = sites.upgrade();
+        sites.map_or(0, |sites| gauge(read(sites.parts().shared.stats())))
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::events::{Cors, Limits, Replay, SiteEvents};
 use crate::link::SnapshotSite;
 use crate::pages::{Blobs, SitePages};
-use crate::proxy::{EntrySource, ProxySite, Shared};
+use crate::proxy::{EntrySource, ProxySite, SecondTier, Shared};
 use crate::standing::Standing;
 
 /// One site.
@@ -60,6 +60,8 @@ pub struct Parts {
     pub standing: Arc<Standing>,
     /// Pushed entries.
     pub entries: Arc<dyn EntrySource>,
+    /// What edges share is asked over this, if over anything.
+    pub second_tier: Option<Arc<dyn SecondTier>>,
     /// Events that are older than what this edge remembers.
     pub replay: Arc<dyn Replay>,
     /// Bounds on events.
@@ -215,6 +217,9 @@ impl Sites {
         let parts = &self.parts;
         let proxy = ProxySite::new(name.clone(), config.clone(), parts.shared.clone());
         proxy.set_entry_source(parts.entries.clone());
+        if let Some(second_tier) = &parts.second_tier {
+            proxy.set_second_tier(second_tier.clone());
+        }
         let events = SiteEvents::new(
             name.clone(),
             &config,

@@ -7,17 +7,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::header::VARY;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tidegate_domain::{
-    Cursor, Digest, Epoch, PathAndQuery, Revision, SiteFilter, SiteName, Tag, TagPattern,
+    Cursor, Digest, Epoch, InstanceId, PathAndQuery, Revision, SiteFilter, SiteName, Tag,
+    TagPattern,
 };
-use tidegate_proto::v1;
+use tidegate_proto::{duration_to_wire, v1};
 
 use crate::events::{Replay, Replayed};
 use crate::link::{Change, Channels, Client, Event};
 use crate::pages::{BlobError, BlobSource, BlobStream};
-use crate::proxy::{EntrySource, PushedEntry};
+use crate::proxy::{
+    EntrySource, PushedEntry, SecondTier, TierAnswer, TierPlace, TierQuestion, TierShare, TierTurn,
+    Unanswered, VISITOR,
+};
 use crate::standing::Standing;
 use crate::told::told;
 
@@ -27,9 +31,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest silence inside a blob.
 const BLOB_SILENCE: Duration = Duration::from_secs(15);
 
-/// What says who asks: no entry is chosen by it, so it stays here.
-const VISITOR: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
-
 /// The most fields of a request that are sent to choose an entry by.
 const MAX_FIELDS: usize = 100;
 
@@ -37,15 +38,17 @@ const MAX_FIELDS: usize = 100;
 pub(crate) struct ControlPlane {
     client: Client,
     standing: Arc<Standing>,
+    instance: InstanceId,
 }
 
 impl ControlPlane {
     /// Asks over the connection for content.
     #[must_use]
-    pub(crate) fn new(channels: &Channels, standing: Arc<Standing>) -> Self {
+    pub(crate) fn new(channels: &Channels, standing: Arc<Standing>, instance: InstanceId) -> Self {
         Self {
             client: channels.content.clone(),
             standing,
+            instance,
         }
     }
 }
@@ -94,12 +97,13 @@ impl EntrySource for ControlPlane {
             site: site.to_string(),
             url: url.to_string(),
             request_headers: to_choose_by(headers),
+            shared: None,
         };
         let epoch = self.standing.position().map(|p| p.epoch);
         async move {
             let call = tokio::time::timeout(CALL_TIMEOUT, client.lookup_entry(request));
             match call.await {
-                Ok(Ok(answer)) => pushed(answer.into_inner(), epoch?),
+                Ok(Ok(answer)) => entry(answer.into_inner(), epoch?, &[]),
                 Ok(Err(status)) => {
                     tracing::warn!(message = status.message(), "cannot look up a pushed entry; the origin is asked");
                     None
@@ -120,14 +124,115 @@ fn to_choose_by(request: &HeaderMap) -> Vec<v1::HeaderField> {
         .iter()
         .filter(|(name, _)| !VISITOR.contains(name))
         .take(MAX_FIELDS)
-        .map(|(name, value)| v1::HeaderField {
-            name: name.as_str().to_owned(),
-            value: Bytes::copy_from_slice(value.as_bytes()),
-        })
+        .map(|(name, value)| field_to_wire(name, value))
         .collect()
 }
 
-fn pushed(answer: v1::LookupEntryResponse, epoch: Epoch) -> Option<PushedEntry> {
+impl SecondTier for ControlPlane {
+    fn look(&self, question: TierQuestion) -> BoxFuture<'static, Result<TierAnswer, Unanswered>> {
+        let mut client = self.client.clone();
+        let TierPlace { site, url, key } = question.place;
+        let request = v1::LookupEntryRequest {
+            site: site.to_string(),
+            url: url.to_string(),
+            request_headers: to_choose_by(&question.request),
+            shared: Some(v1::SharedQuestion {
+                instance_id: self.instance.to_string(),
+                cursor: question.at.to_string(),
+                key: to_wire(&key),
+                may_fill: question.may_fill,
+                wait: Some(duration_to_wire(question.wait)),
+            }),
+        };
+        async move {
+            let answer = client.lookup_entry(request).await.map_err(unanswered)?;
+            let answer = answer.into_inner();
+            let turn = match answer.fill() {
+                v1::FillState::Unspecified => TierTurn::Nobody,
+                v1::FillState::Yours => TierTurn::Yours,
+                v1::FillState::UnderWay => TierTurn::UnderWay,
+            };
+            Ok(TierAnswer {
+                entry: entry(answer, question.at.epoch, &key),
+                turn,
+            })
+        }
+        .boxed()
+    }
+
+    fn share(&self, share: TierShare) -> BoxFuture<'static, Result<bool, Unanswered>> {
+        let mut client = self.client.clone();
+        let TierPlace { site, url, key } = share.place;
+        let entry = share.entry;
+        let headers = entry.headers.iter();
+        let key = to_wire(&key);
+        let mut vary = key.clone();
+        vary.extend(to_wire(&share.vary));
+        let request = v1::StoreEntryRequest {
+            site: site.to_string(),
+            entry: Some(v1::Entry {
+                url: url.to_string(),
+                status: entry.status.as_u16().into(),
+                headers: headers.map(|(n, v)| field_to_wire(n, v)).collect(),
+                body: entry.body,
+                tags: entry.tags.iter().map(ToString::to_string).collect(),
+                ttl: Some(duration_to_wire(entry.fresh_for)),
+                vary,
+            }),
+            fill_cursor: share.filled_at.to_string(),
+            age: Some(duration_to_wire(entry.age)),
+            instance_id: self.instance.to_string(),
+            key,
+        };
+        async move {
+            let stored = client.store_entry(request).await.map_err(unanswered)?;
+            Ok(stored.into_inner().stored)
+        }
+        .boxed()
+    }
+
+    fn release(&self, place: TierPlace) -> BoxFuture<'static, Result<(), Unanswered>> {
+        let mut client = self.client.clone();
+        let request = v1::ReleaseEntryRequest {
+            site: place.site.to_string(),
+            url: place.url.to_string(),
+            instance_id: self.instance.to_string(),
+            key: to_wire(&place.key),
+        };
+        async move {
+            client.release_entry(request).await.map_err(unanswered)?;
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is what a failed call gives"
+)]
+fn unanswered(status: tonic::Status) -> Unanswered {
+    Unanswered(format!("{}: {}", status.code(), status.message()))
+}
+
+fn to_wire(fields: &[(HeaderName, HeaderValue)]) -> Vec<v1::HeaderField> {
+    fields.iter().map(|(n, v)| field_to_wire(n, v)).collect()
+}
+
+fn field_to_wire(name: &HeaderName, value: &HeaderValue) -> v1::HeaderField {
+    v1::HeaderField {
+        name: name.as_str().to_owned(),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+    }
+}
+
+/// What was found, if it is of this history. Of one that is shared, `key` is what it must
+/// name, and what it names besides is its `Vary`.
+fn entry(
+    answer: v1::LookupEntryResponse,
+    epoch: Epoch,
+    key: &[(HeaderName, HeaderValue)],
+) -> Option<PushedEntry> {
     let entry = answer.entry?;
     // A revision of another history says nothing here.
     if Epoch(answer.epoch) != epoch {
@@ -141,8 +246,18 @@ fn pushed(answer: v1::LookupEntryResponse, epoch: Epoch) -> Option<PushedEntry> 
         Some((name, HeaderValue::from_bytes(&field.value).ok()?))
     });
     let mut headers = headers.collect::<Option<HeaderMap>>()?;
-    for field in &entry.vary {
-        headers.append(http::header::VARY, HeaderValue::from_str(&field.name).ok()?);
+    let is_of_key = |field: &v1::HeaderField| {
+        let of = |(name, value): &(HeaderName, HeaderValue)| {
+            *name == *field.name && value.as_bytes() == field.value
+        };
+        answer.shared && key.iter().any(of)
+    };
+    let (of_key, vary): (Vec<_>, Vec<_>) = entry.vary.iter().partition(|field| is_of_key(field));
+    if answer.shared && of_key.len() != key.len() {
+        return None;
+    }
+    for field in vary {
+        headers.append(VARY, HeaderValue::from_str(&field.name).ok()?);
     }
     Some(PushedEntry {
         status: StatusCode::from_u16(u16::try_from(entry.status).ok()?).ok()?,
@@ -156,6 +271,7 @@ fn pushed(answer: v1::LookupEntryResponse, epoch: Epoch) -> Option<PushedEntry> 
         fresh_for: duration(&answer.fresh_for)?,
         age: duration(&answer.age)?,
         validated_as_of: Revision(answer.validated_as_of),
+        is_shared: answer.shared,
     })
 }
 

@@ -180,7 +180,7 @@ impl CacheService for Cache {
         let view = self.0.site(&site)?;
         let url = entry::url_in("url", &view.config, &request.url).map_err(Fault::from)?;
         let fields = entry::vary(&request.vary).map_err(Fault::from)?;
-        let found = self.0.entry(site, url, fields).await?;
+        let found = self.0.entry(site, url, fields, Vec::new()).await?;
         let Some((entry, found)) = found else {
             let text = format!("url: there is no entry for \"{}\"", request.url);
             return Err(Fault::new(Code::NotFound, text).into());

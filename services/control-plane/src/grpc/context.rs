@@ -17,6 +17,7 @@ use crate::backup::Backups;
 use crate::blobs::BlobStore;
 use crate::blocking::Blocking;
 use crate::command::{Command, Detail, Outcome, Proposal, Refusal};
+use crate::fills::Fills;
 use crate::fleet::Fleet;
 use crate::log::SharedLog;
 use crate::releases::Releases;
@@ -46,6 +47,7 @@ pub(crate) struct Context {
     pub(crate) uploads: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) shares: Pace,
+    pub(crate) fills: Fills,
     pub(crate) refused: Refused,
     _alive: Alive,
 }
@@ -104,6 +106,7 @@ impl Context {
             uploads: Arc::new(Semaphore::new(limits.uploads)),
             watchers: Arc::new(Semaphore::new(limits.watchers)),
             shares: Pace::default(),
+            fills: Fills::new(clock.clone()),
             refused: Refused::default(),
             log,
             reader,

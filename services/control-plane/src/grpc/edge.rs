@@ -8,16 +8,15 @@ use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use tidegate_domain::{Digest, FieldError, SiteName};
 use tidegate_proto::v1::edge_service_server::EdgeService;
-use tidegate_proto::{duration_to_wire, parse_url, v1};
+use tidegate_proto::{duration_to_wire, v1};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::call::caller;
 use super::context::Context;
 use super::fault::Fault;
-use super::{blob, entry, fields, replay, share};
+use super::{blob, fields, lookup, replay, share};
 use crate::fleet::{Heartbeat, Matched, Said, SiteSet, Stats, Subscriber, read_told};
-use crate::state::Freshness;
 
 /// Sites that one edge may name.
 const MAX_SITES: usize = 10_000;
@@ -98,34 +97,8 @@ impl EdgeService for Edges {
         &self,
         request: Request<v1::LookupEntryRequest>,
     ) -> Result<Response<v1::LookupEntryResponse>, Status> {
-        let request = request.into_inner();
-        let site = fields::site_name(&request.site).map_err(Fault::from)?;
-        let view = self.0.site(&site)?;
-        let url = parse_url(&view.config, &request.url).map_err(|e| {
-            Fault::from(FieldError {
-                field: "url".into(),
-                ..e
-            })
-        })?;
-        let headers = entry::header_fields("request_headers", &request.request_headers);
-        let headers = headers.map_err(Fault::from)?;
-        let epoch = self.0.log.epoch().0;
-        let found = self.0.entry(site, url, headers).await?;
-        // Whatever is not fresh is asked of the origin.
-        let fresh = found.filter(|(_, found)| found.freshness == Freshness::Fresh);
-        Ok(Response::new(match fresh {
-            None => v1::LookupEntryResponse {
-                epoch,
-                ..v1::LookupEntryResponse::default()
-            },
-            Some((entry, found)) => v1::LookupEntryResponse {
-                entry: Some(entry),
-                validated_as_of: found.validated_as_of.0,
-                epoch,
-                fresh_for: Some(duration_to_wire(found.fresh_for)),
-                age: Some(duration_to_wire(found.age)),
-            },
-        }))
+        let answer = lookup::for_edge(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn store_entry(
@@ -135,6 +108,14 @@ impl EdgeService for Edges {
         let caller = caller(&request);
         let answer = share::store(&self.0, caller, request.into_inner()).await?;
         Ok(Response::new(answer))
+    }
+
+    async fn release_entry(
+        &self,
+        request: Request<v1::ReleaseEntryRequest>,
+    ) -> Result<Response<v1::ReleaseEntryResponse>, Status> {
+        share::release(&self.0, request.get_ref())?;
+        Ok(Response::new(v1::ReleaseEntryResponse {}))
     }
 
     async fn answer(

@@ -20,7 +20,7 @@ pub(crate) const MAX_INLINE_BYTES: usize = 4 << 10;
 const MAX_FIELDS: usize = 100;
 const MAX_FIELD_BYTES: usize = 16 << 10;
 const MIN_TTL: Duration = Duration::from_secs(1);
-const MAX_TTL: Duration = Duration::from_secs(365 * 24 * 3_600);
+pub(crate) const MAX_TTL: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// Fields that a pushed response may not carry: those of one connection (RFC 9110
 /// section 7.6.1), those an edge computes, and `Set-Cookie`, which is nobody else's.
@@ -47,10 +47,22 @@ const TAG_FIELDS: [&str; 4] = ["cache-tag", "surrogate-key", "xkey", "cache-grou
 /// # Errors
 /// The first field that breaks a rule, as `entry.…`.
 pub(crate) fn read(site: &CheckedSite, entry: v1::Entry) -> Result<PushedEntry, FieldError> {
-    read_inner(site, entry).map_err(|e| e.within("entry"))
+    read_inner(site, entry, false).map_err(|e| e.within("entry"))
 }
 
-fn read_inner(site: &CheckedSite, entry: v1::Entry) -> Result<PushedEntry, FieldError> {
+/// Reads what an edge shares: the same, and `Date` may be there.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_shared(site: &CheckedSite, entry: v1::Entry) -> Result<PushedEntry, FieldError> {
+    read_inner(site, entry, true).map_err(|e| e.within("entry"))
+}
+
+fn read_inner(
+    site: &CheckedSite,
+    entry: v1::Entry,
+    is_shared: bool,
+) -> Result<PushedEntry, FieldError> {
     let url = url_in("url", site, &entry.url)?;
     let status = u16::try_from(entry.status).ok();
     let status = status
@@ -58,7 +70,7 @@ fn read_inner(site: &CheckedSite, entry: v1::Entry) -> Result<PushedEntry, Field
         .ok_or_else(|| FieldError::new("status", entry.status, "200 to 599"))?;
     let headers = header_fields("headers", &entry.headers)?;
     for (index, (name, _)) in headers.iter().enumerate() {
-        if is_refused(site, name) {
+        if is_refused(site, name) && !(is_shared && name == "date") {
             return Err(FieldError::new(
                 format!("headers[{index}].name"),
                 name,
@@ -91,6 +103,7 @@ fn read_inner(site: &CheckedSite, entry: v1::Entry) -> Result<PushedEntry, Field
         body: EntryBody::Inline(entry.body),
         tags: tags.collect::<Result<_, _>>()?,
         ttl,
+        age: Duration::ZERO,
     })
 }
 

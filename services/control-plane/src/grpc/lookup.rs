@@ -1,14 +1,173 @@
 //! Entries with their bodies, for backends and for edges.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use tidegate_domain::{PathAndQuery, SiteName};
-use tidegate_proto::v1;
+use tidegate_domain::{Cursor, InstanceId, PathAndQuery, SiteName};
+use tidegate_proto::{duration_to_wire, v1};
 
 use super::context::Context;
-use super::entry::{MAX_BODY_BYTES, MAX_INLINE_BYTES};
+use super::entry::{self, MAX_BODY_BYTES, MAX_INLINE_BYTES};
 use super::fault::Fault;
+use super::{fields, share};
 use crate::command::{EntryBody, PushedEntry};
-use crate::state::FoundEntry;
+use crate::fills::{Ended, FillKey, Turn};
+use crate::fleet::locate;
+use crate::state::{FoundEntry, Freshness};
+
+/// The longest time that a look-up waits.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// A look-up of an edge, read.
+struct Sought {
+    site: SiteName,
+    url: PathAndQuery,
+    /// The fields of the request, names in lower case.
+    request: Vec<(String, Bytes)>,
+    shared: Option<Shared>,
+}
+
+/// What of it is about shares.
+struct Shared {
+    instance: InstanceId,
+    at: Cursor,
+    key: Vec<(String, Bytes)>,
+    may_fill: bool,
+    wait: Duration,
+}
+
+/// Looks for an entry that an edge can use as it is: pushed, or shared if the edge asks
+/// for that.
+///
+/// # Errors
+/// A field breaks a rule, or there is no such site.
+pub(crate) async fn for_edge(
+    context: &Context,
+    request: v1::LookupEntryRequest,
+) -> Result<v1::LookupEntryResponse, Fault> {
+    let sought = read(context, request)?;
+    let Some(shared) = &sought.shared else {
+        return look(context, &sought).await;
+    };
+    let key = FillKey {
+        site: sought.site.clone(),
+        url: sought.url.clone(),
+        fields: shared.key.clone(),
+    };
+    // What would not be stored need not be waited for.
+    let is_worth_it = shared.may_fill
+        && context.shares.has_room(&*context.clock)
+        && is_of_one_mind(context, &sought, shared)?;
+    let turn = match is_worth_it {
+        true => context.fills.turn(&key, &shared.instance),
+        false => Turn::Nobody,
+    };
+    // Behind the turn: what was shared before it is found.
+    let found = look(context, &sought).await;
+    let is_there = !matches!(&found, Ok(found) if found.entry.is_none());
+    if is_there {
+        if matches!(turn, Turn::Yours) {
+            let how = found.as_ref().map_or(Ended::Released, |_| Ended::Shared);
+            context.fills.end(&key, &shared.instance, how);
+        }
+        return found;
+    }
+    let said = |fill: v1::FillState| {
+        found.map(|found| v1::LookupEntryResponse {
+            fill: fill.into(),
+            ..found
+        })
+    };
+    let (nobody, yours) = (v1::FillState::Unspecified, v1::FillState::Yours);
+    let fill = match turn {
+        Turn::Yours => return said(yours),
+        Turn::Nobody => return said(nobody),
+        Turn::UnderWay(fill) => fill,
+    };
+    match context.fills.wait(fill, shared.wait).await {
+        Ended::Shared => look(context, &sought).await,
+        Ended::Released => said(nobody),
+        Ended::Slow => said(v1::FillState::UnderWay),
+        Ended::Silent => match context.fills.turn(&key, &shared.instance) {
+            Turn::Yours => said(yours),
+            Turn::UnderWay(_) => said(v1::FillState::UnderWay),
+            Turn::Nobody => said(nobody),
+        },
+    }
+}
+
+fn read(context: &Context, request: v1::LookupEntryRequest) -> Result<Sought, Fault> {
+    let site = fields::site_name(&request.site)?;
+    let view = context.site(&site)?;
+    let url = entry::url_in("url", &view.config, &request.url)?;
+    let request_fields = entry::header_fields("request_headers", &request.request_headers)?;
+    let shared = match request.shared {
+        None => None,
+        Some(shared) => {
+            let key = share::key("shared.key", &view.config, &shared.key)?;
+            let (none, wait) = (Duration::ZERO, shared.wait.as_ref());
+            let wait = tidegate_proto::duration_from_wire("shared.wait", wait, none)?;
+            Some(Shared {
+                instance: fields::instance_id(&shared.instance_id)
+                    .map_err(|e| e.within("shared"))?,
+                at: fields::cursor("shared.cursor", &shared.cursor)?,
+                key,
+                may_fill: shared.may_fill,
+                wait: wait.min(MAX_WAIT),
+            })
+        }
+    };
+    Ok(Sought {
+        site,
+        url,
+        request: request_fields,
+        shared,
+    })
+}
+
+/// Whatever is not fresh is asked of the origin.
+async fn look(context: &Context, sought: &Sought) -> Result<v1::LookupEntryResponse, Fault> {
+    let epoch = context.log.epoch().0;
+    let (site, url) = (sought.site.clone(), sought.url.clone());
+    let key = sought.shared.as_ref().map(|shared| shared.key.clone());
+    let request = sought.request.clone();
+    let found = context
+        .entry(site, url, request, key.unwrap_or_default())
+        .await?;
+    let none = v1::LookupEntryResponse {
+        epoch,
+        ..v1::LookupEntryResponse::default()
+    };
+    let Some((entry, found)) = found.filter(|(_, found)| found.freshness == Freshness::Fresh)
+    else {
+        return Ok(none);
+    };
+    // Asked behind the look: what it says has held since.
+    let is_for_it = match &sought.shared {
+        _ if !found.shared => true,
+        None => false,
+        Some(shared) => is_of_one_mind(context, sought, shared)?,
+    };
+    if !is_for_it {
+        return Ok(none);
+    }
+    Ok(v1::LookupEntryResponse {
+        entry: Some(entry),
+        validated_as_of: found.validated_as_of.0,
+        epoch,
+        fresh_for: Some(duration_to_wire(found.fresh_for)),
+        age: Some(duration_to_wire(found.age)),
+        shared: found.shared,
+        fill: v1::FillState::Unspecified.into(),
+    })
+}
+
+/// Whether the edge stands in this history, behind the last change of the site's
+/// configuration: else both speak of other URLs, or of another past.
+fn is_of_one_mind(context: &Context, sought: &Sought, shared: &Shared) -> Result<bool, Fault> {
+    let view = context.site(&sought.site)?;
+    Ok(view.revision() <= shared.at.revision && locate(&*context.log, &shared.at).is_ok())
+}
 
 impl Context {
     /// Puts a large body into the blob store, before the command that names it.
@@ -31,10 +190,11 @@ impl Context {
         site: SiteName,
         url: PathAndQuery,
         request: Vec<(String, Bytes)>,
+        key: Vec<(String, Bytes)>,
     ) -> Result<Option<(v1::Entry, FoundEntry)>, Fault> {
         let (reader, blobs, now) = (self.reader.clone(), self.blobs.clone(), self.clock.wall());
         self.read(move || {
-            let Some(found) = reader.lookup_entry(&site, &url, &request, now)? else {
+            let Some(found) = reader.lookup_entry(&site, &url, &request, &key, now)? else {
                 return Ok(None);
             };
             let mut entry = found.entry.clone();

@@ -8,16 +8,18 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tidegate_clock::{BootInstant, Clock};
 use tidegate_domain::site::CheckedSite;
-use tidegate_domain::{FieldError, normalize_host};
+use tidegate_domain::{Cursor, FieldError, Revision, SiteName, normalize_host};
 use tidegate_proto::v1;
 
 use super::context::Context;
 use super::fault::Fault;
 use super::{entry, fields};
 use crate::command::{Command, PushedEntry, Refusal};
+use crate::fills::{Ended, FillKey};
 
 /// Shares that are proposed in one second, of all sites and edges. At this rate the
 /// log's million records last for hours.
@@ -43,6 +45,12 @@ impl Pace {
         counted.1 += u32::from(admitted);
         admitted
     }
+
+    /// Whether one more would be admitted now: else nothing is worth fetching for others.
+    pub(crate) fn has_room(&self, clock: &dyn Clock) -> bool {
+        let counted = self.0.lock();
+        counted.1 < MAX_A_SECOND || clock.boot().saturating_since(counted.0) >= SECOND
+    }
 }
 
 /// Stores what an edge shares, or says that it is not stored.
@@ -60,20 +68,86 @@ pub(crate) async fn store(
     let view = context.site(&site)?;
     let wire = request.entry;
     let wire = wire.ok_or_else(|| FieldError::new("entry", "", "an entry"))?;
-    let mut entry = entry::read(&view.config, wire)?;
+    let mut entry = entry::read_shared(&view.config, wire)?;
     check(&view.config, &entry).map_err(|e| e.within("entry"))?;
+    let (none, year) = (Duration::ZERO, entry::MAX_TTL);
+    entry.age = fields::duration("age", request.age.as_ref(), none, none, year)?;
+    let told = match request.instance_id.is_empty() {
+        true => None,
+        false => Some((
+            fields::instance_id(&request.instance_id)?,
+            FillKey {
+                site: site.clone(),
+                url: entry.url.clone(),
+                fields: key("key", &view.config, &request.key)?,
+            },
+        )),
+    };
+    let stored = put(context, caller, (site, view.revision()), entry, filled_at).await;
+    if let Some((instance, key)) = told {
+        let how = match &stored {
+            Ok(true) => Ended::Shared,
+            Ok(false) | Err(_) => Ended::Released,
+        };
+        context.fills.end(&key, &instance, how);
+    }
+    answer(stored?)
+}
+
+/// Nothing will be shared of what an edge was told to fetch.
+///
+/// # Errors
+/// A field breaks a rule, or there is no such site.
+pub(crate) fn release(context: &Context, request: &v1::ReleaseEntryRequest) -> Result<(), Fault> {
+    let site = fields::site_name(&request.site)?;
+    let instance = fields::instance_id(&request.instance_id)?;
+    let view = context.site(&site)?;
+    let key = FillKey {
+        url: entry::url_in("url", &view.config, &request.url)?,
+        fields: key("key", &view.config, &request.key)?,
+        site,
+    };
+    context.fills.end(&key, &instance, Ended::Released);
+    Ok(())
+}
+
+/// The request fields by which an edge finds what is shared: the host, and those of the
+/// site's key.
+///
+/// # Errors
+/// One of them breaks a rule, or there is no host of the site.
+pub(crate) fn key(
+    field: &str,
+    site: &CheckedSite,
+    wire: &[v1::HeaderField],
+) -> Result<Vec<(String, Bytes)>, FieldError> {
+    let key = entry::vary(wire).map_err(|e| FieldError {
+        field: e.field.replacen("vary", field, 1),
+        ..e
+    })?;
+    check_host(field, site, &key)?;
+    Ok(key)
+}
+
+async fn put(
+    context: &Context,
+    caller: String,
+    (site, site_revision): (SiteName, Revision),
+    mut entry: PushedEntry,
+    filled_at: Cursor,
+) -> Result<bool, Fault> {
     if !context.shares.admits(&*context.clock) {
-        return answer(false);
+        return Ok(false);
     }
     context.keep_body(&mut entry).await?;
     let command = Command::StoreEntry {
         site,
-        site_revision: view.revision(),
+        site_revision,
         entry: Box::new(entry),
         filled_at,
     };
     match context.propose_once(command, caller).await? {
-        Ok(_) => answer(true),
+        Ok(_) => Ok(true),
         Err(
             // The configuration of a moment ago is not worth a second reading.
             Refusal::SiteChanged
@@ -81,7 +155,7 @@ pub(crate) async fn store(
             | Refusal::HistoryGone
             | Refusal::HeldBetter(_)
             | Refusal::OverQuota(_),
-        ) => answer(false),
+        ) => Ok(false),
         Err(refusal) => Err(refusal.into()),
     }
 }
@@ -105,18 +179,30 @@ fn check(site: &CheckedSite, entry: &PushedEntry) -> Result<(), FieldError> {
             return Err(FieldError::new(field("value"), found, allowed));
         }
     }
-    let host = entry.vary.iter().find(|(name, _)| name == "host");
+    check_host("vary", site, &entry.vary)
+}
+
+fn check_host(field: &str, site: &CheckedSite, vary: &[(String, Bytes)]) -> Result<(), FieldError> {
+    let host = vary.iter().find(|(name, _)| name == "host");
     let host = host.and_then(|(_, value)| std::str::from_utf8(value).ok());
     let is_host = |host: &str| {
         let normal = normalize_host(host);
         normal.is_ok_and(|it| it == host && site.hosts().iter().any(|known| known.matches(host)))
     };
-    if host.is_some_and(is_host) {
+    let is_port = |port: &str| {
+        let number = port.parse::<u16>();
+        number.is_ok_and(|it| it != 0 && it.to_string() == port)
+    };
+    let is_known = |host: &str| {
+        let named = host.rsplit_once(':');
+        is_host(host) || named.is_some_and(|(host, port)| is_host(host) && is_port(port))
+    };
+    if host.is_some_and(is_known) {
         return Ok(());
     }
-    let allowed = "host with the host of the request, in lower case and without port, one of the \
-                   site's";
-    Err(FieldError::new("vary", host.unwrap_or_default(), allowed))
+    let allowed = "host with the host of the request in lower case, one of the site's, and with \
+                   the port if the request names one";
+    Err(FieldError::new(field, host.unwrap_or_default(), allowed))
 }
 
 /// Whether a list of directives holds one that keeps a response from others. What is
@@ -131,7 +217,6 @@ fn forbids_sharing(value: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use tidegate_clock::ManualClock;
 
     use super::*;
@@ -164,7 +249,9 @@ mod tests {
             ("vary", testing::entry("/a", &[], &[])),
             ("vary", shared("other.example")),
             ("vary", shared("A.example")),
-            ("vary", shared("a.example:80")),
+            ("vary", shared("a.example:080")),
+            ("vary", shared("a.example:")),
+            ("vary", shared("a.example:1:2")),
             ("headers[1].name", with_field("vary", "accept")),
             ("headers[1].value", with_field("cache-control", "private")),
             (
@@ -193,6 +280,7 @@ mod tests {
         for good in [
             shared("a.example"),
             shared("x.b.example"),
+            shared("a.example:8080"),
             with_field("cache-control", "public, max-age=60, no-cache"),
             with_field("x-private", "private"),
         ] {

@@ -236,6 +236,7 @@ impl PushedEntry {
             soft_revision: 0,
             charge: size + field_bytes as u64,
             shared,
+            age: shared.then(|| duration_to_wire(self.age)),
         }
     }
 }

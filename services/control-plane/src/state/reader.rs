@@ -186,6 +186,7 @@ impl Reader {
         site: &SiteName,
         url: &PathAndQuery,
         request: &[(String, Bytes)],
+        key: &[(String, Bytes)],
         now: SystemTime,
     ) -> Result<Option<FoundEntry>, ReaderError> {
         // Read first: whatever is found is at least as new.
@@ -194,7 +195,7 @@ impl Reader {
             return Ok(None);
         }
         let soft_floor = entry_index::totals(&*self.store, site)?.soft_floor;
-        let found = lookup::find(&*self.store, site, url, request, now)?;
+        let found = lookup::find(&*self.store, site, url, request, key, now)?;
         let found = found.map(|record| FoundEntry::new(record, soft_floor, revision, now));
         Ok(found.transpose()?)
     }

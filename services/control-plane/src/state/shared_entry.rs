@@ -43,7 +43,7 @@ pub(crate) fn store(
             known.revision,
         ))));
     }
-    if let Some(known) = lookup::find(cx.overlay, site, &entry.url, &entry.vary, cx.time)? {
+    if let Some(known) = lookup::find(cx.overlay, site, &entry.url, &entry.vary, &[], cx.time)? {
         let (freshness, _) = lookup::freshness(&known, totals.soft_floor, cx.time);
         if freshness == Freshness::Fresh && !known.shared {
             return Ok(Effect::Refused(Refusal::HeldBetter(Revision(

@@ -123,6 +123,7 @@ pub(crate) fn entry(path: &str, tags: &[&str], vary: &[(&str, &str)]) -> PushedE
         body: EntryBody::Inline(Bytes::from_static(b"body")),
         tags: tags.iter().map(|t| Tag::parse(t).unwrap()).collect(),
         ttl: Duration::from_secs(60),
+        age: Duration::ZERO,
     }
 }
 

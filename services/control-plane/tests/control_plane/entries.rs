@@ -26,6 +26,7 @@ fn push(url: &str, body: Bytes, read_as_of: &str) -> v1::PutEntryRequest {
 
 fn look(url: &str) -> v1::LookupEntryRequest {
     v1::LookupEntryRequest {
+        shared: None,
         site: "s".into(),
         url: url.into(),
         request_headers: Vec::new(),

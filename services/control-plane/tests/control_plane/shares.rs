@@ -33,6 +33,9 @@ fn share(url: &str, fill_cursor: &str) -> v1::StoreEntryRequest {
             vary: vec![field("Host", "s.example")],
         }),
         fill_cursor: fill_cursor.into(),
+        age: None,
+        instance_id: String::new(),
+        key: Vec::new(),
     }
 }
 
@@ -41,11 +44,34 @@ async fn store(rig: &Rig, request: v1::StoreEntryRequest) -> Result<bool, Status
     Ok(answer.into_inner().stored)
 }
 
+/// Looks as an edge does that has applied what is durable by now.
 async fn look(rig: &Rig, url: &str, host: &'static str) -> v1::LookupEntryResponse {
+    look_at(rig, url, &rig.head().await.cursor, |shared| {
+        shared.key = vec![field("host", host)];
+    })
+    .await
+}
+
+async fn look_at(
+    rig: &Rig,
+    url: &str,
+    cursor: &str,
+    edit: impl FnOnce(&mut v1::SharedQuestion),
+) -> v1::LookupEntryResponse {
+    let mut shared = v1::SharedQuestion {
+        instance_id: "one".into(),
+        cursor: cursor.into(),
+        key: vec![field("host", "s.example")],
+        may_fill: false,
+        wait: None,
+    };
+    edit(&mut shared);
     let request = v1::LookupEntryRequest {
         site: "s".into(),
         url: url.into(),
-        request_headers: vec![field("host", host)],
+        // The host as a client sends it stands back behind the key.
+        request_headers: vec![field("host", "S.Example:8443")],
+        shared: Some(shared),
     };
     rig.edges()
         .lookup_entry(request)
@@ -58,6 +84,8 @@ async fn look(rig: &Rig, url: &str, host: &'static str) -> v1::LookupEntryRespon
 async fn what_one_edge_shares_another_finds_until_it_is_invalidated() {
     let rig = Rig::start().await;
     rig.put_site("s").await;
+    rig.configure("s", |config| config.hosts.push("t.example".into()))
+        .await;
     let mut edge = rig.edge("one");
     let mut frames = edge.subscribe("").await;
     frames.hello().await;
@@ -162,5 +190,139 @@ async fn shares_beyond_their_pace_are_not_stored_and_take_no_place_in_the_order(
     clock.advance(Duration::from_secs(1));
     let stored = store(&rig, share("/later", &began.cursor)).await;
     assert!(stored.unwrap());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_look_up_that_does_not_ask_for_shares_finds_none() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let began = rig.head().await;
+    assert!(store(&rig, share("/a", &began.cursor)).await.unwrap());
+    let request = v1::LookupEntryRequest {
+        site: "s".into(),
+        url: "/a".into(),
+        request_headers: vec![field("host", "s.example")],
+        shared: None,
+    };
+    let found = rig.edges().lookup_entry(request).await.unwrap();
+    assert_eq!(found.into_inner().entry, None);
+    assert!(look(&rig, "/a", "s.example").await.shared);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_share_is_as_old_as_it_was_and_the_time_since() {
+    let (clock, folder) = (Arc::new(ManualClock::default()), tempfile::tempdir());
+    let rig = Rig::by(clock.clone(), Arc::new(folder.unwrap()), |_| {}).await;
+    rig.put_site("s").await;
+    let mut request = share("/a", &rig.head().await.cursor);
+    request.age = Some(prost_types::Duration {
+        seconds: 7,
+        nanos: 0,
+    });
+    let date = field("date", "Mon, 23 Nov 2026 06:00:00 GMT");
+    let entry = request.entry.as_mut().unwrap();
+    entry.headers.push(date.clone());
+    assert!(store(&rig, request).await.unwrap());
+    clock.advance(Duration::from_secs(20));
+    let found = look(&rig, "/a", "s.example").await;
+    assert_eq!(found.age.unwrap().seconds, 27);
+    assert_eq!(found.fresh_for.unwrap().seconds, 40);
+    assert!(found.entry.unwrap().headers.contains(&date));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_shared_across_a_change_of_the_site_or_with_an_edge_of_another_past() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let before = rig.head().await.cursor;
+    assert!(store(&rig, share("/a", &before)).await.unwrap());
+    rig.configure("s", |config| {
+        config.cache.get_or_insert_default().max_variants = 3;
+    })
+    .await;
+    let found = look(&rig, "/a", "s.example").await;
+    assert_eq!(found.entry, None, "it was fetched as the site was before");
+    let late = store(&rig, share("/a", &before)).await;
+    assert!(!late.unwrap(), "its fetch began before the change");
+    let after = rig.head().await.cursor;
+    assert!(store(&rig, share("/a", &after)).await.unwrap());
+    assert!(look(&rig, "/a", "s.example").await.entry.is_some());
+    let ask = |shared: &mut v1::SharedQuestion| shared.may_fill = true;
+    let behind = look_at(&rig, "/a", &before, ask).await;
+    assert_eq!(behind.entry, None, "this edge has not heard of the change");
+    assert_eq!(behind.fill(), v1::FillState::Unspecified);
+    let now: tidegate_domain::Cursor = rig.head().await.cursor.parse().unwrap();
+    for elsewhere in [
+        tidegate_domain::Cursor {
+            epoch: tidegate_domain::Epoch(now.epoch.0 ^ 1),
+            ..now
+        },
+        tidegate_domain::Cursor {
+            term: tidegate_domain::Term(now.term.0 ^ 1),
+            ..now
+        },
+        tidegate_domain::Cursor {
+            revision: tidegate_domain::Revision(now.revision.0 + 1),
+            ..now
+        },
+    ] {
+        let found = look_at(&rig, "/a", &elsewhere.to_string(), ask).await;
+        assert_eq!(found.entry, None, "{elsewhere}");
+        assert_eq!(found.fill(), v1::FillState::Unspecified);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn one_edge_is_told_to_fetch_and_the_others_wait_for_what_it_shares() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let now = rig.head().await.cursor;
+    let by = |instance: &'static str, wait: i64| {
+        move |shared: &mut v1::SharedQuestion| {
+            shared.instance_id = instance.into();
+            shared.may_fill = true;
+            shared.wait = Some(prost_types::Duration {
+                seconds: wait,
+                nanos: 0,
+            });
+        }
+    };
+    let first = look_at(&rig, "/a", &now, by("one", 0)).await;
+    assert_eq!(first.fill(), v1::FillState::Yours);
+    let second = look_at(&rig, "/a", &now, by("two", 0)).await;
+    assert_eq!(second.fill(), v1::FillState::UnderWay);
+    let waiting = look_at(&rig, "/a", &now, by("two", 10));
+    let sharing = async {
+        let mut request = share("/a", &now);
+        request.instance_id = "one".into();
+        request.key = vec![field("host", "s.example")];
+        store(&rig, request).await.unwrap()
+    };
+    let (found, stored) = tokio::join!(waiting, sharing);
+    assert!(stored && found.shared);
+    assert_eq!(&found.entry.unwrap().body[..], b"shared");
+    // A fetch that nothing comes of lets those who wait go on.
+    let first = look_at(&rig, "/b", &now, by("one", 0)).await;
+    assert_eq!(first.fill(), v1::FillState::Yours);
+    let waiting = look_at(&rig, "/b", &now, by("two", 10));
+    let releasing = async {
+        let request = v1::ReleaseEntryRequest {
+            site: "s".into(),
+            url: "/b".into(),
+            instance_id: "one".into(),
+            key: vec![field("host", "s.example")],
+        };
+        rig.edges().release_entry(request).await.unwrap()
+    };
+    let (found, _) = tokio::join!(waiting, releasing);
+    assert_eq!(found.entry, None);
+    assert_ne!(found.fill(), v1::FillState::UnderWay);
+    // What is there is there also for who was told to fetch it.
+    let again = look_at(&rig, "/a", &now, by("two", 0)).await;
+    assert!(again.entry.is_some());
     rig.stop().await;
 }

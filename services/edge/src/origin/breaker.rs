@@ -14,7 +14,7 @@ const RECENTLY: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     rules: BreakerConfig,
     state: Mutex<State>,
 }
@@ -33,7 +33,7 @@ enum State {
 }
 
 impl Breaker {
-    pub(super) fn new(rules: BreakerConfig) -> Arc<Self> {
+    pub(crate) fn new(rules: BreakerConfig) -> Arc<Self> {
         Arc::new(Self {
             rules,
             state: Mutex::new(State::Closed {
@@ -58,7 +58,7 @@ impl Breaker {
     }
 
     /// Lets a request pass, if one may.
-    pub(super) fn pass(self: &Arc<Self>) -> Option<Pass> {
+    pub(crate) fn pass(self: &Arc<Self>) -> Option<Pass> {
         let mut state = self.state.lock();
         let is_probe = match *state {
             State::Closed { .. } => false,
@@ -86,14 +86,14 @@ impl Breaker {
 
 /// A request that was let pass. Dropped, it has shown nothing.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(crate) struct Pass {
     breaker: Arc<Breaker>,
     is_probe: bool,
 }
 
 impl Pass {
     /// The upstream has answered.
-    pub(super) fn succeeded(mut self) {
+    pub(crate) fn succeeded(mut self) {
         let mut state = self.breaker.state.lock();
         let is_probe = std::mem::take(&mut self.is_probe);
         // What began before it opened says nothing of how it is now.
@@ -106,7 +106,7 @@ impl Pass {
     }
 
     /// The upstream has failed.
-    pub(super) fn failed(mut self) {
+    pub(crate) fn failed(mut self) {
         let breaker = &self.breaker;
         let rules = &breaker.rules;
         let mut state = breaker.state.lock();

@@ -26,6 +26,7 @@ use tidegate_net::Dialer;
 
 pub use addresses::{Resolve, SystemResolver};
 pub use body::{BodyLimits, BoxError, OriginBody, RequestBody};
+pub(crate) use breaker::Breaker;
 pub use error::OriginError;
 pub use send::{Origin, OriginRequest, UpstreamStats};
 

@@ -31,6 +31,8 @@ struct Departure {
     /// What the origin is asked about.
     copy: Option<Arc<Stored>>,
     share: oneshot::Sender<Share>,
+    /// What the request that wants it is traced by.
+    trace: tracing::Span,
 }
 
 impl ProxySite {
@@ -90,6 +92,7 @@ impl ProxySite {
             ask: ask.clone(),
             copy,
             share: sender,
+            trace: tracing::Span::current(),
         };
         (departure, Own { flight, share })
     }
@@ -162,7 +165,10 @@ impl Departure {
             ask,
             copy,
             share,
+            trace,
         } = self;
+        // Read before the moment, so that it is no later than that.
+        let began_at = site.shared.standing.position();
         let (open, moment, strictly) = flight.begin(|strictly| {
             let (open, moment) = site
                 .tags
@@ -194,6 +200,9 @@ impl Departure {
             share: Some(share),
             place,
             is_too_large: false,
+            began_at,
+            promise: None,
+            trace: Some(trace),
         };
         (errand, open)
     }

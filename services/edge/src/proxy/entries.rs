@@ -1,11 +1,15 @@
-//! Responses that backends have pushed.
+//! Responses that the control plane holds.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::{HeaderMap, HeaderName, StatusCode};
 use tidegate_domain::{PathAndQuery, Revision, SiteName, Tag};
+
+/// What says who asks: no entry is chosen by it, so it stays at the edge.
+pub const VISITOR: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
 
 /// Where pushed entries come from: the control plane.
 pub trait EntrySource: Send + Sync + 'static {
@@ -19,7 +23,7 @@ pub trait EntrySource: Send + Sync + 'static {
     ) -> BoxFuture<'static, Option<PushedEntry>>;
 }
 
-/// A response that a backend has pushed.
+/// A response that a backend has pushed, or another edge shares.
 #[derive(Debug, Clone)]
 pub struct PushedEntry {
     /// Status.
@@ -32,8 +36,10 @@ pub struct PushedEntry {
     pub tags: Vec<Tag>,
     /// For how long it is fresh from now on.
     pub fresh_for: Duration,
-    /// How long ago it was stored.
+    /// How old it is.
     pub age: Duration,
     /// Up to which revision of the present history it is known to be valid.
     pub validated_as_of: Revision,
+    /// Another edge shares it; no backend has pushed it.
+    pub is_shared: bool,
 }

@@ -186,8 +186,14 @@ impl ProxySite {
             return (Would::Pass, lately.to_owned());
         }
         let mut reason = "not stored".to_owned();
-        if self.has_entries() && question.trust == Trust::Leased {
-            reason.push_str("; what backends have pushed is looked through first");
+        if question.trust == Trust::Leased {
+            if question.setup.site.config().cache.second_tier.is_some() {
+                reason.push_str(
+                    "; what backends have pushed and edges share is looked through first",
+                );
+            } else if self.has_entries() {
+                reason.push_str("; what backends have pushed is looked through first");
+            }
         }
         (Would::Fetch, reason)
     }

@@ -8,6 +8,7 @@ use http::header::{
     RANGE, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, Method, Response, StatusCode, Version};
+use tidegate_domain::Cursor;
 use tokio::sync::oneshot;
 
 use super::fill::Arriving;
@@ -20,6 +21,7 @@ use super::part::{Base, Begun, Content};
 use super::pass;
 use super::revalidations::Place;
 use super::setup::Setup;
+use super::share::Promise;
 use super::shared_body::{Reader, SharedBody};
 use super::site::{ProxySite, count};
 use super::visit::Ask;
@@ -52,6 +54,12 @@ pub(super) struct Errand {
     pub(super) place: Option<Place>,
     /// The body has turned out to be too large to be stored.
     pub(super) is_too_large: bool,
+    /// The position that was applied before it began.
+    pub(super) began_at: Option<Cursor>,
+    /// Other edges wait for what it brings.
+    pub(super) promise: Option<Promise>,
+    /// What the request that began it is traced by.
+    pub(super) trace: Option<tracing::Span>,
 }
 
 /// What only the one who started a fetch gets.
@@ -67,9 +75,9 @@ pub(super) enum Share {
 impl Errand {
     /// Runs to the end, whoever waits or leaves.
     pub(super) async fn run(mut self, open: OpenFill, listing: Listing) {
-        if let Some(stored) = self.pushed(&open).await {
+        if let Some((stored, came)) = self.held_elsewhere(&open).await {
             self.keep(&stored);
-            self.flight.publish(Outcome::Whole(stored, Came::Pushed));
+            self.flight.publish(Outcome::Whole(stored, came));
             return;
         }
         if !self.asks_origin() {
@@ -93,7 +101,7 @@ impl Errand {
     /// A HEAD is for the origin as it is, not as the GET that a common fetch makes of it.
     /// Where there is no origin, a missing entry is the answer, unless none could be
     /// looked for.
-    fn asks_origin(&self) -> bool {
+    pub(super) fn asks_origin(&self) -> bool {
         match self.setup.site.config().origin {
             Some(_) => self.ask.method != Method::HEAD || self.copy.is_some(),
             None => !self.may_look_for_entries(),
@@ -155,7 +163,9 @@ impl Errand {
         let is_of_no_use = if status == StatusCode::NOT_MODIFIED && self.copy.is_some() {
             match self.validated(&response, delay, &open) {
                 Ok((stored, for_one)) => {
-                    self.keep(&stored);
+                    if self.keep(&stored) {
+                        self.offer(&stored);
+                    }
                     if let Some(share) = self.share.take() {
                         let _ = share.send(Share::Fields(for_one));
                     }

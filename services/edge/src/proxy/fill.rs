@@ -87,8 +87,14 @@ impl Errand {
             let body = StoredBody::copy_of(chunks.iter(), len);
             let is_kept = match content {
                 Content::Part(place) => self.keep_part(&head, place, &body),
-                Content::Whole | Content::Rest { .. } => {
-                    self.keep(&head::whole(Head::clone(&head), body.clone()))
+                Content::Rest { .. } => self.keep(&head::whole(Head::clone(&head), body.clone())),
+                Content::Whole => {
+                    let stored = head::whole(Head::clone(&head), body.clone());
+                    let is_kept = self.keep(&stored);
+                    if is_kept {
+                        self.offer(&stored);
+                    }
+                    is_kept
                 }
             };
             if is_kept {

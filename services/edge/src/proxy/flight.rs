@@ -75,7 +75,7 @@ pub(super) struct Begun {
 /// What has become of a fetch, as soon as its head is known.
 #[derive(Debug, Clone)]
 pub(super) enum Outcome {
-    /// The response is here whole: validated by a 304, or pushed by a backend.
+    /// The response is here whole: validated by a 304, or from the control plane.
     Whole(Arc<Stored>, Origin),
     /// The head is here, the body arrives.
     Streaming(Arc<Head>, Arc<SharedBody>),
@@ -94,6 +94,8 @@ pub(super) enum Origin {
     Validated,
     /// A backend has pushed it.
     Pushed,
+    /// Another edge shares it.
+    Shared,
 }
 
 impl Outcome {

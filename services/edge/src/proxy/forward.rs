@@ -205,7 +205,8 @@ impl ProxySite {
     }
 
     /// Whether what a fetch has brought can be given to a request: see
-    /// [`Flight::holds_for`]. A pushed entry is not the origin's word.
+    /// [`Flight::holds_for`]. A pushed entry is not the origin's word, and what another edge
+    /// shares not its word of now.
     fn holds_for(
         &self,
         flight: &Flight,
@@ -214,9 +215,12 @@ impl ProxySite {
         ask: &Ask,
         strictly: bool,
     ) -> bool {
-        let is_pushed = origin == Some(Origin::Pushed);
-        let wants_origin = ask.demand == Demand::Revalidate && self.has_origin();
-        !(is_pushed && wants_origin) && flight.holds_for(head, ask, strictly)
+        let wants_other = match origin {
+            Some(Origin::Pushed) => ask.demand == Demand::Revalidate && self.has_origin(),
+            Some(Origin::Shared) => ask.needs_own_time() || ask.directives.min_fresh.is_some(),
+            Some(Origin::Validated) | None => false,
+        };
+        !wants_other && flight.holds_for(head, ask, strictly)
     }
 
     async fn wait_for_other(&self, ask: &Ask, found: &Found, flight: &Flight) -> Round {
@@ -353,6 +357,7 @@ impl ProxySite {
         match origin {
             Origin::Validated => said.status = Some(304),
             Origin::Pushed => said.detail = Some("entry"),
+            Origin::Shared => said.detail = Some("shared"),
         }
         let age = stored.head.terms.freshness.age(self.shared.now());
         said.ttl = said.is_stored.then(|| self.ttl(&stored.head));

@@ -10,7 +10,7 @@
 //!   `forced`: how often a token may ask for one.
 //! - `fetch`: the fetch itself, from the request to the origin to the head of its response;
 //!   `tier`: what the control plane holds, looked for before; `fill`: the body, up to the
-//!   stored copy;
+//!   stored copy; `share`: what other edges get of it, within the bounds of `second_tier`;
 //!   `listing`: for how long it can be joined; `not_shared`: what is only for who began it.
 //! - `freshen`: stored responses that are updated by the answer to something else.
 //! - `part`: fetches of parts, and how parts become one.
@@ -21,6 +21,7 @@
 
 mod answer;
 mod body;
+mod changed;
 mod decide;
 mod departure;
 mod entries;
@@ -40,7 +41,9 @@ mod not_shared;
 mod part;
 mod pass;
 mod revalidations;
+mod second_tier;
 mod setup;
+mod share;
 mod shared;
 mod shared_body;
 mod site;
@@ -54,9 +57,12 @@ mod warm;
 pub use crate::cache::judge::Demand;
 pub use answer::OlderThanPosition;
 pub use body::Body;
-pub use entries::{EntrySource, PushedEntry};
+pub use entries::{EntrySource, PushedEntry, VISITOR};
 pub use explain::{CopyFacts, Explanation, LastHit, Would};
 pub use revalidations::RevalidationLimits;
+pub use second_tier::{
+    SecondTier, TierAnswer, TierPlace, TierQuestion, TierShare, TierStats, TierTurn, Unanswered,
+};
 pub use shared::{Shared, SharedConfig, SharedStats};
 pub use site::{NothingHere, ProxySite, SiteStats};
 pub use visit::Visit;

@@ -7,7 +7,7 @@ use http::request::Parts as RequestParts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tidegate_domain::{host_tag, url_tag};
+use tidegate_domain::{PathAndQuery, host_tag, url_tag};
 
 use super::answer;
 use super::body::Body;
@@ -135,7 +135,7 @@ impl ProxySite {
     fn changed(&self, setup: &Setup, ask: &Ask, response: &Response<OriginBody>) {
         let serial = self.shared.last_serial();
         if is_no_error(response.status()) {
-            self.tags.change_here(&url_tag(&ask.key.url), serial);
+            self.changed_here(&ask.key.url, serial);
             let target = Target {
                 host: &ask.key.host,
                 port: ask.key.port,
@@ -143,7 +143,7 @@ impl ProxySite {
             };
             for url in target.named_by(response.headers()) {
                 let url = setup.site.normalize(&url);
-                self.tags.change_here(&url_tag(&url), serial);
+                self.changed_here(&url, serial);
             }
         }
         let owner = GroupOwner {
@@ -157,8 +157,17 @@ impl ProxySite {
                 }
             }
             // One of them may be any.
-            Err(TooManyGroups) => self.tags.change_here(&host_tag(&ask.key.host), serial),
+            Err(TooManyGroups) => {
+                self.tags.change_here(&host_tag(&ask.key.host), serial);
+                self.changed.note_all(self.shared.now());
+            }
         }
+    }
+
+    /// Neither what is stored of a URL is of use, nor what other edges have fetched of it.
+    fn changed_here(&self, url: &PathAndQuery, serial: u64) {
+        self.tags.change_here(&url_tag(url), serial);
+        self.changed.note(url, self.shared.now());
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_domain::SiteName;
-use tidegate_domain::site::{CheckedSite, FencedPolicy, OriginConfig, Upstream};
+use tidegate_domain::site::{CachePolicy, CheckedSite, FencedPolicy, OriginConfig, Upstream};
 
 use super::visit::Ask;
 use crate::cache::key::ExtraParts;
@@ -105,7 +105,7 @@ impl Setup {
     pub(super) fn keeps_copies_of(&self, old: &Self) -> bool {
         let (new, old) = (self.site.config(), old.site.config());
         new.key == old.key
-            && new.cache == old.cache
+            && answers_by(&new.cache) == answers_by(&old.cache)
             && new.browser == old.browser
             && new.origin.as_ref().map(answers_of) == old.origin.as_ref().map(answers_of)
     }
@@ -146,6 +146,14 @@ impl Setup {
 /// What of an origin decides what it answers. The rest is about how it is asked.
 fn answers_of(origin: &OriginConfig) -> (&[Upstream], &str) {
     (&origin.upstreams, &origin.host_header)
+}
+
+/// What of the cache policy bears on what a copy is. The rest is about who shares it.
+fn answers_by(cache: &CachePolicy) -> CachePolicy {
+    CachePolicy {
+        second_tier: None,
+        ..cache.clone()
+    }
 }
 
 /// Moves a field.

@@ -12,6 +12,7 @@ use tidegate_net::Dialer;
 use tokio::sync::Notify;
 
 use super::revalidations::{RevalidationLimits, Revalidations};
+use super::second_tier::{Tier, TierStats};
 use super::shared_body::Budget;
 use super::warm::Hints;
 use crate::cache::key::Key;
@@ -58,6 +59,7 @@ pub struct Shared {
     pub(super) fills: Arc<Budget>,
     pub(super) revalidations: Arc<Revalidations>,
     pub(super) hints: Hints,
+    pub(super) tier: Tier,
     pub(super) faults: Faults,
     pub(super) surroundings: Surroundings,
     uncacheable: Cache<Key, BootInstant>,
@@ -82,6 +84,8 @@ pub struct SharedStats {
     pub revalidations_refused: u64,
     /// Hints that were not warmed because too many were, since the start.
     pub hints_dropped: u64,
+    /// What is shared with other edges.
+    pub second_tier: TierStats,
 }
 
 impl Shared {
@@ -95,6 +99,7 @@ impl Shared {
             fills: Arc::new(Budget::new(fill_bytes)),
             revalidations: Revalidations::new(config.revalidations),
             hints: Hints::default(),
+            tier: Tier::default(),
             faults: config.faults,
             surroundings: config.dialer.into(),
             uncacheable: Cache::new(MAX_UNCACHEABLE),
@@ -116,6 +121,7 @@ impl Shared {
             revalidations_waiting: revalidations.waiting,
             revalidations_refused: revalidations.refused,
             hints_dropped: self.hints.dropped(),
+            second_tier: self.tier.stats(),
         }
     }
 

@@ -13,11 +13,13 @@ use tokio::sync::Semaphore;
 
 use super::answer;
 use super::body::Body;
+use super::changed::Changed;
 use super::entries::EntrySource;
 use super::failures::Failures;
 use super::flights::Flights;
 use super::forced::Forced;
 use super::lookup::Looked;
+use super::second_tier::SecondTier;
 use super::setup::Setup;
 use super::shared::Shared;
 use super::status::Status;
@@ -42,11 +44,13 @@ pub struct ProxySite {
     pub(super) flights: Flights,
     pub(super) counts: Counts,
     entries: OnceLock<Arc<dyn EntrySource>>,
+    second_tier: OnceLock<Arc<dyn SecondTier>>,
     has_entries: AtomicBool,
     /// How the last request came that the cache alone could not answer: as a warmed URL
     /// is most likely asked for.
     pub(super) last_host: ArcSwapOption<AskedAs>,
     pub(super) failures: Failures,
+    pub(super) changed: Changed,
     pub(super) forced: Forced,
     /// Places for hints that are warmed.
     pub(super) hints: Arc<Semaphore>,
@@ -122,9 +126,11 @@ impl ProxySite {
             flights: Flights::default(),
             counts: Counts::default(),
             entries: OnceLock::new(),
+            second_tier: OnceLock::new(),
             has_entries: AtomicBool::new(false),
             last_host: ArcSwapOption::empty(),
             failures: Failures::default(),
+            changed: Changed::default(),
             forced: Forced::default(),
             hints: Hints::of_site(),
             shared,
@@ -134,6 +140,15 @@ impl ProxySite {
     /// Says where pushed entries come from. Only the first word counts.
     pub fn set_entry_source(&self, source: Arc<dyn EntrySource>) {
         let _ = self.entries.set(source);
+    }
+
+    /// Says over whom edges share what they fetch. Only the first word counts.
+    pub fn set_second_tier(&self, source: Arc<dyn SecondTier>) {
+        let _ = self.second_tier.set(source);
+    }
+
+    pub(super) fn second_tier(&self) -> Option<&Arc<dyn SecondTier>> {
+        self.second_tier.get()
     }
 
     /// Says whether backends have pushed entries.

@@ -1,11 +1,23 @@
-//! What the control plane holds for a fetch, looked for before the origin is asked.
+//! What the control plane holds for a fetch, looked for before the origin is asked: what
+//! backends have pushed, and what other edges share.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::entries::PushedEntry;
+use http::HeaderMap;
+use http::header::HOST;
+use http::{HeaderName, HeaderValue};
+use tidegate_domain::site::SecondTier as Rules;
+use tracing::Instrument as _;
+
+use super::entries::{PushedEntry, VISITOR};
 use super::fetch::Errand;
+use super::flight::Origin as Came;
 use super::head::{self, Parts};
+use super::second_tier::{SecondTier, TierAnswer, TierCounts, TierPlace, TierQuestion, TierTurn};
+use super::setup::Setup;
+use super::share::Promise;
+use super::visit::Ask;
 use crate::cache::fence::Touched;
 use crate::cache::judge::{Demand, Trust};
 use crate::cache::policy::storable::examine_pushed;
@@ -19,6 +31,21 @@ use crate::origin::fields;
 const ENTRY_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Errand {
+    /// What the control plane holds, if there is something and nothing has hit it.
+    pub(super) async fn held_elsewhere(&mut self, open: &OpenFill) -> Option<(Arc<Stored>, Came)> {
+        let trace = self.trace.take();
+        match self.looks_for_shares() {
+            Some((source, rules, place)) => {
+                let span = trace.map_or_else(tracing::Span::none, |parent| {
+                    tracing::info_span!(parent: &parent, "look in the second tier", otel.kind = "client")
+                });
+                let looking = self.shared(source, rules, place, open);
+                looking.instrument(span).await
+            }
+            None => self.pushed(open).await.map(|stored| (stored, Came::Pushed)),
+        }
+    }
+
     /// Not without a lease, because a cut-off edge cannot know what the control plane
     /// knows; and not for a request whose token this edge cannot place, as long as there
     /// is an origin to ask: its history may know of something that this one does not.
@@ -28,8 +55,80 @@ impl Errand {
         is_leased && !(self.ask.demand == Demand::Revalidate && has_origin)
     }
 
+    /// Where to look for what other edges share, if the site wants that and the request
+    /// can be answered by it: not one that wants the origin's word of now.
+    fn looks_for_shares(&self) -> Option<(Arc<dyn SecondTier>, Rules, TierPlace)> {
+        let rules = self.setup.site.config().cache.second_tier.as_ref()?;
+        let source = self.site.second_tier()?;
+        let wants_own = self.ask.needs_own_time() || self.ask.directives.min_fresh.is_some();
+        let tier = &self.site.shared.tier;
+        let is_known = tier.is_not_shared(&self.ask.key, self.site.shared.now());
+        if wants_own || is_known || !self.may_look_for_entries() || !self.asks_origin() {
+            return None;
+        }
+        let place = TierPlace {
+            site: self.site.name.clone(),
+            url: self.ask.key.url.clone(),
+            key: key_fields(&self.setup, &self.ask)?,
+        };
+        Some((source.clone(), rules.clone(), place))
+    }
+
+    /// What another edge shares, or a backend has pushed. If there is none and this edge is
+    /// told to fetch it, it shall share it.
+    async fn shared(
+        &mut self,
+        source: Arc<dyn SecondTier>,
+        rules: Rules,
+        place: TierPlace,
+        open: &OpenFill,
+    ) -> Option<(Arc<Stored>, Came)> {
+        let shared = self.site.shared.clone();
+        let tier = &shared.tier;
+        let Some(_place) = tier.place() else {
+            TierCounts::count(&tier.counts.skipped);
+            return None;
+        };
+        // Counted from here: how long the answer takes is time that it gets older.
+        let asked = shared.now();
+        let mut question = TierQuestion {
+            place: place.clone(),
+            request: self.ask.fields.clone(),
+            at: self.began_at?,
+            may_fill: self.flight.key.part.is_none() && !self.ask.directives.no_store,
+            wait: Duration::ZERO,
+        };
+        let ask = |question: &TierQuestion, patience| {
+            let (source, question) = (source.clone(), question.clone());
+            tier.ask(move || source.look(question), patience)
+        };
+        let mut answer = ask(&question, rules.look_up_timeout).await?;
+        if is_under_way(&answer) && !rules.wait.is_zero() {
+            question.wait = rules.wait;
+            answer = ask(&question, rules.wait + rules.look_up_timeout).await?;
+        }
+        if answer.turn == TierTurn::Yours {
+            self.promise = Some(Promise::new(source.clone(), place, shared.clone()));
+        }
+        let entry = answer.entry?;
+        let late = shared.now().saturating_since(asked);
+        let came = match entry.is_shared {
+            true => Came::Shared,
+            false => Came::Pushed,
+        };
+        let stored = match entry.is_shared {
+            true => self.made_of_share(entry, late, open)?,
+            false => self.made_of_entry(entry, open)?,
+        };
+        if stored.head.fence.touched() != Touched::Untouched {
+            return None;
+        }
+        TierCounts::count(&tier.counts.found);
+        Some((stored, came))
+    }
+
     /// What a backend has pushed, if there is something and nothing has hit it.
-    pub(super) async fn pushed(&self, open: &OpenFill) -> Option<Arc<Stored>> {
+    async fn pushed(&self, open: &OpenFill) -> Option<Arc<Stored>> {
         let source = self.site.entry_source()?;
         if !self.may_look_for_entries() {
             return None;
@@ -43,6 +142,31 @@ impl Errand {
 
     fn made_of_entry(&self, entry: PushedEntry, open: &OpenFill) -> Option<Arc<Stored>> {
         let filled = Stamp::of_fill(self.moment.era, entry.validated_as_of)?;
+        self.made_of(entry, filled, open)
+    }
+
+    /// A share stands behind the fence of this fetch, whatever the control plane says of
+    /// later positions: what is applied here meanwhile, a change of the site among it, hits
+    /// it like what the origin would have answered.
+    fn made_of_share(
+        &self,
+        mut entry: PushedEntry,
+        late: Duration,
+        open: &OpenFill,
+    ) -> Option<Arc<Stored>> {
+        let known = Stamp::of_fill(self.moment.era, entry.validated_as_of)?;
+        let filled = known.min(open.filled?);
+        entry.age = entry.age.saturating_add(late);
+        entry.fresh_for = entry.fresh_for.checked_sub(late)?;
+        let now = self.site.shared.now();
+        let is_allowed = self.site.changed.allows(&self.ask.key.url, entry.age, now);
+        if entry.fresh_for.is_zero() || !is_allowed {
+            return None;
+        }
+        self.made_of(entry, filled, open)
+    }
+
+    fn made_of(&self, entry: PushedEntry, filled: Stamp, open: &OpenFill) -> Option<Arc<Stored>> {
         let key = &self.ask.key;
         let mut fields = entry.headers;
         fields::remove_hop_by_hop(&mut fields);
@@ -68,5 +192,43 @@ impl Errand {
         let body = StoredBody::copy_of(std::iter::once(&entry.body), entry.body.len());
         let (head, _) = parts.into_head(&self.setup);
         Some(head::whole(head, body))
+    }
+}
+
+fn is_under_way(answer: &TierAnswer) -> bool {
+    answer.entry.is_none() && answer.turn == TierTurn::UnderWay
+}
+
+/// By which fields of a request what is shared of its URL is found: what belongs to the
+/// key here. `None` if they cannot say it: cookies stay at the edge.
+fn key_fields(setup: &Setup, ask: &Ask) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    if !setup.extra.cookies.is_empty() {
+        return None;
+    }
+    let host = match ask.key.port {
+        0 => ask.key.host.to_string(),
+        port => format!("{}:{port}", ask.key.host),
+    };
+    let mut key = vec![(HOST, HeaderValue::try_from(host).ok()?)];
+    for name in &setup.extra.headers {
+        if *name == HOST || VISITOR.contains(name) {
+            return None;
+        }
+        let value = only_value(&ask.fields, name)?;
+        if !key.iter().any(|(known, _)| known == name) {
+            key.push((name.clone(), value));
+        }
+    }
+    Some(key)
+}
+
+/// The value of a request field, empty if it is not there. `None` where two requests that
+/// differ would have the same.
+pub(super) fn only_value(request: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut values = request.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Some(HeaderValue::from_static("")),
+        (Some(value), None) if !value.is_empty() => Some(value.clone()),
+        _ => None,
     }
 }

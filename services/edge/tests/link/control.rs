@@ -238,6 +238,13 @@ impl EdgeService for Service {
     ) -> Result<Response<v1::StoreEntryResponse>, Status> {
         Err(Status::unimplemented("StoreEntry"))
     }
+
+    async fn release_entry(
+        &self,
+        _: Request<v1::ReleaseEntryRequest>,
+    ) -> Result<Response<v1::ReleaseEntryResponse>, Status> {
+        Err(Status::unimplemented("ReleaseEntry"))
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

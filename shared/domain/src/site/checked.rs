@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::config::{BreakerConfig, FencedMode, HealthCheck, OriginConfig, SiteConfig};
+use super::config::{BreakerConfig, FencedMode, HealthCheck, OriginConfig, SecondTier, SiteConfig};
 use super::host::HostPattern;
 use super::rules::{
     check_duration, check_field_name, check_field_value, check_location, check_number,
@@ -114,7 +114,15 @@ impl SiteConfig {
         each(&cache.targeted_headers, "targeted_headers", 0..=8, |name| {
             check_field_name(name)
         })?;
-        Ok(())
+        match &cache.second_tier {
+            None => Ok(()),
+            Some(_) if self.origin.is_none() => Err(FieldError::new(
+                "second_tier",
+                "a site without origin",
+                "a site with an origin: what it answers is what is shared",
+            )),
+            Some(tier) => check_second_tier(tier).map_err(|e| e.within("second_tier")),
+        }
     }
 
     fn check_fenced(&self) -> Result<(), FieldError> {
@@ -198,6 +206,19 @@ impl SiteConfig {
             TagPattern::parse(tag)
         })
     }
+}
+
+fn check_second_tier(tier: &SecondTier) -> Result<(), FieldError> {
+    check_number("max_body_bytes", tier.max_body_bytes, 1..=4_000_000)?;
+    let (second, year) = (Duration::from_secs(1), Duration::from_secs(366 * 86_400));
+    check_duration("min_fresh", tier.min_fresh, 5 * second..=year)?;
+    let millisecond = Duration::from_millis(1);
+    check_duration(
+        "look_up_timeout",
+        tier.look_up_timeout,
+        millisecond..=5 * second,
+    )?;
+    check_duration("wait", tier.wait, Duration::ZERO..=10 * second)
 }
 
 fn check_origin(origin: &OriginConfig) -> Result<Vec<UpstreamUrl>, FieldError> {

@@ -264,6 +264,40 @@ pub struct CachePolicy {
     /// (RFC 9213), the one that counts most first. All of them are Structured Fields but
     /// `Surrogate-Control`, which has a grammar of its own.
     pub targeted_headers: Vec<String>,
+    /// What edges share with each other through the control plane; absent: nothing. Needs
+    /// an origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_tier: Option<SecondTier>,
+}
+
+/// What edges share with each other through the control plane, so that a new edge starts
+/// warm and the origin answers once for all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecondTier {
+    /// The largest body that is shared, in bytes. 1 to 4,000,000.
+    pub max_body_bytes: u64,
+    /// Only what is fresh for as long yet is shared. 5 s to 366 days.
+    #[serde(with = "duration")]
+    pub min_fresh: Duration,
+    /// How long a look-up may take before the origin is asked. 1 ms to 5 s.
+    #[serde(with = "duration")]
+    pub look_up_timeout: Duration,
+    /// How long a request waits for what another edge is fetching before it asks the
+    /// origin itself. At most 10 s; zero: not at all.
+    #[serde(with = "duration")]
+    pub wait: Duration,
+}
+
+impl Default for SecondTier {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 256 << 10,
+            min_fresh: Duration::from_secs(10),
+            look_up_timeout: Duration::from_millis(250),
+            wait: Duration::from_secs(1),
+        }
+    }
 }
 
 impl Default for CachePolicy {
@@ -282,6 +316,7 @@ impl Default for CachePolicy {
             targeted_headers: ["cdn-cache-control", "surrogate-control"]
                 .map(String::from)
                 .to_vec(),
+            second_tier: None,
         }
     }
 }

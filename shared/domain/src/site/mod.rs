@@ -15,8 +15,8 @@ mod upstream;
 pub use checked::CheckedSite;
 pub use config::{
     BreakerConfig, BrowserPolicy, CachePolicy, EventsConfig, FencedMode, FencedPolicy, HeaderRule,
-    HealthCheck, KeyPolicy, OriginConfig, PagesConfig, Protocol, QueryMode, Redirect, SiteConfig,
-    Upstream,
+    HealthCheck, KeyPolicy, OriginConfig, PagesConfig, Protocol, QueryMode, Redirect, SecondTier,
+    SiteConfig, Upstream,
 };
 pub use host::HostPattern;
 pub use upstream::{Scheme, UpstreamUrl};

@@ -6,7 +6,7 @@ use tidegate_domain::FieldError;
 use tidegate_domain::site::{
     BreakerConfig, BrowserPolicy, CachePolicy, CheckedSite, EventsConfig, FencedMode, FencedPolicy,
     HeaderRule, HealthCheck, KeyPolicy, OriginConfig, PagesConfig, Protocol, QueryMode, Redirect,
-    SiteConfig, Upstream,
+    SecondTier, SiteConfig, Upstream,
 };
 
 use super::time::{duration_from_wire, duration_to_wire};
@@ -185,6 +185,28 @@ fn cache(wire: v1::CachePolicy) -> Result<CachePolicy, FieldError> {
         tag_headers: list_or(wire.tag_headers, default.tag_headers),
         negative_ttl: duration("negative_ttl", &wire.negative_ttl)?,
         targeted_headers: list_or(wire.targeted_headers, default.targeted_headers),
+        second_tier: wire
+            .second_tier
+            .map(second_tier)
+            .transpose()
+            .map_err(|e| e.within("second_tier"))?,
+    })
+}
+
+fn second_tier(wire: v1::SecondTier) -> Result<SecondTier, FieldError> {
+    let default = SecondTier::default();
+    Ok(SecondTier {
+        max_body_bytes: match wire.max_body_bytes {
+            0 => default.max_body_bytes,
+            bytes => bytes,
+        },
+        min_fresh: duration_from_wire("min_fresh", wire.min_fresh.as_ref(), default.min_fresh)?,
+        look_up_timeout: duration_from_wire(
+            "look_up_timeout",
+            wire.look_up_timeout.as_ref(),
+            default.look_up_timeout,
+        )?,
+        wait: duration_from_wire("wait", wire.wait.as_ref(), default.wait)?,
     })
 }
 
@@ -302,6 +324,16 @@ pub fn site_to_wire(config: &SiteConfig) -> v1::SiteConfig {
             tag_headers: config.cache.tag_headers.clone(),
             negative_ttl: Some(duration_to_wire(config.cache.negative_ttl)),
             targeted_headers: config.cache.targeted_headers.clone(),
+            second_tier: config
+                .cache
+                .second_tier
+                .as_ref()
+                .map(|tier| v1::SecondTier {
+                    max_body_bytes: tier.max_body_bytes,
+                    min_fresh: Some(duration_to_wire(tier.min_fresh)),
+                    look_up_timeout: Some(duration_to_wire(tier.look_up_timeout)),
+                    wait: Some(duration_to_wire(tier.wait)),
+                }),
         }),
         browser_cache_control: config.browser.cache_control.clone(),
         fenced: Some(v1::FencedPolicy {
@@ -452,6 +484,12 @@ mod tests {
                 tag_headers: vec!["x-tag".into()],
                 negative_ttl: Duration::from_secs(7),
                 targeted_headers: vec!["x-cache-control".into()],
+                second_tier: Some(SecondTier {
+                    max_body_bytes: 8,
+                    min_fresh: Duration::from_secs(9),
+                    look_up_timeout: Duration::from_millis(10),
+                    wait: Duration::ZERO,
+                }),
             },
             browser: BrowserPolicy {
                 cache_control: "max-age=1".into(),

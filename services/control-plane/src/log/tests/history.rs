@@ -41,7 +41,9 @@ async fn what_was_pushed_before_is_not_found_after_it_and_old_positions_push_not
         let reader = log.reader();
         let url = crate::state::testing::url("/p");
         let now = SystemTime::now();
-        reader.lookup_entry(&site("dev"), &url, &[], now).unwrap()
+        reader
+            .lookup_entry(&site("dev"), &url, &[], &[], now)
+            .unwrap()
     };
     assert!(found().is_some());
     log.begin_history(log.epoch()).await.unwrap();

@@ -32,7 +32,7 @@ fn an_invalidation_hits_entries_by_tag_url_host_and_wildcard() {
             bench.apply(invalidate("dev", &[pattern], mode));
             check_entries(&*bench.store, &site("dev"));
             let reader = bench.reader();
-            let found = reader.lookup_entry(&site("dev"), &url("/a"), &[], bench.time);
+            let found = reader.lookup_entry(&site("dev"), &url("/a"), &[], &[], bench.time);
             let freshness = found.unwrap().map(|found| found.freshness);
             let expected = match (hits, mode) {
                 (false, _) => Some(Freshness::Fresh),
@@ -79,7 +79,7 @@ fn an_invalidation_that_would_visit_too_much_hits_everything() {
     let freshness = |bench: &Bench| {
         let found = bench
             .reader()
-            .lookup_entry(&site("dev"), &url("/7"), &[], bench.time);
+            .lookup_entry(&site("dev"), &url("/7"), &[], &[], bench.time);
         found.unwrap().map(|found| found.freshness)
     };
     let few = &misses[..400];

@@ -29,7 +29,7 @@ fn a_push_is_found_by_url_and_variant() {
             .iter()
             .map(|(n, v)| ((*n).to_owned(), Bytes::from_static(v.as_bytes())))
             .collect();
-        let found = reader.lookup_entry(&site("dev"), &url(path), &request, bench.time);
+        let found = reader.lookup_entry(&site("dev"), &url(path), &request, &[], bench.time);
         found.unwrap().map(|found| found.revision.0)
     };
     assert_eq!(revision("/a", &[]), Some(3));
@@ -62,7 +62,7 @@ fn a_found_entry_says_how_long_it_is_fresh() {
         let now = bench.time + Duration::from_secs(after);
         let found = bench
             .reader()
-            .lookup_entry(&site("dev"), &url("/a"), &[], now);
+            .lookup_entry(&site("dev"), &url("/a"), &[], &[], now);
         found.unwrap().unwrap()
     };
     let young = found(&bench, 20);

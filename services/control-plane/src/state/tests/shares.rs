@@ -15,7 +15,7 @@ use crate::state::{EntryQuota, Freshness, PageRequest};
 fn found(bench: &Bench, path: &str) -> Option<(u64, Freshness)> {
     let host = ("host".to_owned(), Bytes::from_static(b"dev.example"));
     let reader = bench.reader();
-    let found = reader.lookup_entry(&site("dev"), &url(path), &[host], bench.time);
+    let found = reader.lookup_entry(&site("dev"), &url(path), &[host], &[], bench.time);
     found
         .unwrap()
         .map(|found| (found.revision.0, found.freshness))
@@ -106,7 +106,7 @@ fn a_fresh_push_is_served_also_where_a_newer_share_fits() {
         let request = [("host", "dev.example"), ("accept-language", language)]
             .map(|(name, value)| (name.to_owned(), Bytes::from_static(value.as_bytes())));
         let reader = bench.reader();
-        let found = reader.lookup_entry(&site("dev"), &url("/a?b=1"), &request, bench.time);
+        let found = reader.lookup_entry(&site("dev"), &url("/a?b=1"), &request, &[], bench.time);
         found.unwrap().map(|found| found.revision.0)
     };
     assert_eq!(look("de"), Some(3));
@@ -135,7 +135,7 @@ fn shares_and_pushes_have_one_quota_and_shares_give_way_first() {
             .into_iter()
             .filter(|path| {
                 let reader = bench.reader();
-                let found = reader.lookup_entry(&site("dev"), &url(path), &[], bench.time);
+                let found = reader.lookup_entry(&site("dev"), &url(path), &[], &[], bench.time);
                 found.unwrap().is_some()
             })
             .collect();

@@ -126,7 +126,7 @@ fn a_deleted_site_leaves_nothing_to_one_of_the_same_name_but_its_audit_trail() {
             .items
             .is_empty()
     );
-    let found = reader.lookup_entry(&site("dev"), &url("/a"), &[], bench.time);
+    let found = reader.lookup_entry(&site("dev"), &url("/a"), &[], &[], bench.time);
     assert!(found.unwrap().is_none());
     assert_eq!(reader.audit(&site("dev"), &page).unwrap().items.len(), 3);
 
@@ -149,7 +149,7 @@ fn a_changed_key_policy_invalidates_what_was_pushed_under_the_old_one() {
         config: Box::new(changed.check().unwrap()),
     });
     let reader = bench.reader();
-    let found = reader.lookup_entry(&site("dev"), &url("/a"), &[], bench.time);
+    let found = reader.lookup_entry(&site("dev"), &url("/a"), &[], &[], bench.time);
     assert!(found.unwrap().is_none());
 }
 

@@ -104,6 +104,7 @@ impl EntrySource for ControlPlane {
             fresh_for: Duration::from_secs(60),
             age: Duration::ZERO,
             validated_as_of: Revision(1),
+            is_shared: false,
         });
         std::future::ready(entry).boxed()
     }
@@ -227,6 +228,7 @@ impl Edge {
             blobs: Arc::new(blobs),
             standing: standing.clone(),
             entries: control.clone(),
+            second_tier: None,
             replay: control,
             limits: Limits::default(),
             news: Arc::default(),

@@ -31,6 +31,7 @@ impl EntrySource for OneEntry {
             fresh_for: Duration::from_secs(60),
             age: Duration::ZERO,
             validated_as_of: Revision(1),
+            is_shared: false,
         });
         Box::pin(std::future::ready(entry))
     }

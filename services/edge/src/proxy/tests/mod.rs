@@ -19,6 +19,7 @@ mod pushed;
 mod race;
 mod ranges;
 mod reset;
+mod second_tier;
 mod stale;
 mod storing;
 mod token;

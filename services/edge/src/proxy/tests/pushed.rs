@@ -38,6 +38,7 @@ fn pushed(as_of: u64, gate: &Arc<tokio::sync::Semaphore>) -> Arc<Pushed> {
             fresh_for: Duration::from_secs(60),
             age: Duration::from_secs(5),
             validated_as_of: Revision(as_of),
+            is_shared: false,
         },
         gate: gate.clone(),
     })

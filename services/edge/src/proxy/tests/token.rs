@@ -223,6 +223,7 @@ impl EntrySource for Entries {
                 fresh_for: Duration::from_secs(60),
                 age: Duration::ZERO,
                 validated_as_of: Revision(1),
+                is_shared: false,
             })
         })
     }

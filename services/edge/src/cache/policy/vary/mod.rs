@@ -53,6 +53,11 @@ impl VaryNames {
         Ok(Self(names.into()))
     }
 
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &HeaderName> {
+        self.0.iter()
+    }
+
     /// What the request has in these fields.
     #[must_use]
     pub fn select(&self, request: &HeaderMap) -> Selection {

@@ -1,0 +1,281 @@
+//! Which edge is fetching what the others want too, so that the origin answers once for
+//! all of them.
+//!
+//! Nothing here is durable, and nothing depends on it: who waits does so for a bounded
+//! time and asks the origin then.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tidegate_clock::{BootInstant, Clock};
+use tidegate_domain::{InstanceId, PathAndQuery, SiteName};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+
+/// Responses that are being fetched at once. Beyond that edges fetch for themselves.
+const MAX_FILLS: usize = 16_384;
+/// Look-ups that wait at once. Beyond that they are answered at once.
+const MAX_WAITING: usize = 4_096;
+/// An edge that says nothing for so long may be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is being fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct FillKey {
+    /// The site.
+    pub(crate) site: SiteName,
+    /// Normalised.
+    pub(crate) url: PathAndQuery,
+    /// The request fields that belong to the key, sorted by name.
+    pub(crate) fields: Vec<(String, Bytes)>,
+}
+
+/// Who fetches it.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// Who asks.
+    Yours,
+    /// Another edge.
+    UnderWay(UnderWay),
+    /// Nobody is told to: too many are fetching already.
+    Nobody,
+}
+
+/// A fetch of another edge.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    ended: watch::Receiver<Option<Ended>>,
+    /// How long the other edge is given yet.
+    patience: Duration,
+}
+
+/// How a fetch has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The response is shared.
+    Shared,
+    /// It is not.
+    Released,
+    /// The edge has said nothing in time.
+    Silent,
+    /// It is still under way, and was waited for long enough.
+    Slow,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Fills {
+    clock: Arc<dyn Clock>,
+    inner: Mutex<Inner>,
+    waiting: Semaphore,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    fills: HashMap<FillKey, Fill>,
+    /// When each is given up, in order.
+    ends: VecDeque<(BootInstant, u64, FillKey)>,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Fill {
+    number: u64,
+    owner: InstanceId,
+    until: BootInstant,
+    ended: watch::Sender<Option<Ended>>,
+}
+
+impl Fills {
+    /// Nothing is being fetched.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            inner: Mutex::default(),
+            waiting: Semaphore::new(MAX_WAITING),
+        }
+    }
+
+    /// Says who is to fetch it: who asks, unless another edge does already.
+    pub(crate) fn turn(&self, key: &FillKey, who: &InstanceId) -> Turn {
+        let now = self.clock.boot();
+        let mut inner = self.inner.lock();
+        inner.give_up(now);
+        if let Some(fill) = inner.fills.get(key) {
+            return match fill.owner == *who {
+                true => Turn::Yours,
+                false => Turn::UnderWay(UnderWay {
+                    ended: fill.ended.subscribe(),
+                    patience: fill.until.saturating_since(now),
+                }),
+            };
+        }
+        if inner.fills.len() >= MAX_FILLS {
+            return Turn::Nobody;
+        }
+        inner.number += 1;
+        let (number, until) = (inner.number, now + PATIENCE);
+        inner.ends.push_back((until, number, key.clone()));
+        let fill = Fill {
+            number,
+            owner: who.clone(),
+            until,
+            ended: watch::Sender::new(None),
+        };
+        inner.fills.insert(key.clone(), fill);
+        Turn::Yours
+    }
+
+    /// The edge that was told to fetch it has done so, or will not.
+    pub(crate) fn end(&self, key: &FillKey, who: &InstanceId, how: Ended) {
+        let mut inner = self.inner.lock();
+        if inner.fills.get(key).is_some_and(|fill| fill.owner == *who) {
+            inner.remove(key, how);
+        }
+    }
+
+    fn place_to_wait(&self, wait: Duration) -> Option<SemaphorePermit<'_>> {
+        (!wait.is_zero())
+            .then(|| self.waiting.try_acquire().ok())
+            .flatten()
+    }
+
+    /// Waits for another edge's fetch.
+    pub(crate) async fn wait(&self, mut fill: UnderWay, wait: Duration) -> Ended {
+        let Some(_place) = self.place_to_wait(wait) else {
+            return Ended::Slow;
+        };
+        let patience = fill.patience.min(wait);
+        let ended = tokio::time::timeout(patience, fill.ended.wait_for(Option::is_some)).await;
+        match ended {
+            Ok(Ok(ended)) => ended.unwrap_or(Ended::Silent),
+            Ok(Err(_)) => Ended::Silent,
+            Err(_) if fill.patience <= wait => Ended::Silent,
+            Err(_) => Ended::Slow,
+        }
+    }
+}
+
+impl Inner {
+    fn give_up(&mut self, now: BootInstant) {
+        while let Some((until, number, _)) = self.ends.front()
+            && *until <= now
+        {
+            let number = *number;
+            let Some((_, _, key)) = self.ends.pop_front() else {
+                return;
+            };
+            if self.fills.get(&key).is_some_and(|it| it.number == number) {
+                self.remove(&key, Ended::Silent);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &FillKey, how: Ended) {
+        if let Some(fill) = self.fills.remove(key) {
+            fill.ended.send_replace(Some(how));
+        }
+        // Those that ended early lie there until their time; there are never more of them
+        // than of fills for long.
+        if self.ends.len() > 2 * MAX_FILLS {
+            let fills = &self.fills;
+            self.ends
+                .retain(|(_, number, key)| fills.get(key).is_some_and(|it| it.number == *number));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+    use tidegate_clock::ManualClock;
+
+    fn key(path: &str) -> FillKey {
+        FillKey {
+            site: SiteName::parse("dev").unwrap(),
+            url: PathAndQuery::parse(path).unwrap(),
+            fields: vec![("host".into(), Bytes::from_static(b"a.example"))],
+        }
+    }
+
+    fn edge(name: &str) -> InstanceId {
+        InstanceId::parse(name).unwrap()
+    }
+
+    fn fills() -> (Arc<ManualClock>, Fills) {
+        let clock = Arc::new(ManualClock::default());
+        (clock.clone(), Fills::new(clock))
+    }
+
+    fn under_way(fills: &Fills, path: &str, who: &str) -> UnderWay {
+        match fills.turn(&key(path), &edge(who)) {
+            Turn::UnderWay(fill) => fill,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn is_yours(fills: &Fills, path: &str, who: &str) -> bool {
+        matches!(fills.turn(&key(path), &edge(who)), Turn::Yours)
+    }
+
+    #[tokio::test]
+    async fn one_edge_fetches_and_the_others_hear_how_it_ended() {
+        for how in [Ended::Shared, Ended::Released] {
+            let (_, fills) = fills();
+            assert!(is_yours(&fills, "/a", "one"));
+            assert!(is_yours(&fills, "/b", "two"), "of another URL");
+            let fill = under_way(&fills, "/a", "two");
+            let mut waiting = Box::pin(fills.wait(fill, Duration::from_secs(1)));
+            assert_eq!(waiting.as_mut().now_or_never(), None);
+            fills.end(&key("/a"), &edge("two"), how);
+            assert_eq!(waiting.as_mut().now_or_never(), None, "it is not its own");
+            fills.end(&key("/a"), &edge("one"), how);
+            assert_eq!(waiting.now_or_never(), Some(how));
+            assert!(is_yours(&fills, "/a", "three"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_longer_than_he_wants_nor_for_an_edge_that_is_silent() {
+        let (clock, fills) = fills();
+        assert!(is_yours(&fills, "/a", "one"));
+        let fill = under_way(&fills, "/a", "two");
+        assert_eq!(fills.wait(fill, Duration::from_secs(1)).await, Ended::Slow);
+        let fill = under_way(&fills, "/a", "two");
+        let long = Duration::from_secs(60);
+        assert_eq!(fills.wait(fill, long).await, Ended::Silent);
+        clock.advance(PATIENCE);
+        assert!(is_yours(&fills, "/a", "two"));
+        fills.end(&key("/a"), &edge("one"), Ended::Released);
+        assert!(!is_yours(&fills, "/a", "one"), "the late word of another");
+    }
+
+    #[test]
+    fn there_are_only_so_many() {
+        let (clock, fills) = fills();
+        for number in 0..MAX_FILLS {
+            assert!(is_yours(&fills, &format!("/{number}"), "one"));
+        }
+        assert!(matches!(
+            fills.turn(&key("/more"), &edge("one")),
+            Turn::Nobody
+        ));
+        for round in 0..3 {
+            for number in 0..MAX_FILLS {
+                let key = key(&format!("/{number}"));
+                fills.end(&key, &edge("one"), Ended::Released);
+                assert!(matches!(fills.turn(&key, &edge("one")), Turn::Yours));
+            }
+            assert!(
+                fills.inner.lock().ends.len() <= 2 * MAX_FILLS + 1,
+                "{round}"
+            );
+        }
+        clock.advance(PATIENCE);
+        assert!(is_yours(&fills, "/more", "two"));
+        assert_eq!(fills.inner.lock().fills.len(), 1);
+    }
+}

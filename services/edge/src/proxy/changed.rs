@@ -1,0 +1,91 @@
+//! URLs that an unsafe request through this edge has changed: what another edge fetched
+//! before that is of no use here (RFC 9111, section 4.4).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidegate_clock::BootInstant;
+use tidegate_domain::PathAndQuery;
+
+/// URLs that are remembered. Where there are more, all count as changed.
+const MAX_URLS: usize = 1_024;
+/// What is shared may be older than it says, by as long as it was on its way.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Changed(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    urls: HashMap<PathAndQuery, BootInstant>,
+    all: Option<BootInstant>,
+}
+
+impl Changed {
+    /// A URL has changed.
+    pub(super) fn note(&self, url: &PathAndQuery, now: BootInstant) {
+        let mut inner = self.0.lock();
+        if inner.urls.len() >= MAX_URLS && !inner.urls.contains_key(url) {
+            inner.urls.clear();
+            inner.all = Some(now);
+        }
+        inner.urls.insert(url.clone(), now);
+    }
+
+    /// Anything may have changed.
+    pub(super) fn note_all(&self, now: BootInstant) {
+        let mut inner = self.0.lock();
+        inner.urls.clear();
+        inner.all = Some(now);
+    }
+
+    /// Whether a response of this age has been fetched since its URL was changed, for
+    /// certain.
+    pub(super) fn allows(&self, url: &PathAndQuery, age: Duration, now: BootInstant) -> bool {
+        let inner = self.0.lock();
+        let changed = inner.urls.get(url).copied().max(inner.all);
+        changed.is_none_or(|changed| age.saturating_add(MARGIN) < now.saturating_since(changed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> BootInstant {
+        BootInstant::from_boot(Duration::from_secs(seconds))
+    }
+
+    fn allows(changed: &Changed, path: &str, age: u64, now: u64) -> bool {
+        let url = PathAndQuery::parse(path).unwrap();
+        changed.allows(&url, Duration::from_secs(age), at(now))
+    }
+
+    #[test]
+    fn what_was_fetched_before_a_change_is_not_allowed() {
+        let changed = Changed::default();
+        assert!(allows(&changed, "/a", 50, 100));
+        changed.note(&PathAndQuery::parse("/a").unwrap(), at(100));
+        assert!(!allows(&changed, "/a", 0, 100));
+        assert!(!allows(&changed, "/a", 50, 150));
+        assert!(!allows(&changed, "/a", 20, 150), "within the margin");
+        assert!(allows(&changed, "/a", 19, 150));
+        assert!(allows(&changed, "/b", 50, 150));
+        changed.note_all(at(200));
+        assert!(!allows(&changed, "/b", 19, 210));
+    }
+
+    #[test]
+    fn with_more_changes_than_are_remembered_all_have_changed() {
+        let changed = Changed::default();
+        for number in 0..=MAX_URLS as u64 {
+            let url = PathAndQuery::parse(&format!("/{number}")).unwrap();
+            changed.note(&url, at(100));
+        }
+        assert!(!allows(&changed, "/0", 0, 120));
+        assert!(!allows(&changed, "/other", 0, 120));
+        assert!(allows(&changed, "/other", 0, 131));
+    }
+}

@@ -1,0 +1,241 @@
+//! What edges share with each other through the control plane: what is asked of it, and
+//! the bounds within which it is asked.
+//!
+//! Nothing here is needed for an answer: whatever fails, takes too long or finds no place
+//! is the same as nothing found, and the origin is asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use quick_cache::sync::Cache;
+use thiserror::Error;
+use tidegate_clock::BootInstant;
+use tidegate_domain::site::BreakerConfig;
+use tidegate_domain::{Cursor, PathAndQuery, SiteName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::entries::PushedEntry;
+use crate::cache::key::Key;
+use crate::origin::Breaker;
+
+/// Look-ups under way at once, of all sites.
+const MAX_LOOK_UPS: usize = 256;
+/// Responses that are on their way to the control plane at once, of all sites.
+const MAX_SHARING: usize = 32;
+/// How long one of them may be on its way. As much is taken off the time that it is
+/// fresh: nobody knows how long it was.
+pub(super) const SHARE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Keys whose responses were nothing to share are remembered, so many ...
+const MAX_NOT_SHARED: usize = 16_384;
+/// ... and for so long.
+const NOT_SHARED_FOR: Duration = Duration::from_secs(60);
+
+/// The control plane, for what edges share.
+pub trait SecondTier: Send + Sync + 'static {
+    /// Looks for what another edge shares, or a backend has pushed.
+    fn look(&self, question: TierQuestion) -> BoxFuture<'static, Result<TierAnswer, Unanswered>>;
+
+    /// Shares a response. Whether it was stored.
+    fn share(&self, share: TierShare) -> BoxFuture<'static, Result<bool, Unanswered>>;
+
+    /// Says that nothing will be shared of what this edge was told to fetch.
+    fn release(&self, place: TierPlace) -> BoxFuture<'static, Result<(), Unanswered>>;
+}
+
+/// The control plane gave no answer.
+#[derive(Debug, Clone, Error)]
+#[error("{0}")]
+pub struct Unanswered(pub String);
+
+/// What shares are found by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierPlace {
+    /// Name of the site.
+    pub site: SiteName,
+    /// Normalised.
+    pub url: PathAndQuery,
+    /// The host, with the port if one was named, and the request fields of the site's key.
+    pub key: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// A look-up.
+#[derive(Debug, Clone)]
+pub struct TierQuestion {
+    /// What is looked for.
+    pub place: TierPlace,
+    /// The fields of the request.
+    pub request: HeaderMap,
+    /// The position that was applied before.
+    pub at: Cursor,
+    /// Whether the response would be fetched whole and shared.
+    pub may_fill: bool,
+    /// How long the control plane may wait for another edge.
+    pub wait: Duration,
+}
+
+/// What the control plane answers.
+#[derive(Debug, Clone)]
+pub struct TierAnswer {
+    /// An entry that answers the request.
+    pub entry: Option<PushedEntry>,
+    /// Who fetches it, if there is none.
+    pub turn: TierTurn,
+}
+
+/// Who fetches what is not shared yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TierTurn {
+    /// Whoever wants to; it is not to be shared.
+    Nobody,
+    /// This edge.
+    Yours,
+    /// Another edge.
+    UnderWay,
+}
+
+/// A response to be shared.
+#[derive(Debug, Clone)]
+pub struct TierShare {
+    /// Where it is found.
+    pub place: TierPlace,
+    /// The position that was applied before its fetch began.
+    pub filled_at: Cursor,
+    /// The response. `fresh_for` is what is left of its time.
+    pub entry: PushedEntry,
+    /// The request fields that it varies on, besides those of the key.
+    pub vary: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What all sites of an edge have in common.
+#[derive(Debug)]
+pub(super) struct Tier {
+    look_ups: Arc<Semaphore>,
+    sharing: Arc<Semaphore>,
+    breaker: Arc<Breaker>,
+    not_shared: Cache<Key, BootInstant>,
+    pub(super) counts: TierCounts,
+}
+
+/// Counted since the start.
+#[derive(Debug, Default)]
+pub(super) struct TierCounts {
+    pub(super) look_ups: AtomicU64,
+    pub(super) found: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) skipped: AtomicU64,
+    pub(super) shared: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) dropped: AtomicU64,
+}
+
+/// Figures since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TierStats {
+    /// Look-ups.
+    pub look_ups: u64,
+    /// Of these, with an entry that was used.
+    pub found: u64,
+    /// Of these, without an answer.
+    pub failed: u64,
+    /// Fetches that looked nothing up, because too many look-ups were under way or the
+    /// control plane had given no answer lately.
+    pub skipped: u64,
+    /// Responses that were shared.
+    pub shared: u64,
+    /// Responses that the control plane did not store.
+    pub refused: u64,
+    /// Responses that were not shared, because too many were on their way or the control
+    /// plane gave no answer.
+    pub dropped: u64,
+}
+
+impl Default for Tier {
+    fn default() -> Self {
+        Self {
+            look_ups: Arc::new(Semaphore::new(MAX_LOOK_UPS)),
+            sharing: Arc::new(Semaphore::new(MAX_SHARING)),
+            breaker: Breaker::new(BreakerConfig {
+                failures: 3,
+                pause: Duration::from_secs(1),
+                max_pause: Duration::from_secs(10),
+                count_5xx: false,
+            }),
+            not_shared: Cache::new(MAX_NOT_SHARED),
+            counts: TierCounts::default(),
+        }
+    }
+}
+
+impl Tier {
+    /// A place for a look-up, if there is one.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.look_ups.clone().try_acquire_owned().ok()
+    }
+
+    /// A place for a share, if there is one.
+    pub(super) fn place_to_share(&self) -> Option<OwnedSemaphorePermit> {
+        self.sharing.clone().try_acquire_owned().ok()
+    }
+
+    /// Asks, unless the control plane is left alone because it gave no answer lately, for
+    /// as long as `patience`.
+    pub(super) async fn ask(
+        &self,
+        asking: impl FnOnce() -> BoxFuture<'static, Result<TierAnswer, Unanswered>>,
+        patience: Duration,
+    ) -> Option<TierAnswer> {
+        let Some(pass) = self.breaker.pass() else {
+            TierCounts::count(&self.counts.skipped);
+            return None;
+        };
+        TierCounts::count(&self.counts.look_ups);
+        let answer = match tokio::time::timeout(patience, asking()).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Unanswered(format!("it took longer than {patience:?}"))),
+        };
+        match answer {
+            Ok(answer) => {
+                pass.succeeded();
+                Some(answer)
+            }
+            Err(error) => {
+                pass.failed();
+                TierCounts::count(&self.counts.failed);
+                tracing::debug!(%error, "nothing was looked up in the second tier; the origin is asked");
+                None
+            }
+        }
+    }
+
+    /// Whether the response to this key was nothing to share a moment ago.
+    pub(super) fn is_not_shared(&self, key: &Key, now: BootInstant) -> bool {
+        self.not_shared.get(key).is_some_and(|until| now < until)
+    }
+
+    pub(super) fn remember_not_shared(&self, key: &Key, now: BootInstant) {
+        self.not_shared.insert(key.clone(), now + NOT_SHARED_FOR);
+    }
+
+    pub(super) fn stats(&self) -> TierStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counts = &self.counts;
+        TierStats {
+            look_ups: read(&counts.look_ups),
+            found: read(&counts.found),
+            failed: read(&counts.failed),
+            skipped: read(&counts.skipped),
+            shared: read(&counts.shared),
+            refused: read(&counts.refused),
+            dropped: read(&counts.dropped),
+        }
+    }
+}
+
+impl TierCounts {
+    pub(super) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
