@@ -58,6 +58,7 @@ function groups(tests) {
 }
 
 function score(tests) {
+  if (tests.length === 0) return "";
   const passed = tests.filter((test) => test.verdict === "pass").length;
   return `${passed} of ${tests.length}`;
 }

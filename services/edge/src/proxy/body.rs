@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::posted::KeptBody;
 use super::shared_body::Reader;
 use crate::cache::stored::StoredBody;
 use crate::origin::{BoxError, OriginBody};
@@ -31,6 +32,7 @@ enum Kind {
         left: u64,
     },
     Origin(Box<OriginBody>),
+    Kept(Box<KeptBody>),
     Other(axum::body::Body),
 }
 
@@ -92,6 +94,10 @@ impl Body {
     pub(super) fn origin(body: OriginBody) -> Self {
         Self(Kind::Origin(Box::new(body)))
     }
+
+    pub(super) fn kept(body: KeptBody) -> Self {
+        Self(Kind::Kept(Box::new(body)))
+    }
 }
 
 impl Default for Body {
@@ -119,6 +125,7 @@ impl HttpBody for Body {
             Kind::Shared(reader) => reader.poll_frame(cx),
             Kind::Slice { reader, skip, left } => poll_slice(reader, skip, left, cx),
             Kind::Origin(body) => Pin::new(&mut **body).poll_frame(cx),
+            Kind::Kept(body) => body.poll_frame(cx),
             Kind::Other(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|result| result.map_err(Into::into))),
@@ -132,6 +139,7 @@ impl HttpBody for Body {
             Kind::Shared(_) => false,
             Kind::Slice { left, .. } => *left == 0,
             Kind::Origin(body) => body.is_end_stream(),
+            Kind::Kept(body) => body.is_end_stream(),
             Kind::Other(body) => body.is_end_stream(),
         }
     }
@@ -146,6 +154,7 @@ impl HttpBody for Body {
             Kind::Shared(reader) => reader.size_hint(),
             Kind::Slice { left, .. } => SizeHint::with_exact(*left),
             Kind::Origin(body) => body.size_hint(),
+            Kind::Kept(body) => body.size_hint(),
             Kind::Other(body) => body.size_hint(),
         }
     }

@@ -126,7 +126,10 @@ impl ProxySite {
             false => Decision::Nothing,
         };
         if !question.reads() {
-            return Some(pass(Why::Method));
+            return Some(pass(match question.visit.never_store {
+                true => Why::Bypass,
+                false => Why::Method,
+            }));
         }
         if question.trust == Trust::Refused {
             return Some(Decision::Refuse);

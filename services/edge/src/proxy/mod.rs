@@ -16,6 +16,7 @@
 //! - `part`: fetches of parts, and how parts become one.
 //! - `failures`: what keeps an origin that is down from being asked at the rate of hits.
 //! - `pass`: what is passed on as it comes: other methods, upgrades, several ranges.
+//! - `posted`: responses to POST that answer a later GET.
 //! - `warm`: hints, fetched ahead of those who will ask.
 //! - `answer`, `status`: how a response leaves.
 
@@ -40,6 +41,7 @@ mod lookup;
 mod not_shared;
 mod part;
 mod pass;
+mod posted;
 mod revalidations;
 mod second_tier;
 mod setup;

@@ -14,6 +14,7 @@ use super::body::Body;
 use super::decide::wants_upgrade;
 use super::freshen::News;
 use super::head;
+use super::posted::KeptBody;
 use super::setup::Setup;
 use super::site::{ProxySite, count};
 use super::status::{Forwarded, Status, Why};
@@ -51,14 +52,18 @@ impl ProxySite {
             .then(|| parts.extensions.remove::<OnUpgrade>())
             .flatten();
         let begun = self.shared.now();
+        let posting = self.begin_posting(&ask, why);
         let sent = self.send(&setup, &ask, body, upgrade.is_some()).await;
         let mut response = match sent {
             Ok(response) => response,
             Err(error) => return self.not_passed(&error, why),
         };
+        let delay = self.shared.now().saturating_since(begun);
+        let posted = posting.and_then(|open| self.posted(&setup, &ask, &response, delay, open));
         if is_unsafe(&ask.method) {
             self.changed(&setup, &ask, &response);
         }
+        let keeping = posted.and_then(|posted| self.keep_posted(&setup, &ask, posted));
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return match upgrade {
                 Some(client) => tunnel(client, response),
@@ -73,13 +78,18 @@ impl ProxySite {
                 key: &ask.key,
                 request: &ask.fields,
                 said: response.headers(),
-                delay: self.shared.now().saturating_since(begun),
+                delay,
             };
             self.learn_from_head(&setup, &news);
         }
         dress(&setup, response.headers_mut());
-        mark(&mut response, Status::Forwarded(Forwarded::because(why)));
-        response.map(Body::origin)
+        let mut said = Forwarded::because(why);
+        said.is_stored = keeping.is_some();
+        mark(&mut response, Status::Forwarded(said));
+        response.map(|body| match keeping {
+            Some(keeping) => Body::kept(KeptBody::new(body, keeping)),
+            None => Body::origin(body),
+        })
     }
 
     /// Passes a GET on with its ranges and conditions.

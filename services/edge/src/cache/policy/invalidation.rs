@@ -42,6 +42,18 @@ impl Target<'_> {
             .collect()
     }
 
+    /// Whether a response says that it is what this URL stands for (RFC 9110, section 8.7):
+    /// no other, and not more than one.
+    #[must_use]
+    pub fn is_content_of(&self, response: &HeaderMap) -> bool {
+        let mut values = response.get_all(CONTENT_LOCATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return false;
+        };
+        let named = value.to_str().ok().and_then(|text| self.resolve(text));
+        named.is_some_and(|path| PathAndQuery::parse(&path).as_ref() == Ok(self.url))
+    }
+
     /// The path and query of a reference (RFC 3986, section 5.2), if it is of this origin.
     /// Copies are the same for both schemes, so the scheme counts only for its port. Dots
     /// in the path are for who parses it.
@@ -172,6 +184,27 @@ mod tests {
         let fields = [(LOCATION, "/x"), (CONTENT_LOCATION, "/y")];
         let response = fields.map(|(name, value)| (name, value.parse().unwrap()));
         assert_eq!(target.named_by(&response.into_iter().collect()).len(), 2);
+    }
+
+    #[test]
+    fn a_response_is_of_the_url_that_it_names_alone() {
+        let url = PathAndQuery::parse("/a/b?c=1").unwrap();
+        let target = Target {
+            host: "www.example.com",
+            port: 0,
+            url: &url,
+        };
+        let is_content = |values: &[&str]| {
+            let fields = values
+                .iter()
+                .map(|value| (CONTENT_LOCATION, value.parse().unwrap()));
+            target.is_content_of(&fields.collect())
+        };
+        assert!(is_content(&["b?c=1"]) && is_content(&["https://www.example.com/a/b?c=1"]));
+        for other in ["b", "/a/b?c=2", "https://evil.example/a/b?c=1", "/a/x"] {
+            assert!(!is_content(&[other]), "{other}");
+        }
+        assert!(!is_content(&[]) && !is_content(&["b?c=1", "b?c=1"]));
     }
 
     #[test]

@@ -195,6 +195,15 @@ pub fn examine(
     })
 }
 
+/// Whether a response says itself that it is fresh (RFC 9111, section 3, for methods other
+/// than GET).
+#[must_use]
+pub fn states_freshness(response: &HeaderMap, defaults: &Defaults, now: Now) -> bool {
+    let stated = stated(response, &defaults.targets);
+    let lifetime = lifetime(StatusCode::OK, response, &stated, defaults.ttl, now.wall);
+    matches!(lifetime, Lifetime::Stated(lifetime) if !lifetime.is_zero())
+}
+
 /// Judges a response that a backend has pushed: whoever pushes it means it to be
 /// stored, so only what says the opposite keeps it out.
 ///

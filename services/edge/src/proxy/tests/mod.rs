@@ -15,6 +15,7 @@ mod freshen;
 mod memory;
 mod parts;
 mod passing;
+mod posted;
 mod pushed;
 mod race;
 mod ranges;
