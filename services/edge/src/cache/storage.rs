@@ -228,7 +228,7 @@ fn is_useless(variant: &Stored, now: BootInstant) -> bool {
 mod tests {
     use super::*;
     use crate::cache::policy::freshness::Freshness;
-    use crate::cache::policy::storable::Terms;
+    use crate::cache::policy::terms::Terms;
     use crate::cache::policy::vary::VaryNames;
     use crate::cache::stamp::Stamp;
     use crate::cache::stored::{StoredBody, Uses};

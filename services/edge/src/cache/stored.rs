@@ -13,7 +13,7 @@ use super::compact::{self, BLOCK_BYTES, COUNTER_BYTES};
 use super::fence::Fence;
 use super::partial::{Joined, PartialBody, slice};
 use super::policy::date;
-use super::policy::storable::Terms;
+use super::policy::terms::Terms;
 use super::policy::validation::has_strong_date;
 use super::policy::vary::Selection;
 use super::tagging::ResponseTags;

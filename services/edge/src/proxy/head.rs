@@ -9,7 +9,7 @@ use super::setup::{Setup, withhold};
 use super::status::{Hit, Status};
 use crate::cache::fence::Fence;
 use crate::cache::policy;
-use crate::cache::policy::storable::Terms;
+use crate::cache::policy::terms::Terms;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{CACHE_STATUS, Head, Stored, StoredBody, Uses};
 use crate::cache::tagging::ResponseTags;

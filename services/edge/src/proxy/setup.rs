@@ -11,7 +11,7 @@ use super::visit::Ask;
 use crate::cache::key::ExtraParts;
 use crate::cache::policy::directives::{ResponseDirectives, Scope};
 use crate::cache::policy::freshness::AssumedTtl;
-use crate::cache::policy::storable::Defaults;
+use crate::cache::policy::terms::Defaults;
 use crate::origin::{Origin, OriginError, Surroundings, UpstreamStats, fields};
 
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");

@@ -5,7 +5,7 @@
 //! - [`date`], `list`: how fields are written.
 //! - [`content`]: which fields are about the content of one message.
 //! - [`freshness`]: for how long a response is fresh, and how old it is.
-//! - [`storable`]: whether a response may be stored, and under which rules.
+//! - [`storable`]: whether a response may be stored; [`terms`]: how it may be used then.
 //! - [`vary`]: which requests a stored response answers.
 //! - [`invalidation`], [`groups`]: what an unsafe request makes useless.
 //! - [`validation`]: asking the origin whether a copy is still good, and what a 304
@@ -19,5 +19,6 @@ pub mod groups;
 pub mod invalidation;
 mod list;
 pub mod storable;
+pub mod terms;
 pub mod validation;
 pub mod vary;

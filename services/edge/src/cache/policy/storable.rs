@@ -1,19 +1,16 @@
-//! Whether a response may be stored by a shared cache (RFC 9111, section 3), and
-//! under which rules it is used afterwards.
+//! Whether a response may be stored by a shared cache (RFC 9111, section 3).
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, ETAG, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use thiserror::Error;
-use tidegate_clock::BootInstant;
 
 use super::directives::{ResponseDirectives, stated};
 use super::freshness::{
-    AssumedTtl, Freshness, Lifetime, Now, initial_age, is_heuristically_cacheable, is_negative,
-    lifetime,
+    Lifetime, Now, initial_age, is_heuristically_cacheable, is_negative, lifetime,
 };
+use super::terms::{Defaults, Received, Terms, terms};
 use super::vary::{VariesOnEverything, VaryNames};
 
 /// What of a request bears on storing its response.
@@ -32,65 +29,6 @@ impl Asked {
         Self {
             authorization: request.contains_key(AUTHORIZATION),
             cookie: request.contains_key(COOKIE),
-        }
-    }
-}
-
-/// What the site says where the origin says nothing, and to which fields it listens.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Defaults {
-    /// Freshness.
-    pub ttl: AssumedTtl,
-    /// `stale-while-revalidate`.
-    pub stale_while_revalidate: Duration,
-    /// `stale-if-error`.
-    pub stale_if_error: Duration,
-    /// For how long what is stale may be used while there is no answer of the origin.
-    pub stale_if_unreachable: Duration,
-    /// Targeted fields, the one that counts most first (RFC 9213, section 2.2).
-    pub targets: Vec<HeaderName>,
-}
-
-/// How a stored response may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
-    /// How fresh it is.
-    pub freshness: Freshness,
-    /// It may not be used without asking, however fresh (`no-cache`).
-    pub no_cache: bool,
-    /// While it is fresh a reload need not ask (RFC 8246).
-    pub immutable: bool,
-    /// For how long after it turned stale it may be used while it is refreshed.
-    pub stale_while_revalidate: Duration,
-    /// For how long after it turned stale it may be used when the origin fails.
-    pub stale_if_error: Duration,
-    /// For how long after it turned stale it may be used when the origin gives no answer.
-    pub stale_if_unreachable: Duration,
-    /// A request may ask for it when it is stale (`max-stale`, `stale-if-error`).
-    pub stale_on_request: bool,
-}
-
-impl Terms {
-    /// Those of a response that is made of two: it may be used where both may.
-    #[must_use]
-    pub fn strictest(&self, other: &Self, now: BootInstant) -> Self {
-        let left = |terms: &Self| {
-            let (left, over) = terms.freshness.left_and_over(now);
-            (left, Reverse(over))
-        };
-        Self {
-            freshness: match left(self) < left(other) {
-                true => self.freshness,
-                false => other.freshness,
-            },
-            no_cache: self.no_cache || other.no_cache,
-            immutable: self.immutable && other.immutable,
-            stale_while_revalidate: self
-                .stale_while_revalidate
-                .min(other.stale_while_revalidate),
-            stale_if_error: self.stale_if_error.min(other.stale_if_error),
-            stale_if_unreachable: self.stale_if_unreachable.min(other.stale_if_unreachable),
-            stale_on_request: self.stale_on_request && other.stale_on_request,
         }
     }
 }
@@ -287,54 +225,14 @@ fn check_fields(
     Ok((VaryNames::read(response)?, for_one))
 }
 
-/// What bears on how a response may be used, besides its directives.
-#[derive(Debug, Clone, Copy)]
-struct Received {
-    status: StatusCode,
-    lifetime: Lifetime,
-    initial_age: Duration,
-    at: Now,
-}
-
-/// RFC 9111, section 4.2.4: `must-revalidate` and `proxy-revalidate` forbid what is
-/// stale. `s-maxage` does too, except where the same response states an extension of
-/// RFC 5861 itself: extensions may modify what is there without them (section 5.2.3).
-///
-/// A failure of the origin is not kept for longer than somebody says.
-fn terms(directives: &ResponseDirectives, received: Received, defaults: &Defaults) -> Terms {
-    let forbidden = directives.must_revalidate || directives.proxy_revalidate;
-    let shared = directives.s_maxage.is_some();
-    let no_cache = directives.no_cache.is_whole();
-    let extension = |stated: Option<Duration>, default: Duration| match stated {
-        _ if forbidden => Duration::ZERO,
-        Some(stated) => stated,
-        None if shared || is_negative(received.status) => Duration::ZERO,
-        None => default,
-    };
-    Terms {
-        freshness: Freshness {
-            received: received.at.boot,
-            initial_age: received.initial_age,
-            lifetime: received.lifetime.duration(),
-        },
-        no_cache,
-        immutable: directives.immutable,
-        stale_while_revalidate: extension(
-            directives.stale_while_revalidate,
-            defaults.stale_while_revalidate,
-        ),
-        stale_if_error: extension(directives.stale_if_error, defaults.stale_if_error),
-        stale_if_unreachable: extension(None, defaults.stale_if_unreachable),
-        stale_on_request: !forbidden && !shared && !no_cache,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::policy::freshness::AssumedTtl;
     use http::HeaderName;
     use http::header::{CACHE_CONTROL, VARY};
     use std::time::SystemTime;
+    use tidegate_clock::BootInstant;
 
     const CDN: HeaderName = HeaderName::from_static("cdn-cache-control");
     const PLAIN: Asked = Asked {

@@ -40,7 +40,7 @@ async fn grown_and_weighed(
         world.fetched(get(&target, &[]), &fields, body).await;
     }
     let stats = world.site.shared.stats();
-    assert_eq!(stats.responses as usize, count + before);
+    assert_eq!(stats.responses, (count + before) as u64);
     (resident() - taken, stats.bytes - weight)
 }
 

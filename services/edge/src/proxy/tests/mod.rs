@@ -12,6 +12,7 @@ mod fenced;
 mod fields;
 mod freshen;
 
+mod joined;
 mod memory;
 mod parts;
 mod passing;
