@@ -48,6 +48,14 @@ impl Tag {
         Ok(Self(text.into()))
     }
 
+    /// A tag that was one before, of either kind, from where it was kept as text; `None`
+    /// if it cannot have been.
+    #[must_use]
+    pub fn kept(text: &str) -> Option<Self> {
+        let is_tag = is_visible_ascii(text) && !text.contains([',', '*']);
+        (is_tag && text.len() <= MAX_TAG_BYTES).then(|| Self(text.into()))
+    }
+
     /// A tag that Tidegate sets itself; made by [`crate::url_tag`], [`crate::host_tag`]
     /// and [`crate::group_tag`] only.
     pub(crate) fn implicit(text: &str) -> Self {

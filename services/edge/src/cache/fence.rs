@@ -85,6 +85,8 @@ pub struct Fence {
     /// The marks of its tags, the site's own among them.
     marks: Arc<[Arc<TagMark>]>,
     soft_since: SoftSince,
+    /// What may have hit it is not all known any more.
+    is_in_doubt: bool,
 }
 
 /// Since when a copy has been behind a soft invalidation, in nanoseconds since boot, as
@@ -119,6 +121,20 @@ impl Fence {
             serial,
             marks,
             soft_since: SoftSince::default(),
+            is_in_doubt: false,
+        }
+    }
+
+    /// The fence of a copy that was not in memory for a while: behind a soft invalidation
+    /// since then, if it was when it left, and of no use without the origin's word if it
+    /// is not known for certain what has hit it since.
+    pub(super) fn after_sleep(self, soft_since: Option<BootInstant>, is_in_doubt: bool) -> Self {
+        if let Some(since) = soft_since {
+            self.soft_since.no_later_than(since);
+        }
+        Self {
+            is_in_doubt,
+            ..self
         }
     }
 
@@ -135,6 +151,9 @@ impl Fence {
     /// What has become of the copy.
     #[must_use]
     pub fn touched(&self) -> Touched {
+        if self.is_in_doubt {
+            return Touched::Hard;
+        }
         let mut worst = Touched::Untouched;
         for mark in &*self.marks {
             worst = match (worst, mark.touched(self.filled, self.serial)) {

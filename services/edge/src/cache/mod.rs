@@ -1,16 +1,20 @@
 //! Stored responses: what may be stored, for how long it is fresh, by which tags it
 //! falls, and whether a copy may be used for one request.
 //!
-//! No network and no waiting: everything here is a function of what it is given,
-//! or a table in memory.
+//! No network, and but for the disk no waiting: everything here is a function of what it
+//! is given, or a table in memory.
 //!
 //! - [`policy`]: HTTP caching as RFC 9111 has it, a file a topic.
 //! - [`tagging`]: the tags of a response.
-//! - [`stamp`], [`fence`], [`tags`], `walk`, [`recent`]: which invalidation a copy is behind.
-//! - [`key`], [`stored`], [`compact`], [`partial`], [`storage`]: the copies.
+//! - [`stamp`], [`fence`], [`tags`], `walk`, [`recent`], [`faded`]: which invalidation a
+//!   copy is behind.
+//! - [`key`], [`stored`], [`compact`], [`partial`], [`storage`]: the copies;
+//!   [`disk`]: those for which memory has no room.
 //! - [`judge`]: whether a copy may be used.
 
 pub mod compact;
+pub mod disk;
+pub mod faded;
 pub mod fence;
 pub mod judge;
 pub mod key;

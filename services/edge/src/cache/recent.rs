@@ -11,9 +11,11 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use tidegate_domain::{Mode, Tag, TagPattern};
 
+use super::faded::Faded;
 use super::stamp::Stamp;
 
 /// Most patterns remembered while a fetch is open. A fetch that began before what
@@ -176,6 +178,8 @@ fn shared_length(a: &str, b: &str) -> usize {
 pub struct Recent {
     /// In the order of application.
     order: VecDeque<(Stamp, TagPattern)>,
+    /// What takes over what is forgotten here, and the number of the site.
+    faded: Option<(Arc<Faded>, u64)>,
     /// The literal ones among them, so that a busy second costs a fill one look-up
     /// a tag.
     literals: HashMap<TagPattern, Last>,
@@ -198,12 +202,28 @@ impl Recent {
     fn bounded(max: usize) -> Self {
         Self {
             order: VecDeque::new(),
+            faded: None,
             literals: HashMap::new(),
             wild: Wild::default(),
             forgotten: Stamp::ZERO,
             open: BTreeMap::new(),
             max,
         }
+    }
+
+    /// What is forgotten here is remembered there, for a site of this number.
+    pub fn fade_into(&mut self, faded: Arc<Faded>, site: u64) {
+        self.faded = Some((faded, site));
+    }
+
+    /// Whether one of these tags may have been hit behind a fetch that began at `since`, by
+    /// something that is not remembered here any more.
+    #[must_use]
+    pub fn may_have_forgotten(&self, since: Stamp, tags: &[Tag]) -> bool {
+        !self.reaches_back_to(since)
+            && self.faded.as_ref().is_none_or(|(faded, site)| {
+                tags.iter().any(|tag| faded.may_have_hit(*site, tag, since))
+            })
     }
 
     /// A fetch begins.
@@ -273,6 +293,9 @@ impl Recent {
             return;
         };
         self.forgotten = self.forgotten.max(stamp);
+        if let Some((faded, site)) = &self.faded {
+            faded.remember(*site, &pattern, stamp);
+        }
         if pattern.as_literal().is_none() {
             self.wild.forget(&pattern, stamp);
         } else if self

@@ -1,4 +1,4 @@
-//! Where copies are: a bounded table, in memory.
+//! Where copies are: a bounded table, in memory, and what it evicts on disk if there is one.
 //!
 //! The table is `quick_cache`: a look-up takes a shared lock of one shard for as long
 //! as it takes to copy a pointer, and a scan over many keys does not push out the hot
@@ -6,15 +6,17 @@
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{ETAG, LAST_MODIFIED};
 use parking_lot::Mutex;
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 use tidegate_clock::BootInstant;
 
+use super::disk::Disk;
 use super::fence::Touched;
 use super::key::{Key, KeyRef};
 use super::stored::{Head, Resource, Stored};
@@ -42,10 +44,35 @@ impl Weighter<Key, Arc<Resource>> for ByBytes {
     }
 }
 
+/// What becomes of what is evicted.
+#[derive(Debug, Clone)]
+struct Eviction {
+    disk: Option<Arc<Disk>>,
+    evicted: Arc<AtomicU64>,
+}
+
+impl Lifecycle<Key, Arc<Resource>> for Eviction {
+    /// Goes when the lock of the shard has been given back.
+    type RequestState = Vec<(Key, Arc<Resource>)>;
+
+    /// The disk is told under the lock of the shard, so that it hears of the copies of a
+    /// key in their order. It takes a note of it and no more.
+    fn on_evict(&self, gone: &mut Self::RequestState, key: Key, resource: Arc<Resource>) {
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+        if let Some(disk) = &self.disk {
+            disk.offer(key.clone(), resource.clone());
+        }
+        gone.push((key, resource));
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Storage {
-    cache: Cache<Key, Arc<Resource>, ByBytes>,
+    cache: Cache<Key, Arc<Resource>, ByBytes, DefaultHashBuilder, Eviction>,
+    disk: Option<Arc<Disk>>,
+    evicted: Arc<AtomicU64>,
+    refused: AtomicU64,
     writers: Box<[Mutex<()>]>,
     /// The largest response that one shard can hold.
     largest: u64,
@@ -56,6 +83,12 @@ impl Storage {
     /// A table for so many bytes of responses, their fields, tags and keys.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
+        Self::with_disk(capacity, None)
+    }
+
+    /// The same, with a place for what is evicted.
+    #[must_use]
+    pub fn with_disk(capacity: u64, disk: Option<Arc<Disk>>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
         let shards = (capacity / SHARD_BYTES)
             .clamp(1, 4 * cores)
@@ -69,13 +102,16 @@ impl Storage {
         let options = options
             .build()
             .expect("both capacities are given, which is all that build asks for");
-        let cache = Cache::with_options(
-            options,
-            ByBytes,
-            DefaultHashBuilder::default(),
-            DefaultLifecycle::default(),
-        );
+        let evicted = Arc::<AtomicU64>::default();
+        let eviction = Eviction {
+            disk: disk.clone(),
+            evicted: evicted.clone(),
+        };
+        let cache = Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), eviction);
         Self {
+            disk,
+            evicted,
+            refused: AtomicU64::new(0),
             largest: cache.shard_capacity() / 2,
             cache,
             writers: (0..WRITERS).map(|_| Mutex::default()).collect(),
@@ -119,6 +155,7 @@ impl Storage {
     ) -> bool {
         let fits = |stored: &Stored| stored.bytes() as u64 <= self.largest;
         if !fits(new) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         let _writing = self.writer(key).lock();
@@ -148,6 +185,7 @@ impl Storage {
             None => {}
             Some(empty) if empty.variants().is_empty() => {
                 self.cache.remove(&key.as_ref());
+                self.forget_on_disk(key);
             }
             Some(resource) => self.cache.insert(key.clone(), Arc::new(resource)),
         }
@@ -157,6 +195,35 @@ impl Storage {
     pub fn remove(&self, key: &Key) {
         let _writing = self.writer(key).lock();
         self.cache.remove(&key.as_ref());
+        self.forget_on_disk(key);
+    }
+
+    /// Puts what was on disk back, unless there is something by now or it is not wanted any
+    /// more.
+    pub fn bring_back(
+        &self,
+        key: &Key,
+        responses: Vec<Arc<Stored>>,
+        is_wanted: impl FnOnce() -> bool,
+    ) {
+        let _writing = self.writer(key).lock();
+        if self.cache.peek(&key.as_ref()).is_some() || !is_wanted() {
+            return;
+        }
+        let resource = Resource::from_disk(responses, KEY_BYTES + key.bytes());
+        self.cache.insert(key.clone(), Arc::new(resource));
+    }
+
+    fn forget_on_disk(&self, key: &Key) {
+        if let Some(disk) = &self.disk {
+            disk.forget(key);
+        }
+    }
+
+    /// The place for what is evicted.
+    #[must_use]
+    pub fn disk(&self) -> Option<&Arc<Disk>> {
+        self.disk.as_ref()
     }
 
     /// Removes what no request will be answered from, and returns how many responses that
@@ -178,6 +245,19 @@ impl Storage {
             }
         }
         removed
+    }
+
+    /// Keys that were evicted to make room, since the start.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Responses that were not stored because they are too large for a shard, since the
+    /// start.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Keys that have something stored.
@@ -205,7 +285,9 @@ impl Storage {
     }
 }
 
-fn is_useless(variant: &Stored, now: BootInstant) -> bool {
+/// Whether no request will be answered from a response, nor by asking about it.
+#[must_use]
+pub fn is_useless(variant: &Stored, now: BootInstant) -> bool {
     let Head { fields, terms, .. } = &variant.head;
     if variant.head.fence.touched() == Touched::Hard {
         return !fields.contains_key(ETAG);

@@ -294,6 +294,11 @@ impl Uses {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Takes over a count.
+    pub(super) fn set(&self, count: u32) {
+        self.0.store(count, Ordering::Relaxed);
+    }
+
     /// Takes over what the copy has that this one was made of.
     pub fn take_over(&self, before: &Self) {
         self.0.store(before.count(), Ordering::Relaxed);
@@ -356,6 +361,8 @@ impl Stored {
 pub struct Resource {
     variants: Box<[Arc<Stored>]>,
     bytes: u64,
+    /// It came from disk, where all of it is, and nothing was added since.
+    is_on_disk: bool,
 }
 
 impl Resource {
@@ -376,6 +383,40 @@ impl Resource {
         Self {
             variants,
             bytes: (bytes + key_bytes) as u64,
+            is_on_disk: false,
+        }
+    }
+
+    /// Responses that were on disk, newest first.
+    #[must_use]
+    pub(super) fn from_disk(variants: Vec<Arc<Stored>>, key_bytes: usize) -> Self {
+        let bytes: usize = variants.iter().map(|variant| variant.bytes()).sum();
+        Self {
+            variants: variants.into(),
+            bytes: (bytes + key_bytes) as u64,
+            is_on_disk: true,
+        }
+    }
+
+    /// Whether all of it is on disk as it is.
+    #[must_use]
+    pub fn is_on_disk(&self) -> bool {
+        self.is_on_disk
+    }
+
+    /// The responses whose bodies are here whole.
+    pub fn whole_bodies(&self) -> impl Iterator<Item = &Arc<Stored>> {
+        let is_whole = |stored: &&Arc<Stored>| stored.body.partial().is_none();
+        self.variants.iter().filter(is_whole)
+    }
+
+    /// Nothing that weighs so much.
+    #[cfg(test)]
+    pub(super) fn weighing(bytes: u64) -> Self {
+        Self {
+            variants: Box::default(),
+            bytes,
+            is_on_disk: false,
         }
     }
 
@@ -396,6 +437,7 @@ impl Resource {
         Some(Self {
             variants: variants.into(),
             bytes: (self.bytes + added).saturating_sub(gone.bytes() as u64),
+            is_on_disk: false,
         })
     }
 

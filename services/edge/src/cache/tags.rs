@@ -26,6 +26,13 @@
 //! every use of a copy reads the marks after its request arrived, a request that
 //! arrives at position `R` sees `R` in the mark. When the copy is inserted into the
 //! storage does not matter: judging is part of every look-up.
+//!
+//! A copy that was on disk meanwhile held no mark. [`TagTable::hold_again`] finds out, in
+//! one step under the same lock, what has hit its tags since its fetch began: exactly as
+//! far as `recent` remembers, and beyond that by [`super::faded`], which says of more tags
+//! than were hit that they may have been, and of none that was that it was not. If a tag
+//! may have been, the copy is taken for hard-invalidated. So it is judged as one that never
+//! left memory, or more strictly.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Bound;
@@ -36,6 +43,7 @@ use parking_lot::Mutex;
 use tidegate_clock::BootInstant;
 use tidegate_domain::{Mode, Tag, TagPattern};
 
+use super::faded::Faded;
 use super::fence::{Fence, TagMark};
 use super::recent::Recent;
 use super::stamp::Stamp;
@@ -94,7 +102,9 @@ struct Inner {
     /// The tag behind which the next sweep goes on.
     swept: Option<Tag>,
     /// Marks that outlive their copies, see [`TagTable::change_here`].
-    changed_here: VecDeque<Arc<TagMark>>,
+    changed_here: VecDeque<(Tag, Arc<TagMark>)>,
+    /// Where those are remembered that do so no longer, and the number of the site.
+    faded: Option<(Arc<Faded>, u64)>,
 }
 
 /// A fetch that has begun and has no tags yet. What is invalidated meanwhile is
@@ -135,6 +145,19 @@ impl TagTable {
         (fill, moment)
     }
 
+    /// A table for a site whose copies may be on disk: what is forgotten here is remembered
+    /// there, for as long as the edge runs.
+    #[must_use]
+    pub fn fading_into(faded: &Arc<Faded>, site: u64) -> Self {
+        let table = Self::default();
+        {
+            let mut inner = table.inner.lock();
+            inner.recent.fade_into(faded.clone(), site);
+            inner.faded = Some((faded.clone(), site));
+        }
+        table
+    }
+
     /// Gives the response of a fetch the marks of its tags, raised by everything
     /// that was invalidated since `filled`.
     ///
@@ -151,6 +174,37 @@ impl TagTable {
         if !inner.recent.reaches_back_to(filled) {
             return Err(Forgotten);
         }
+        let marks = self.marks(&mut inner, filled, tags, now);
+        Ok(Fence::new(filled, serial, marks))
+    }
+
+    /// Gives a response that was not in memory for a while the marks of its tags again,
+    /// raised by everything that was invalidated since `filled`. Where that is not known
+    /// for certain, the response is of no use without the origin's word.
+    pub fn hold_again(
+        &self,
+        (filled, serial): (Stamp, u64),
+        soft_since: Option<BootInstant>,
+        tags: &[Tag],
+        now: BootInstant,
+    ) -> Fence {
+        let mut inner = self.inner.lock();
+        let marks = self.marks(&mut inner, filled, tags, now);
+        let may_have_changed = inner.faded.as_ref().is_none_or(|(faded, site)| {
+            tags.iter()
+                .any(|tag| faded.may_have_changed(*site, tag, serial))
+        });
+        let is_in_doubt = may_have_changed || inner.recent.may_have_forgotten(filled, tags);
+        Fence::new(filled, serial, marks).after_sleep(soft_since, is_in_doubt)
+    }
+
+    fn marks(
+        &self,
+        inner: &mut Inner,
+        filled: Stamp,
+        tags: &[Tag],
+        now: BootInstant,
+    ) -> Arc<[Arc<TagMark>]> {
         inner.sweep(SWEEP_STEP + 2 * tags.len());
         let mut marks = Vec::with_capacity(tags.len() + 1);
         // The site's own mark comes first. It is never made anew, so it is at every
@@ -167,7 +221,7 @@ impl TagTable {
             }
             marks.push(mark);
         }
-        Ok(Fence::new(filled, serial, marks.into()))
+        marks.into()
     }
 
     /// Applies an invalidation. Returns what it matched; when it returns, every copy that
@@ -267,10 +321,13 @@ impl TagTable {
         mark.changed_here.fetch_max(serial, Ordering::AcqRel);
         // A fetch that is under way sees the mark at its end only if it still lives.
         mark.pins.fetch_add(1, Ordering::AcqRel);
-        inner.changed_here.push_back(mark);
+        inner.changed_here.push_back((tag.clone(), mark));
         if inner.changed_here.len() > MAX_CHANGED_HERE
-            && let Some(oldest) = inner.changed_here.pop_front()
+            && let Some((tag, oldest)) = inner.changed_here.pop_front()
         {
+            if let Some((faded, site)) = &inner.faded {
+                faded.change(*site, &tag, oldest.changed_here.load(Ordering::Acquire));
+            }
             oldest.pins.fetch_sub(1, Ordering::AcqRel);
         }
     }

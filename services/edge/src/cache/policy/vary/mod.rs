@@ -142,6 +142,25 @@ impl Selection {
         self.names.0.is_empty()
     }
 
+    /// Each field, with its value as it is compared and as it was sent.
+    pub fn parts(&self) -> impl Iterator<Item = (&HeaderName, Option<&str>, Option<&[u8]>)> {
+        let parts = self.names.0.iter().zip(&self.values);
+        parts.map(|(name, value)| (name, value.normal.as_deref(), value.sent.as_deref()))
+    }
+
+    /// What [`parts`](Self::parts) was taken from.
+    #[must_use]
+    pub fn of_parts(parts: Vec<(HeaderName, Option<Box<str>>, Option<Box<[u8]>>)>) -> Self {
+        let (names, values): (Vec<_>, Vec<_>) = parts
+            .into_iter()
+            .map(|(name, normal, sent)| (name, Value { normal, sent }))
+            .unzip();
+        Self {
+            names: VaryNames(names.into()),
+            values: values.into(),
+        }
+    }
+
     /// Bytes it takes, besides itself.
     #[must_use]
     pub fn bytes(&self) -> usize {

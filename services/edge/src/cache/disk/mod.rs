@@ -1,0 +1,383 @@
+//! A second, larger place for stored responses: a folder on a disk, through foyer.
+//!
+//! What memory evicts is written there behind the requests; what memory lacks is looked for
+//! there before anybody is asked, and goes back to memory whole, where it is judged like
+//! everything else. Nothing here decides whether a response may be used.
+//!
+//! - [`store`](self): `store.rs` is all that knows foyer; `folder.rs` the folder;
+//!   `record.rs` responses as bytes; `waiting.rs` what waits to be written or is being read;
+//!   `writer.rs` writes it.
+
+mod folder;
+mod record;
+mod store;
+mod waiting;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use foyer_common::spawn::Spawner;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+
+use super::faded::Faded;
+use super::key::{Key, KeyRef};
+use super::stored::Resource;
+pub use folder::DiskError;
+use folder::Folder;
+pub use record::Asleep;
+use record::Place;
+use store::{Engine, Name};
+use waiting::Waiting;
+
+/// What an entry takes a multiple of.
+const PAGE: usize = 4_096;
+/// Reads under way at once. One more is a miss.
+const MAX_READS: usize = 64;
+/// For how long a request waits for the disk.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// What the table of what is where takes for an entry, at most.
+const INDEX_BYTES: u64 = 72;
+
+/// Where, and how much.
+#[derive(Debug, Clone)]
+pub struct DiskConfig {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Bytes.
+    pub capacity: u64,
+}
+
+/// Figures since the start, but for what is said to be of now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskStats {
+    /// Bytes on the disk that are in use now: they grow until all are, and then the oldest
+    /// make room.
+    pub bytes: u64,
+    /// Bytes that wait to be written now, in memory.
+    pub waiting_bytes: u64,
+    /// Responses' keys that were written.
+    pub written: u64,
+    /// Those that were not, because the disk was too slow or they were too large.
+    pub dropped: u64,
+    /// Those that could not be.
+    pub failed_writes: u64,
+    /// Looks at the disk that found what was looked for.
+    pub hits: u64,
+    /// Those that did not: it was gone, or damaged.
+    pub misses: u64,
+    /// Those that failed, came to no end in time, or were too many.
+    pub failed_reads: u64,
+    /// 1 if nothing is written any more, because the disk fails.
+    pub is_broken: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    bytes: AtomicU64,
+    written: AtomicU64,
+    dropped: AtomicU64,
+    failed_writes: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    failed_reads: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Disk {
+    engine: Engine,
+    waiting: Mutex<Waiting>,
+    has_work: Arc<Notify>,
+    reads: Arc<Semaphore>,
+    counts: Counts,
+    is_broken: AtomicBool,
+    bodies: AtomicU64,
+    capacity: u64,
+    faded: Arc<Faded>,
+    spawner: Spawner,
+    /// Goes after all that uses it.
+    _folder: Folder,
+}
+
+/// What a look finds.
+#[derive(Debug)]
+pub enum Sought {
+    /// It waits to be written, and is in memory.
+    Waiting(Arc<Resource>),
+    /// It is to be read.
+    OnDisk(Reading),
+    /// Somebody reads it.
+    BeingRead(Patience),
+    /// There is nothing, or nothing that can be had now.
+    Nothing,
+}
+
+/// A read that has a place and has not begun.
+#[derive(Debug)]
+pub struct Reading {
+    disk: Arc<Disk>,
+    key: Key,
+    ended: watch::Receiver<()>,
+    place: OwnedSemaphorePermit,
+}
+
+/// Waiting for a read, as long as a request does.
+#[derive(Debug)]
+pub struct Patience {
+    disk: Arc<Disk>,
+    ended: watch::Receiver<()>,
+    until: tokio::time::Instant,
+}
+
+impl Disk {
+    /// Takes a folder and all the room that it is given, and begins empty.
+    ///
+    /// # Errors
+    /// See [`DiskError`].
+    pub fn open(config: &DiskConfig) -> Result<Arc<Self>, DiskError> {
+        let wrong = |cause: String| DiskError::folder(&config.folder, cause);
+        let folder = Folder::take(&config.folder)?;
+        let runtime = store::runtime().map_err(|error| wrong(error.to_string()))?;
+        let spawner = Spawner::from(runtime);
+        let opening = {
+            let (path, spawner) = (folder.path().to_owned(), spawner.clone());
+            let (sender, opened) = std::sync::mpsc::sync_channel(1);
+            let capacity = config.capacity;
+            spawner.clone().spawn(async move {
+                let _ = sender.send(Engine::open(&path, capacity, spawner).await);
+            });
+            opened
+        };
+        let engine = opening
+            .recv()
+            .map_err(|error| wrong(error.to_string()))?
+            .map_err(|error| wrong(error.to_string()))?;
+        folder.reserve(config.capacity >> 20)?;
+        let disk = Arc::new(Self {
+            engine,
+            waiting: Mutex::default(),
+            has_work: Arc::default(),
+            reads: Arc::new(Semaphore::new(MAX_READS)),
+            counts: Counts::default(),
+            is_broken: AtomicBool::new(false),
+            bodies: AtomicU64::new(0),
+            capacity: config.capacity,
+            faded: Arc::default(),
+            spawner: spawner.clone(),
+            _folder: folder,
+        });
+        spawner.spawn(writer::run(Arc::downgrade(&disk), disk.has_work.clone()));
+        Ok(disk)
+    }
+
+    /// What remembers the invalidations that copies on disk have to be held against.
+    #[must_use]
+    pub fn faded(&self) -> &Arc<Faded> {
+        &self.faded
+    }
+
+    /// Memory that it takes at most, besides what `--cache-mib` bounds: buffers, what waits,
+    /// what is remembered of invalidations, and the table of what is where if all of it is
+    /// as small as can be.
+    #[must_use]
+    pub fn memory_at_most(&self) -> u64 {
+        let index = self.capacity / PAGE as u64 * INDEX_BYTES;
+        let reads = (MAX_READS * store::MAX_VALUE) as u64;
+        2 * store::BATCH_BYTES as u64 + waiting::MAX_BYTES + Faded::BYTES + reads + index
+    }
+
+    /// Whether something may be here under the key. Looks into memory alone.
+    #[must_use]
+    pub fn may_hold(&self, key: &KeyRef<'_>) -> bool {
+        let waits = || self.waiting.lock().get(&key.to_key()).is_some();
+        self.engine.may_hold(key) || waits()
+    }
+
+    /// What memory evicts. It is written unless it is here already, or there is no room
+    /// among what waits; then nothing is found under the key any more.
+    pub fn offer(&self, key: Key, resource: Arc<Resource>) {
+        if resource.is_on_disk() && self.may_hold(&key.as_ref()) {
+            return;
+        }
+        let mut waiting = self.waiting.lock();
+        let is_worth_it = resource.whole_bodies().next().is_some();
+        let is_taken = is_worth_it
+            && !self.is_broken.load(Ordering::Relaxed)
+            && waiting.add(key.clone(), resource);
+        if is_taken {
+            drop(waiting);
+            return self.has_work.notify_one();
+        }
+        if is_worth_it {
+            count(&self.counts.dropped);
+        }
+        self.forget_locked(&mut waiting, &key);
+    }
+
+    /// Nothing is found under the key any more.
+    pub fn forget(&self, key: &Key) {
+        self.forget_locked(&mut self.waiting.lock(), key);
+    }
+
+    fn forget_locked(&self, waiting: &mut Waiting, key: &Key) {
+        waiting.remove(key);
+        if self.engine.may_hold(&key.as_ref()) {
+            self.engine.forget(&Name::Responses(key.clone()));
+        }
+    }
+
+    /// Looks for what is here under a key.
+    #[must_use]
+    pub fn seek(self: &Arc<Self>, key: &Key) -> Sought {
+        let mut waiting = self.waiting.lock();
+        if let Some(resource) = waiting.get(key) {
+            count(&self.counts.hits);
+            return Sought::Waiting(resource);
+        }
+        if let Some((ended, since)) = waiting.read(key) {
+            return Sought::BeingRead(Patience {
+                disk: self.clone(),
+                ended,
+                until: since + PATIENCE,
+            });
+        }
+        if !self.engine.may_hold(&key.as_ref()) {
+            return Sought::Nothing;
+        }
+        let Ok(place) = self.reads.clone().try_acquire_owned() else {
+            count(&self.counts.failed_reads);
+            return Sought::Nothing;
+        };
+        Sought::OnDisk(Reading {
+            ended: waiting.begin_read(key),
+            disk: self.clone(),
+            key: key.clone(),
+            place,
+        })
+    }
+
+    /// Figures.
+    #[must_use]
+    pub fn stats(&self) -> DiskStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counts = &self.counts;
+        DiskStats {
+            bytes: read(&counts.bytes).min(self.capacity),
+            waiting_bytes: self.waiting.lock().bytes(),
+            written: read(&counts.written),
+            dropped: read(&counts.dropped),
+            failed_writes: read(&counts.failed_writes),
+            hits: read(&counts.hits),
+            misses: read(&counts.misses),
+            failed_reads: read(&counts.failed_reads),
+            is_broken: self.is_broken.load(Ordering::Relaxed).into(),
+        }
+    }
+
+    async fn read(&self, key: &Key) -> Option<Vec<Asleep>> {
+        let record = self.piece(&Name::Responses(key.clone())).await?;
+        let Some(responses) = record::read(record) else {
+            count(&self.counts.misses);
+            return None;
+        };
+        let mut all = Vec::with_capacity(responses.len());
+        for (mut asleep, place) in responses {
+            if let Some(Place::Apart { body, pieces }) = place {
+                let mut whole = Vec::new();
+                for index in 0..pieces {
+                    whole.push(self.piece(&Name::Piece { body, index }).await?);
+                }
+                asleep.set_body(whole);
+            }
+            all.push(asleep);
+        }
+        count(&self.counts.hits);
+        Some(all)
+    }
+
+    async fn piece(&self, name: &Name) -> Option<Bytes> {
+        match self.engine.read(name).await {
+            Ok(Some(bytes)) => Some(bytes),
+            Ok(None) => {
+                count(&self.counts.misses);
+                None
+            }
+            Err(error) => {
+                count(&self.counts.failed_reads);
+                tracing::debug!(%error, "the disk tier cannot be read");
+                None
+            }
+        }
+    }
+}
+
+impl Reading {
+    /// Reads, on threads of its own and whoever waits or leaves, and hands what is there to
+    /// `take`, if it is wanted by then.
+    pub fn begin(self, take: impl FnOnce(Vec<Asleep>) + Send + 'static) -> Patience {
+        let patience = Patience {
+            disk: self.disk.clone(),
+            ended: self.ended,
+            until: tokio::time::Instant::now() + PATIENCE,
+        };
+        let (disk, key, place) = (self.disk.clone(), self.key, self.place);
+        self.disk.spawner.spawn(async move {
+            let _ending = Ending {
+                disk: Arc::downgrade(&disk),
+                key: key.clone(),
+                _place: place,
+            };
+            if let Some(responses) = disk.read(&key).await {
+                take(responses);
+            }
+        });
+        patience
+    }
+}
+
+impl Patience {
+    /// Waits until it is read, or for as long as the disk may take.
+    pub async fn wait(mut self) {
+        if tokio::time::timeout_at(self.until, self.ended.changed())
+            .await
+            .is_err()
+        {
+            count(&self.disk.counts.failed_reads);
+        }
+    }
+}
+
+impl Disk {
+    /// Whether what is being read under the key is still what is there.
+    #[must_use]
+    pub fn is_wanted(&self, key: &Key) -> bool {
+        self.waiting.lock().is_wanted(key)
+    }
+}
+
+/// Ends a read, however it ends.
+struct Ending {
+    disk: Weak<Disk>,
+    key: Key,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(disk) = self.disk.upgrade() {
+            disk.waiting.lock().end_read(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Writes what waits: a task of the disk's own runtime, one batch after the other, and
+//! looks whether each got there.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::record::{self, Place};
+use super::store::{BATCH_BYTES, MAX_VALUE, Name, Value};
+use super::{Disk, PAGE, count};
+use crate::cache::key::Key;
+use crate::cache::stored::{Resource, Stored};
+
+/// Bodies under one key that are larger than this together are written in pieces of their
+/// own.
+const INLINE_BYTES: usize = 256 << 10;
+/// Keys whose writing has failed in a row after which the disk is given up.
+const MAX_FAILURES: u64 = 64;
+
+/// Writes as long as there is a disk.
+pub(super) async fn run(disk: Weak<Disk>, has_work: Arc<Notify>) {
+    let mut failures = 0;
+    loop {
+        {
+            let Some(disk) = disk.upgrade() else {
+                return;
+            };
+            while write_some(&disk, &mut failures).await {}
+        }
+        // Where nobody is left to notify, a look now and then ends this.
+        let _ = tokio::time::timeout(super::PATIENCE, has_work.notified()).await;
+    }
+}
+
+/// What one batch has.
+#[derive(Debug)]
+struct Job {
+    key: Key,
+    resource: Arc<Resource>,
+}
+
+/// Writes a batch. Whether there was anything to write.
+async fn write_some(disk: &Disk, failures: &mut u64) -> bool {
+    let mut jobs = Vec::new();
+    let mut batch = 0;
+    while batch < BATCH_BYTES / 4 {
+        let Some((key, resource)) = disk.waiting.lock().next() else {
+            break;
+        };
+        let job = Job { key, resource };
+        match begin(disk, &job).await {
+            Some(bytes) => batch += bytes,
+            None => {
+                disk.forget_if_current(&job);
+                continue;
+            }
+        }
+        jobs.push(job);
+    }
+    if jobs.is_empty() {
+        return false;
+    }
+    disk.engine.written().await;
+    for job in &jobs {
+        let mut waiting = disk.waiting.lock();
+        if waiting.is_current(&job.key, &job.resource) {
+            waiting.done(&job.key, &job.resource);
+            if disk.engine.may_hold(&job.key.as_ref()) {
+                count(&disk.counts.written);
+                *failures = 0;
+            } else {
+                count(&disk.counts.failed_writes);
+                *failures += 1;
+            }
+        }
+    }
+    if *failures >= MAX_FAILURES && !disk.is_broken.swap(true, Ordering::Relaxed) {
+        tracing::error!(
+            "the disk tier fails: nothing is written to --disk-cache-dir any more until the next start"
+        );
+    }
+    true
+}
+
+/// Hands a key's responses to the engine; returns how many bytes they take there. `None`
+/// if they cannot be written or are not to be any more.
+async fn begin(disk: &Disk, job: &Job) -> Option<usize> {
+    let responses: Vec<_> = job.resource.whole_bodies().collect();
+    let bytes: usize = responses.iter().map(|stored| stored.body.len()).sum();
+    let mut placed = Vec::with_capacity(responses.len());
+    for stored in responses {
+        let place = match bytes > INLINE_BYTES {
+            true => apart(disk, stored).await?,
+            false => Place::Here,
+        };
+        placed.push((stored, place));
+    }
+    let record = record::written(&placed);
+    if record.len() > MAX_VALUE {
+        count(&disk.counts.dropped);
+        return None;
+    }
+    // Under the lock, so that nobody forgets the key in between.
+    let waiting = disk.waiting.lock();
+    if !waiting.is_current(&job.key, &job.resource) {
+        return None;
+    }
+    let taken = taken(record.len() + job.key.bytes());
+    disk.counts.bytes.fetch_add(taken as u64, Ordering::Relaxed);
+    disk.engine
+        .write(Name::Responses(job.key.clone()), Value(record));
+    Some(taken)
+}
+
+/// Writes a body in pieces, and waits for each few of them.
+async fn apart(disk: &Disk, stored: &Stored) -> Option<Place> {
+    let body = disk.bodies.fetch_add(1, Ordering::Relaxed);
+    let mut pieces = 0;
+    for bytes in pieces_of(stored) {
+        let name = Name::Piece {
+            body,
+            index: pieces,
+        };
+        disk.counts
+            .bytes
+            .fetch_add(taken(bytes.len()) as u64, Ordering::Relaxed);
+        disk.engine.write(name.clone(), Value(bytes));
+        disk.engine.written().await;
+        if !disk.engine.may_hold(&name) {
+            count(&disk.counts.failed_writes);
+            return None;
+        }
+        pieces += 1;
+    }
+    Some(Place::Apart { body, pieces })
+}
+
+/// A body in pieces that are no longer than a value may be.
+fn pieces_of(stored: &Stored) -> Vec<Bytes> {
+    let mut all = Vec::new();
+    for mut piece in stored.body.pieces() {
+        while piece.len() > MAX_VALUE {
+            all.push(piece.split_to(MAX_VALUE));
+        }
+        all.push(piece);
+    }
+    all
+}
+
+/// What an entry takes on disk.
+fn taken(bytes: usize) -> usize {
+    const HEADER: usize = 64;
+    (bytes + HEADER).next_multiple_of(PAGE)
+}
+
+impl Disk {
+    fn forget_if_current(&self, job: &Job) {
+        let mut waiting = self.waiting.lock();
+        if waiting.is_current(&job.key, &job.resource) {
+            self.forget_locked(&mut waiting, &job.key);
+        }
+    }
+}
