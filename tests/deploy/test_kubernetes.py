@@ -17,6 +17,7 @@ from conftest import (
 )
 
 FOLDERS = ["base", "overlays/example"]
+COMPONENTS = ["components/disk-cache"]
 # The oldest version in which the manifests mean what they say, and the newest known.
 VERSIONS = ["1.30", kubernetes_validate.latest_version()]
 
@@ -54,7 +55,7 @@ def test_the_schema_notices_a_slip(base):
 
 
 def test_every_file_is_used():
-    for folder in FOLDERS:
+    for folder in FOLDERS + COMPONENTS:
         kustomization = (KUBERNETES / folder / "kustomization.yaml").read_text()
         for file in (KUBERNETES / folder).glob("*.yaml"):
             assert file.name == "kustomization.yaml" or file.name in kustomization, file
@@ -109,6 +110,30 @@ def test_what_a_container_writes_to_is_mounted(base):
             if argument.startswith(("--data=", "--cache-dir="))
         ]
         assert folders and all(folder in mounts for folder in folders)
+
+
+def mebibytes(quantity):
+    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", quantity).groups()
+    return int(number) * {"Mi": 1, "Gi": 1024}[unit]
+
+
+def test_the_disk_of_the_cache_fits_its_volume(help_of):
+    (edge,) = [r for r in render(KUBERNETES / FOLDERS[1]) if r["kind"] == "Deployment"]
+    pod = edge["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    flags = dict(a.split("=", 1) for a in container["args"] if "=" in a)
+    folder, room = flags["--disk-cache-dir"], int(flags["--disk-cache-mib"])
+    (mount,) = [m for m in container["volumeMounts"] if m["mountPath"] == folder]
+    (volume,) = [v for v in pod["volumes"] if v["name"] == mount["name"]]
+    limit = mebibytes(volume["emptyDir"]["sizeLimit"])
+    assert room < limit < mebibytes(container["resources"]["requests"]["ephemeral-storage"])
+    # An index entry of 72 bytes for each page of 4 KiB, if all are that small, and buffers.
+    besides = room * 72 // 4096 + 256
+    memory = int(flags["--cache-mib"]) + int(flags["--pages-mib"]) + besides
+    assert memory < mebibytes(container["resources"]["limits"]["memory"])
+    text = help_of("tidegate-edge")
+    for flag in ("--disk-cache-dir", "--disk-cache-mib"):
+        assert re.search(rf"(?<![\w-]){flag}(?![\w-])", text), f"{flag} is not in --help"
 
 
 def test_probes_and_services_name_ports_that_are_listened_on(base):

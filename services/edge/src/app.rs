@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::disk::{Disk, DiskConfig};
 use crate::config::Config;
 use crate::events::Limits;
 use crate::follower::SiteFollower;
@@ -144,6 +145,7 @@ impl<L: Listener> App<L> {
         .with_context(|| format!("--cache-dir: cannot use {}", folder.display()))?;
         let shared_config = SharedConfig {
             capacity_bytes: config.cache_mib << 20,
+            disk: open_disk(config)?,
             dialer,
             revalidations: RevalidationLimits {
                 at_once: config.max_revalidations,
@@ -279,6 +281,23 @@ impl<L: Listener> App<L> {
         }
         Ok(())
     }
+}
+
+fn open_disk(config: &Config) -> anyhow::Result<Option<Arc<Disk>>> {
+    let Some(folder) = &config.disk_cache_dir else {
+        return Ok(None);
+    };
+    let disk = Disk::open(&DiskConfig {
+        folder: folder.clone(),
+        capacity: config.disk_cache_mib << 20,
+    })?;
+    tracing::info!(
+        folder = %folder.display(),
+        mib = config.disk_cache_mib,
+        memory_mib = disk.memory_at_most() >> 20,
+        "stored responses go to disk when memory is full; it takes at most so much memory besides"
+    );
+    Ok(Some(disk))
 }
 
 async fn finish(task: JoinHandle<()>) {

@@ -56,6 +56,15 @@ pub struct Config {
     #[arg(long, env = "TIDEGATE_CACHE_MIB", default_value_t = 512, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub cache_mib: u64,
 
+    /// Folder for stored responses for which memory is too small; it is emptied at every
+    /// start [default: none, memory alone]
+    #[arg(long, env = "TIDEGATE_DISK_CACHE_DIR", value_name = "PATH")]
+    pub disk_cache_dir: Option<PathBuf>,
+
+    /// Room that is taken in --disk-cache-dir at the start, in MiB
+    #[arg(long, env = "TIDEGATE_DISK_CACHE_MIB", default_value_t = 4096, value_name = "MIB", requires = "disk_cache_dir", value_parser = clap::value_parser!(u64).range(64..=16_777_216))]
+    pub disk_cache_mib: u64,
+
     /// Memory for pages and assets, in MiB
     #[arg(long, env = "TIDEGATE_PAGES_MIB", default_value_t = 128, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub pages_mib: u64,
@@ -164,6 +173,7 @@ mod tests {
             ("--edge-id", "Not A Name", "1 to 63"),
             ("--drain", "soon", "a number with a unit"),
             ("--cache-mib", "0", "1..="),
+            ("--disk-cache-mib", "63", "64..="),
             ("--max-revalidations", "0", "1..="),
             ("--listen", "nowhere", "invalid socket address"),
         ] {

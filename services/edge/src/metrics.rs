@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use http::StatusCode;
 use tidegate_telemetry::{CounterBy, Histogram, LATENCY_SECONDS, MetricError, Registry};
 
+use crate::cache::disk::DiskStats;
 use crate::proxy::{SharedStats, TierStats};
 use crate::sites::{Site, Sites};
 use crate::standing::Standing;
@@ -81,6 +82,20 @@ impl EdgeMetrics {
             "Stored responses.",
             of_sites(|sites| sites.parts().shared.stats().responses),
         )?;
+        registry.gauge_from(
+            "tidegate_edge_cache_evicted",
+            "Keys whose stored responses made room for others, since the start.",
+            of_sites(|sites| sites.parts().shared.stats().evicted),
+        )?;
+        registry.gauge_from(
+            "tidegate_edge_cache_refused",
+            "Responses that were not stored because they are too large for the memory there is, since the start.",
+            of_sites(|sites| sites.parts().shared.stats().refused),
+        )?;
+        for (name, help, read) in DISK {
+            let read = move |shared: SharedStats| read(shared.disk);
+            registry.gauge_from(name, help, of_shared(sites, read))?;
+        }
         registry.gauge_from(
             "tidegate_edge_revalidations_in_flight",
             "Requests in flight that ask an origin whether a stored response still holds.",
@@ -210,6 +225,58 @@ const SECOND_TIER: [TierGauge; 7] = [
         "tidegate_edge_second_tier_dropped",
         "Responses that did not reach the control plane, since the start.",
         |tier| tier.dropped,
+    ),
+];
+
+/// Name, help, and what it shows.
+type DiskGauge = (&'static str, &'static str, fn(DiskStats) -> u64);
+
+/// What is counted of stored responses on disk.
+const DISK: [DiskGauge; 9] = [
+    (
+        "tidegate_edge_disk_cache_bytes",
+        "Bytes on disk that hold stored responses, those among them that are not current any more.",
+        |disk| disk.bytes,
+    ),
+    (
+        "tidegate_edge_disk_cache_waiting_bytes",
+        "Bytes of stored responses that wait to be written to disk.",
+        |disk| disk.waiting_bytes,
+    ),
+    (
+        "tidegate_edge_disk_cache_written",
+        "Keys whose stored responses were written to disk, since the start.",
+        |disk| disk.written,
+    ),
+    (
+        "tidegate_edge_disk_cache_dropped",
+        "Keys whose stored responses were not written to disk, because it was too slow or they are too large, since the start.",
+        |disk| disk.dropped,
+    ),
+    (
+        "tidegate_edge_disk_cache_failed_writes",
+        "Keys whose stored responses could not be written to disk, since the start.",
+        |disk| disk.failed_writes,
+    ),
+    (
+        "tidegate_edge_disk_cache_hits",
+        "Looks at the disk that found stored responses, since the start.",
+        |disk| disk.hits,
+    ),
+    (
+        "tidegate_edge_disk_cache_misses",
+        "Looks at the disk for what was gone or damaged, since the start.",
+        |disk| disk.misses,
+    ),
+    (
+        "tidegate_edge_disk_cache_failed_reads",
+        "Looks at the disk that failed, took too long or were too many, since the start.",
+        |disk| disk.failed_reads,
+    ),
+    (
+        "tidegate_edge_disk_cache_broken",
+        "1 if nothing is written to disk until the next start, because it fails, else 0.",
+        |disk| disk.is_broken,
     ),
 ];
 

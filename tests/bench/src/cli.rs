@@ -41,6 +41,8 @@ enum Command {
     Propagation(Options),
     /// Invalidating a tag of up to 1,000,000 stored responses, against Varnish's xkey.
     Tags(Options),
+    /// Memory that 1,000,000 responses of 1 KiB take, against Varnish.
+    Memory(Options),
     /// 500 edges that come back at once when the control plane has been restarted.
     Resume(Options),
     /// Everything.
@@ -95,6 +97,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Sse(options) => measure(&[bench::SSE], &options),
         Command::Propagation(options) => measure(&[bench::PROPAGATION], &options),
         Command::Tags(options) => measure(&[bench::TAGS], &options),
+        Command::Memory(options) => measure(&[bench::MEMORY], &options),
         Command::Resume(options) => measure(&[bench::RESUME], &options),
         Command::All(options) => measure(bench::ALL, &options),
         Command::Launch { core, program } => process::become_program(Pin::of(&core)?, &program),

@@ -60,7 +60,7 @@ impl Lifecycle<Key, Arc<Resource>> for Eviction {
     fn on_evict(&self, gone: &mut Self::RequestState, key: Key, resource: Arc<Resource>) {
         self.evicted.fetch_add(1, Ordering::Relaxed);
         if let Some(disk) = &self.disk {
-            disk.offer(key.clone(), resource.clone());
+            disk.offer(&key, &resource);
         }
         gone.push((key, resource));
     }
@@ -189,6 +189,14 @@ impl Storage {
             }
             Some(resource) => self.cache.insert(key.clone(), Arc::new(resource)),
         }
+    }
+
+    /// Evicts everything.
+    #[cfg(test)]
+    pub(crate) fn push_out(&self) {
+        let capacity = self.cache.capacity();
+        self.cache.set_capacity(0);
+        self.cache.set_capacity(capacity);
     }
 
     /// Removes what is stored under a key.

@@ -174,7 +174,7 @@ impl TagTable {
         if !inner.recent.reaches_back_to(filled) {
             return Err(Forgotten);
         }
-        let marks = self.marks(&mut inner, filled, tags, now);
+        let (marks, _) = self.marks(&mut inner, filled, tags, now);
         Ok(Fence::new(filled, serial, marks))
     }
 
@@ -189,22 +189,27 @@ impl TagTable {
         now: BootInstant,
     ) -> Fence {
         let mut inner = self.inner.lock();
-        let marks = self.marks(&mut inner, filled, tags, now);
+        let (marks, is_hit) = self.marks(&mut inner, filled, tags, now);
         let may_have_changed = inner.faded.as_ref().is_none_or(|(faded, site)| {
             tags.iter()
                 .any(|tag| faded.may_have_changed(*site, tag, serial))
         });
-        let is_in_doubt = may_have_changed || inner.recent.may_have_forgotten(filled, tags);
+        // Since when a mark that was not in memory has been hit is not known, and with it for
+        // how long a stale response may be used yet.
+        let is_in_doubt =
+            is_hit || may_have_changed || inner.recent.may_have_forgotten(filled, tags);
         Fence::new(filled, serial, marks).after_sleep(soft_since, is_in_doubt)
     }
 
+    /// The marks of tags, and whether one was found to be hit only now.
     fn marks(
         &self,
         inner: &mut Inner,
         filled: Stamp,
         tags: &[Tag],
         now: BootInstant,
-    ) -> Arc<[Arc<TagMark>]> {
+    ) -> (Arc<[Arc<TagMark>]>, bool) {
+        let mut is_hit = false;
         inner.sweep(SWEEP_STEP + 2 * tags.len());
         let mut marks = Vec::with_capacity(tags.len() + 1);
         // The site's own mark comes first. It is never made anew, so it is at every
@@ -214,14 +219,14 @@ impl TagTable {
             let mark = inner.mark(tag);
             let last = inner.recent.last(tag);
             if last.hard > filled {
-                mark.raise(last.hard, Mode::Hard, now);
+                is_hit |= mark.raise(last.hard, Mode::Hard, now);
             }
             if last.soft > filled {
-                mark.raise(last.soft, Mode::Soft, now);
+                is_hit |= mark.raise(last.soft, Mode::Soft, now);
             }
             marks.push(mark);
         }
-        marks.into()
+        (marks.into(), is_hit)
     }
 
     /// Applies an invalidation. Returns what it matched; when it returns, every copy that

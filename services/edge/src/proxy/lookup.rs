@@ -13,6 +13,7 @@ use super::site::{ProxySite, count};
 use super::status::{Hit, Status, Why};
 use super::visit::{Ask, Visit, port};
 use crate::cache::judge::{Arrival, Fallback, Verdict, judge};
+use crate::cache::key::{Key, KeyRef};
 use crate::cache::policy::freshness::is_failure;
 use crate::cache::stored::Stored;
 use crate::origin::OriginError;
@@ -27,6 +28,17 @@ pub(super) enum Looked {
     Pass(Box<Ask>, Why),
     /// There is nothing that could answer: no origin, and for a GET no entry either.
     Nothing,
+    /// What is stored under this key may be on disk.
+    OnDisk(Box<Key>),
+}
+
+/// Where a look goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// To memory, and to the disk for what is not there.
+    Disk,
+    /// To memory alone.
+    Memory,
 }
 
 /// What was found for a request that goes on to the origin.
@@ -75,7 +87,7 @@ impl Found {
 
 impl ProxySite {
     /// Looks a request up. Takes no lock but the shared one of a shard of the storage.
-    pub(super) fn look(self: &Arc<Self>, parts: &Parts, visit: &Visit<'_>) -> Looked {
+    pub(super) fn look(self: &Arc<Self>, parts: &Parts, visit: &Visit<'_>, depth: Depth) -> Looked {
         // Read before all else: a fetch with a higher number began after this request.
         let after = self.shared.last_serial();
         let request = &parts.headers;
@@ -106,7 +118,11 @@ impl ProxySite {
         let decision = match self.decide_unseen(&question) {
             Some(unseen) => unseen,
             None => {
-                resource = self.shared.storage.get(&question.key());
+                let key = question.key();
+                resource = self.shared.storage.get(&key);
+                if resource.is_none() && depth == Depth::Disk && self.may_be_on_disk(&key) {
+                    return Looked::OnDisk(Box::new(key.to_key()));
+                }
                 self.decide(&question, resource.as_deref(), now)
             }
         };
@@ -138,6 +154,11 @@ impl ProxySite {
             Decision::Refuse => Looked::Answer(refused()),
             Decision::Nothing => Looked::Nothing,
         }
+    }
+
+    fn may_be_on_disk(&self, key: &KeyRef<'_>) -> bool {
+        let disk = self.shared.storage.disk();
+        disk.is_some_and(|disk| disk.may_hold(key))
     }
 
     /// Looks again, when a fetch has ended since the first look.

@@ -4,6 +4,7 @@
 //! - [`ProxySite`]: what is kept for one site; [`Shared`]: what all sites share.
 //! - `decide`: what is to be done with a request; `lookup`: doing it, as far as the cache
 //!   can answer at once; `explain`: saying what would be done, and why.
+//! - `awaken`: what is stored on disk, back to memory before anything is decided.
 //! - `forward`: what it cannot: join a fetch that is under way or start one.
 //! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it.
 //! - `departure`: when a fetch begins; `revalidations`: the places it may need;
@@ -21,6 +22,7 @@
 //! - `answer`, `status`: how a response leaves.
 
 mod answer;
+mod awaken;
 mod body;
 mod changed;
 mod decide;

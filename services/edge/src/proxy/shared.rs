@@ -15,6 +15,7 @@ use super::revalidations::{RevalidationLimits, Revalidations};
 use super::second_tier::{Tier, TierStats};
 use super::shared_body::Budget;
 use super::warm::Hints;
+use crate::cache::disk::{Disk, DiskStats};
 use crate::cache::key::Key;
 use crate::cache::policy::freshness::Now;
 use crate::cache::storage::Storage;
@@ -43,6 +44,8 @@ const TAGS_AT_ONCE: usize = 256;
 pub struct SharedConfig {
     /// Bytes of stored responses, their fields, tags and keys, of all sites.
     pub capacity_bytes: u64,
+    /// Where responses go for which that is too little, if there is such a place.
+    pub disk: Option<Arc<Disk>>,
     /// How origins are reached.
     pub dialer: Dialer,
     /// Bounds on requests that ask an origin whether a copy still holds.
@@ -76,6 +79,12 @@ pub struct SharedStats {
     pub responses: u64,
     /// Bytes in use.
     pub bytes: u64,
+    /// Keys that were evicted, since the start.
+    pub evicted: u64,
+    /// Responses that were too large to be stored, since the start.
+    pub refused: u64,
+    /// Figures of the disk, if there is one.
+    pub disk: DiskStats,
     /// Requests in flight that ask an origin whether a copy still holds.
     pub revalidating: u64,
     /// Keys that wait for a place among those.
@@ -94,7 +103,7 @@ impl Shared {
     pub fn new(config: SharedConfig, standing: Arc<Standing>) -> Arc<Self> {
         let fill_bytes = (config.capacity_bytes / FILL_SHARE).max(MIN_FILL_BYTES);
         Arc::new(Self {
-            storage: Storage::new(config.capacity_bytes),
+            storage: Storage::with_disk(config.capacity_bytes, config.disk),
             standing,
             fills: Arc::new(Budget::new(fill_bytes)),
             revalidations: Revalidations::new(config.revalidations),
@@ -117,6 +126,13 @@ impl Shared {
         SharedStats {
             responses: self.storage.len(),
             bytes: self.storage.bytes(),
+            evicted: self.storage.evicted(),
+            refused: self.storage.refused(),
+            disk: self
+                .storage
+                .disk()
+                .map(|disk| disk.stats())
+                .unwrap_or_default(),
             revalidating: revalidations.in_flight,
             revalidations_waiting: revalidations.waiting,
             revalidations_refused: revalidations.refused,

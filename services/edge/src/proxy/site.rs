@@ -18,7 +18,7 @@ use super::entries::EntrySource;
 use super::failures::Failures;
 use super::flights::Flights;
 use super::forced::Forced;
-use super::lookup::Looked;
+use super::lookup::{Depth, Looked};
 use super::second_tier::SecondTier;
 use super::setup::Setup;
 use super::shared::Shared;
@@ -116,11 +116,15 @@ impl ProxySite {
     #[must_use]
     pub fn new(name: SiteName, config: Arc<CheckedSite>, shared: Arc<Shared>) -> Arc<Self> {
         let setup = Setup::new(&name, config, None, &shared.surroundings);
-        let tags = Arc::default();
+        let number = shared.next_site();
+        let tags = Arc::new(match shared.storage.disk() {
+            Some(disk) => TagTable::fading_into(disk.faded(), number),
+            None => TagTable::default(),
+        });
         shared.add_tag_table(&tags);
         Arc::new(Self {
             name,
-            number: shared.next_site(),
+            number,
             setup: ArcSwap::from_pointee(setup),
             tags,
             flights: Flights::default(),
@@ -292,7 +296,14 @@ impl ProxySite {
         remove_named_by_connection(&mut parts.headers);
         // What the cache answers needs no future of its own; the rest is boxed, so that
         // a hit does not carry its size.
-        match self.look(&parts, &visit) {
+        let looked = match self.look(&parts, &visit, Depth::Disk) {
+            Looked::OnDisk(key) => {
+                Box::pin(self.awaken(*key)).await;
+                self.look(&parts, &visit, Depth::Memory)
+            }
+            looked => looked,
+        };
+        match looked {
             Looked::Answer(response) => response,
             Looked::Forward(ask, _) | Looked::Pass(ask, _) if is_in_a_loop(&ask.fields) => {
                 answer::text(
@@ -308,7 +319,8 @@ impl ProxySite {
                 let body = RequestBody::new(body, BodyLimits::default());
                 Box::pin(self.clone().pass(*ask, parts, body, why)).await
             }
-            Looked::Nothing => nothing_here(),
+            // It has been looked for.
+            Looked::Nothing | Looked::OnDisk(_) => nothing_here(),
         }
     }
 }

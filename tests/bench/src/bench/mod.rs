@@ -3,6 +3,7 @@
 
 mod commits;
 mod hits;
+mod memory;
 mod propagation;
 mod resume;
 mod sse;
@@ -42,8 +43,12 @@ pub(crate) const RESUME: Bench = Bench {
     name: "resume",
     run: resume::run,
 };
+pub(crate) const MEMORY: Bench = Bench {
+    name: "memory",
+    run: memory::run,
+};
 /// Every bench, in the order of `all`.
-pub(crate) const ALL: &[Bench] = &[HITS, COMMITS, SSE, PROPAGATION, TAGS, RESUME];
+pub(crate) const ALL: &[Bench] = &[HITS, COMMITS, SSE, PROPAGATION, TAGS, MEMORY, RESUME];
 
 /// How Tidegate's own rows are called.
 const TIDEGATE: &str = "Tidegate";

@@ -16,6 +16,16 @@ pub(crate) fn start(context: &Context, origin: SocketAddr) -> Result<Server, Abs
     Ok(run(context, origin, "512m", "")?)
 }
 
+/// The same, with so much memory for what is stored.
+pub(crate) fn with_memory(
+    context: &Context,
+    origin: SocketAddr,
+    mib: u32,
+) -> Result<Server, Absent> {
+    VARNISH.ensure()?;
+    Ok(run(context, origin, &format!("{mib}m"), "")?)
+}
+
 /// A cache that turns stale what carries the key in a `PURGE` request's field `xkey`, and
 /// says in the reason phrase of its answer how much that was.
 pub(crate) fn with_xkey(context: &Context, origin: SocketAddr, mib: u32) -> Result<Server, Absent> {

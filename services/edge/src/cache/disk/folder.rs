@@ -41,7 +41,7 @@ pub enum DiskError {
 }
 
 impl DiskError {
-    pub(super) fn folder(folder: &Path, cause: impl ToString) -> Self {
+    pub(super) fn folder(folder: &Path, cause: &dyn std::fmt::Display) -> Self {
         Self::Folder {
             folder: folder.to_owned(),
             cause: cause.to_string(),
@@ -60,7 +60,7 @@ impl Folder {
     /// Takes a folder, and removes what an edge before has left in it: of copies of another
     /// run nobody knows what has been invalidated since.
     pub(super) fn take(given: &Path) -> Result<Self, DiskError> {
-        let wrong = |cause: io::Error| DiskError::folder(given, cause);
+        let wrong = |cause: io::Error| DiskError::folder(given, &cause);
         let private = |recursive| {
             let mut builder = DirBuilder::new();
             builder.mode(0o700).recursive(recursive);

@@ -144,9 +144,9 @@ impl Disk {
     /// # Errors
     /// See [`DiskError`].
     pub fn open(config: &DiskConfig) -> Result<Arc<Self>, DiskError> {
-        let wrong = |cause: String| DiskError::folder(&config.folder, cause);
+        let wrong = |cause: &dyn std::fmt::Display| DiskError::folder(&config.folder, cause);
         let folder = Folder::take(&config.folder)?;
-        let runtime = store::runtime().map_err(|error| wrong(error.to_string()))?;
+        let runtime = store::runtime().map_err(|error| wrong(&error))?;
         let spawner = Spawner::from(runtime);
         let opening = {
             let (path, spawner) = (folder.path().to_owned(), spawner.clone());
@@ -159,8 +159,8 @@ impl Disk {
         };
         let engine = opening
             .recv()
-            .map_err(|error| wrong(error.to_string()))?
-            .map_err(|error| wrong(error.to_string()))?;
+            .map_err(|error| wrong(&error))?
+            .map_err(|error| wrong(&error))?;
         folder.reserve(config.capacity >> 20)?;
         let disk = Arc::new(Self {
             engine,
@@ -204,7 +204,7 @@ impl Disk {
 
     /// What memory evicts. It is written unless it is here already, or there is no room
     /// among what waits; then nothing is found under the key any more.
-    pub fn offer(&self, key: Key, resource: Arc<Resource>) {
+    pub fn offer(&self, key: &Key, resource: &Arc<Resource>) {
         if resource.is_on_disk() && self.may_hold(&key.as_ref()) {
             return;
         }
@@ -212,7 +212,7 @@ impl Disk {
         let is_worth_it = resource.whole_bodies().next().is_some();
         let is_taken = is_worth_it
             && !self.is_broken.load(Ordering::Relaxed)
-            && waiting.add(key.clone(), resource);
+            && waiting.add(key.clone(), resource.clone());
         if is_taken {
             drop(waiting);
             return self.has_work.notify_one();
@@ -220,7 +220,7 @@ impl Disk {
         if is_worth_it {
             count(&self.counts.dropped);
         }
-        self.forget_locked(&mut waiting, &key);
+        self.forget_locked(&mut waiting, key);
     }
 
     /// Nothing is found under the key any more.

@@ -238,10 +238,10 @@ impl Engine {
     }
 
     /// Begins to write.
-    pub(super) fn write(&self, name: Name, value: Value) {
+    pub(super) fn write(&self, name: &Name, value: Value) {
         let entry = self.entries.insert(name.clone(), value);
         self.store.enqueue(entry.piece(), true);
-        self.entries.remove(&name);
+        self.entries.remove(name);
     }
 
     /// Waits until what was begun is written, or has failed.

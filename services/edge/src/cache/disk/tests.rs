@@ -1,1 +1,343 @@
+//! Responses to the disk and back, and what the disk may do meanwhile.
 
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tempfile::TempDir;
+use tidegate_clock::BootInstant;
+use tidegate_domain::{PathAndQuery, Revision, Tag};
+
+use super::*;
+use crate::cache::fence::{Fence, Touched};
+use crate::cache::policy::freshness::Freshness;
+use crate::cache::policy::storable::Terms;
+use crate::cache::policy::vary::VaryNames;
+use crate::cache::stamp::Stamp;
+use crate::cache::stored::{Head, Stored, StoredBody, Uses};
+use crate::cache::tagging::ResponseTags;
+use crate::cache::tags::TagTable;
+use crate::standing::Era;
+
+const MIB: usize = 1 << 20;
+/// All reads that there may be but one.
+const OTHERS: u32 = 63;
+
+struct World {
+    disk: Arc<Disk>,
+    folder: TempDir,
+    table: TagTable,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open(&DiskConfig {
+            folder: folder.path().to_owned(),
+            capacity: 64 * MIB as u64,
+        })
+        .unwrap();
+        let table = TagTable::fading_into(disk.faded(), 1);
+        Self {
+            disk,
+            folder,
+            table,
+        }
+    }
+
+    fn stored(&self, value: &str, body: &Bytes) -> Arc<Stored> {
+        let mut fields = HeaderMap::new();
+        fields.insert("vary", HeaderValue::from_static("x, accept-encoding"));
+        fields.append("link", HeaderValue::from_static("<a>"));
+        fields.append("link", HeaderValue::from_bytes(b"<\xff>").unwrap());
+        let mut withheld = HeaderMap::new();
+        withheld.insert("xkey", HeaderValue::from_static("item:1"));
+        let mut asked = HeaderMap::new();
+        asked.insert("x", value.parse().unwrap());
+        let tags = ResponseTags {
+            own: vec![Tag::parse("item:1").unwrap()],
+            groups: vec![Tag::kept("cache-group:h/g").unwrap()],
+        };
+        let filled = Stamp::of_fill(Era(3), Revision(7)).unwrap();
+        let now = BootInstant::default();
+        let seconds = Duration::from_secs;
+        Arc::new(Stored {
+            head: Head {
+                status: StatusCode::NOT_FOUND,
+                selection: VaryNames::read(&fields).unwrap().select(&asked),
+                fields,
+                withheld,
+                has_site_policy: true,
+                fence: self.table.hold(filled, 5, &tags.own, now).unwrap(),
+                tags,
+                terms: Terms {
+                    freshness: Freshness {
+                        received: BootInstant::from_boot(seconds(1_000)),
+                        initial_age: seconds(1),
+                        lifetime: seconds(60),
+                    },
+                    no_cache: false,
+                    immutable: true,
+                    stale_while_revalidate: seconds(2),
+                    stale_if_error: seconds(3),
+                    stale_if_unreachable: seconds(4),
+                    stale_on_request: true,
+                },
+            },
+            body: StoredBody::copy_of(std::iter::once(body), body.len()),
+            uses: Uses::default(),
+        })
+    }
+
+    fn resource(&self, bodies: &[usize]) -> Arc<Resource> {
+        let values = ["a", "b", "c"];
+        let responses = bodies.iter().zip(values).map(|(len, value)| {
+            let byte = |n: usize| u8::try_from(n % 251).unwrap();
+            let body: Vec<u8> = (0..*len).map(byte).collect();
+            self.stored(value, &body.into())
+        });
+        let one =
+            |old: Option<Resource>, new: Arc<Stored>| Resource::with(old.as_ref(), &new, 9, 0);
+        let resource = responses.fold(None, |old, new| Some(one(old, new)));
+        Arc::new(resource.unwrap())
+    }
+
+    /// Offers, and waits until all is written.
+    async fn write(&self, key: &Key, resource: &Arc<Resource>) {
+        self.disk.offer(key, resource);
+        self.settled().await;
+    }
+
+    async fn settled(&self) {
+        while self.disk.waiting.lock().bytes() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What is found on disk.
+    async fn read(&self, key: &Key) -> Option<Vec<Arc<Stored>>> {
+        let Sought::OnDisk(reading) = self.disk.seek(key) else {
+            return None;
+        };
+        let (sender, receiver) = std::sync::mpsc::channel();
+        reading
+            .begin(move |all| sender.send(all).unwrap())
+            .wait()
+            .await;
+        let all = receiver.try_recv().ok()?;
+        let fence = |asleep: &Asleep| -> Fence {
+            let tags = asleep.tags().own.clone();
+            let now = BootInstant::default();
+            self.table.hold_again(
+                (asleep.filled, asleep.serial),
+                asleep.soft_since,
+                &tags,
+                now,
+            )
+        };
+        let awake = |asleep: Asleep| {
+            let fence = fence(&asleep);
+            asleep.awake(fence)
+        };
+        Some(all.into_iter().map(awake).collect())
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let responses = self.folder.path().join("tidegate-responses");
+        let entries = fs::read_dir(responses).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+fn key(path: &str) -> Key {
+    KeyRef {
+        site: 1,
+        host: "h",
+        port: 0,
+        url: &PathAndQuery::parse(path).unwrap(),
+        extra: None,
+    }
+    .to_key()
+}
+
+fn bytes_of(body: &StoredBody) -> Vec<u8> {
+    body.pieces().concat()
+}
+
+fn assert_same(a: &Stored, b: &Stored) {
+    let (x, y) = (&a.head, &b.head);
+    assert_eq!((x.status, x.has_site_policy), (y.status, y.has_site_policy));
+    assert_eq!((&x.fields, &x.withheld), (&y.fields, &y.withheld));
+    assert_eq!(
+        (&x.tags, x.terms, &x.selection),
+        (&y.tags, y.terms, &y.selection)
+    );
+    assert_eq!(
+        (x.fence.filled, x.fence.serial),
+        (y.fence.filled, y.fence.serial)
+    );
+    assert_eq!(a.uses.count(), b.uses.count());
+    assert!(bytes_of(&a.body) == bytes_of(&b.body), "other bytes");
+}
+
+#[tokio::test]
+async fn responses_come_back_as_they_went_small_and_large() {
+    let world = World::new();
+    for (path, bodies) in [
+        ("/small", vec![10]),
+        ("/empty", vec![0]),
+        ("/variants", vec![5_000, 10, 70_000]),
+        ("/large", vec![5 * MIB + 7]),
+        ("/large/variants", vec![MIB, 3 * MIB]),
+    ] {
+        let resource = world.resource(&bodies);
+        resource.variants()[0].uses.add();
+        world.write(&key(path), &resource).await;
+        let back = world.read(&key(path)).await.expect(path);
+        assert_eq!(back.len(), bodies.len(), "{path}");
+        for (back, there) in back.iter().zip(resource.variants()) {
+            assert_same(back, there);
+            assert_eq!(back.head.fence.touched(), Touched::Untouched, "{path}");
+        }
+    }
+    let stats = world.disk.stats();
+    assert_eq!((stats.written, stats.hits, stats.dropped), (5, 5, 0));
+    assert!(stats.bytes > 9 * MIB as u64);
+}
+
+#[tokio::test]
+async fn what_waits_is_found_and_what_is_forgotten_is_not() {
+    let world = World::new();
+    let resource = world.resource(&[10]);
+    world.disk.offer(&key("/a"), &resource);
+    if let Sought::Waiting(found) = world.disk.seek(&key("/a")) {
+        assert!(Arc::ptr_eq(&found, &resource));
+    }
+    world.disk.forget(&key("/a"));
+    assert!(world.read(&key("/a")).await.is_none());
+    world.write(&key("/b"), &resource).await;
+    assert!(world.disk.may_hold(&key("/b").as_ref()));
+    world.disk.forget(&key("/b"));
+    assert!(!world.disk.may_hold(&key("/b").as_ref()));
+    assert!(world.read(&key("/b")).await.is_none());
+}
+
+#[tokio::test]
+async fn what_was_not_taken_leaves_nothing_older_behind() {
+    let world = World::new();
+    world.write(&key("/a"), &world.resource(&[10])).await;
+    world.disk.is_broken.store(true, Ordering::Relaxed);
+    world.disk.offer(&key("/a"), &world.resource(&[20]));
+    assert!(world.read(&key("/a")).await.is_none());
+    assert_eq!(world.disk.stats().dropped, 1);
+}
+
+#[tokio::test]
+async fn damage_is_a_miss_and_never_another_body() {
+    let world = World::new();
+    let paths: Vec<_> = (0..40).map(|n| format!("/{n}")).collect();
+    for path in &paths {
+        world
+            .write(&key(path), &world.resource(&[3_000 + path.len()]))
+            .await;
+    }
+    // Every seventh byte of the first megabyte of what is there.
+    for file in world.files() {
+        damage(&file);
+    }
+    for path in &paths {
+        assert!(world.read(&key(path)).await.is_none(), "{path}");
+    }
+    assert_eq!(world.disk.stats().misses, 40);
+    assert!(
+        !world.disk.may_hold(&key("/1").as_ref()),
+        "it is not looked for again"
+    );
+}
+
+fn damage(path: &Path) {
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let mut bytes = vec![0; MIB];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    for byte in bytes.iter_mut().step_by(7) {
+        *byte ^= 1;
+    }
+    file.write_all_at(&bytes, 0).unwrap();
+}
+
+#[tokio::test]
+async fn files_that_were_cut_are_failed_reads() {
+    let world = World::new();
+    world.write(&key("/a"), &world.resource(&[3_000])).await;
+    for file in world.files() {
+        fs::OpenOptions::new()
+            .write(true)
+            .open(file)
+            .unwrap()
+            .set_len(0)
+            .unwrap();
+    }
+    assert!(world.read(&key("/a")).await.is_none());
+    assert_eq!(world.disk.stats().failed_reads, 1);
+}
+
+#[tokio::test]
+async fn the_oldest_make_room_and_the_disk_is_not_outgrown() {
+    let world = World::new();
+    let resource = world.resource(&[200_000]);
+    let before: u64 = world
+        .files()
+        .iter()
+        .map(|file| fs::metadata(file).unwrap().len())
+        .sum();
+    for n in 0..600 {
+        world.write(&key(&format!("/{n}")), &resource).await;
+    }
+    let after: u64 = world
+        .files()
+        .iter()
+        .map(|file| fs::metadata(file).unwrap().len())
+        .sum();
+    assert!(
+        before == after && after <= 64 * MIB as u64,
+        "{before} {after}"
+    );
+    assert!(world.read(&key("/0")).await.is_none(), "it made room");
+    assert!(world.read(&key("/599")).await.is_some());
+    assert_eq!(world.disk.stats().bytes, 64 * MIB as u64);
+}
+
+#[tokio::test]
+async fn all_who_look_wait_for_one_read_and_too_many_reads_are_misses() {
+    let world = World::new();
+    world.write(&key("/a"), &world.resource(&[10])).await;
+    let Sought::OnDisk(reading) = world.disk.seek(&key("/a")) else {
+        panic!("it was written");
+    };
+    assert!(matches!(world.disk.seek(&key("/a")), Sought::BeingRead(_)));
+    drop(
+        world
+            .disk
+            .reads
+            .clone()
+            .try_acquire_many_owned(OTHERS)
+            .unwrap(),
+    );
+    let all = world
+        .disk
+        .reads
+        .clone()
+        .try_acquire_many_owned(OTHERS)
+        .unwrap();
+    world.write(&key("/b"), &world.resource(&[10])).await;
+    assert!(matches!(world.disk.seek(&key("/b")), Sought::Nothing));
+    assert_eq!(world.disk.stats().failed_reads, 1);
+    drop(all);
+    reading.begin(|_| ()).wait().await;
+    assert!(matches!(world.disk.seek(&key("/a")), Sought::OnDisk(_)));
+}

@@ -110,7 +110,7 @@ async fn begin(disk: &Disk, job: &Job) -> Option<usize> {
     let taken = taken(record.len() + job.key.bytes());
     disk.counts.bytes.fetch_add(taken as u64, Ordering::Relaxed);
     disk.engine
-        .write(Name::Responses(job.key.clone()), Value(record));
+        .write(&Name::Responses(job.key.clone()), Value(record));
     Some(taken)
 }
 
@@ -126,7 +126,7 @@ async fn apart(disk: &Disk, stored: &Stored) -> Option<Place> {
         disk.counts
             .bytes
             .fetch_add(taken(bytes.len()) as u64, Ordering::Relaxed);
-        disk.engine.write(name.clone(), Value(bytes));
+        disk.engine.write(&name, Value(bytes));
         disk.engine.written().await;
         if !disk.engine.may_hold(&name) {
             count(&disk.counts.failed_writes);

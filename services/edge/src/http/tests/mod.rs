@@ -218,6 +218,7 @@ impl Edge {
         let standing = Arc::new(Standing::new(clock.clone()));
         let shared = SharedConfig {
             capacity_bytes: 64 << 20,
+            disk: None,
             dialer: Dialer::Tcp,
             revalidations: RevalidationLimits::default(),
             faults: Faults::default(),

@@ -4,7 +4,7 @@
 use tidegate_domain::Mode;
 
 use super::*;
-use crate::proxy::lookup::Looked;
+use crate::proxy::lookup::{Depth, Looked};
 
 #[tokio::test]
 async fn a_304_counts_as_of_when_it_was_asked_for() {
@@ -78,7 +78,7 @@ async fn what_is_invalidated_between_the_look_up_and_the_fetch_is_asked_about_st
         never_store: false,
         interim: None,
     };
-    let Looked::Forward(ask, found) = world.site.look(&parts, &visit) else {
+    let Looked::Forward(ask, found) = world.site.look(&parts, &visit, Depth::Memory) else {
         panic!("it is stale");
     };
     assert!(!found.is_strict());

@@ -5,6 +5,7 @@
 
 mod asked;
 mod collapse;
+mod disk;
 mod entries;
 mod failure;
 mod fence;
@@ -50,6 +51,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{Body, Demand, ProxySite, RevalidationLimits, Shared, SharedConfig, Visit};
+use crate::cache::disk::Disk;
 use crate::faults::Faults;
 use crate::standing::Standing;
 
@@ -265,6 +267,15 @@ impl World {
         revalidations: RevalidationLimits,
         edit: impl FnOnce(&mut SiteConfig),
     ) -> Self {
+        Self::stored_in(64 << 20, None, revalidations, edit).await
+    }
+
+    async fn stored_in(
+        capacity_bytes: u64,
+        disk: Option<Arc<Disk>>,
+        revalidations: RevalidationLimits,
+        edit: impl FnOnce(&mut SiteConfig),
+    ) -> Self {
         let origin = ScriptedOrigin::start().await;
         let config = config(&[origin.address], edit);
         let clock = Arc::new(ManualClock::default());
@@ -272,7 +283,8 @@ impl World {
         let standing = Arc::new(Standing::new(clock.clone()));
         let shared = Shared::new(
             SharedConfig {
-                capacity_bytes: 64 << 20,
+                capacity_bytes,
+                disk,
                 dialer: Dialer::Tcp,
                 revalidations,
                 faults: Faults::default(),

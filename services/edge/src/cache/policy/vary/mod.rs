@@ -75,6 +75,9 @@ pub struct Selection {
     values: Box<[Value]>,
 }
 
+/// A field, with its value as it is compared and as it was sent.
+pub type SelectionPart = (HeaderName, Option<Box<str>>, Option<Box<[u8]>>);
+
 /// What a request has in one field.
 #[derive(Debug, Clone, Default)]
 struct Value {
@@ -150,7 +153,7 @@ impl Selection {
 
     /// What [`parts`](Self::parts) was taken from.
     #[must_use]
-    pub fn of_parts(parts: Vec<(HeaderName, Option<Box<str>>, Option<Box<[u8]>>)>) -> Self {
+    pub fn of_parts(parts: Vec<SelectionPart>) -> Self {
         let (names, values): (Vec<_>, Vec<_>) = parts
             .into_iter()
             .map(|(name, normal, sent)| (name, Value { normal, sent }))
