@@ -34,7 +34,8 @@
 //! Freshness by time, but for copies that may be found out of date at any look; `Vary`;
 //! `serve-stale`, which sites choose, and what stands in when the origin fails, which is never
 //! what a hard invalidation has hit; what a 304 or a HEAD says of copies that it was not asked
-//! about, which stay behind their own fence; the consistency token (P6).
+//! about, which stay behind their own fence; what a POST brings, which stands behind the fence
+//! of when it began, like what a fetch brings; the consistency token (P6).
 
 mod bounds;
 mod cache;
