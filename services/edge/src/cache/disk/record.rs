@@ -11,7 +11,7 @@ use tidegate_domain::Tag;
 
 use crate::cache::fence::{Fence, Touched};
 use crate::cache::policy::freshness::Freshness;
-use crate::cache::policy::storable::Terms;
+use crate::cache::policy::terms::Terms;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stamp::Stamp;
 use crate::cache::stored::{Head, Stored, StoredBody, Uses};

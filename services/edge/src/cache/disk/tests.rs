@@ -12,7 +12,7 @@ use tidegate_domain::{PathAndQuery, Revision, Tag};
 use super::*;
 use crate::cache::fence::{Fence, Touched};
 use crate::cache::policy::freshness::Freshness;
-use crate::cache::policy::storable::Terms;
+use crate::cache::policy::terms::Terms;
 use crate::cache::policy::vary::VaryNames;
 use crate::cache::stamp::Stamp;
 use crate::cache::stored::{Head, Stored, StoredBody, Uses};
