@@ -86,6 +86,9 @@ pub(super) fn stale(
     status: Status,
 ) -> Response<Body> {
     let mut response = stored(copy, method, request, age, status);
+    // Whether or not the origin was asked, it has not confirmed the copy (RFC 9111, section 4).
+    let fields = response.headers_mut();
+    fields.insert(AGE, HeaderValue::from(age.as_secs()));
     if copy.head.fence.touched() != Touched::Untouched {
         response.extensions_mut().insert(OlderThanPosition);
     }

@@ -138,7 +138,10 @@ impl ProxySite {
             return Some(pass(Why::Bypass));
         }
         let is_for_the_origin = is_for_the_origin(question.fields) && self.has_origin();
-        is_for_the_origin.then_some(Decision::Pass(Why::Bypass))
+        is_for_the_origin.then_some(match question.directives.only_if_cached {
+            true => Decision::NotCached,
+            false => Decision::Pass(Why::Bypass),
+        })
     }
 
     /// What is to be done, given what is stored under the key.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
+use http::header::{CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::answer::{self, Source};
@@ -334,13 +334,18 @@ impl ProxySite {
         // Where there is no place for it, a later use of the copy tries again.
         let now = self.shared.now();
         let is_under_way = |flight: &Flight| flight.is_young(now);
-        let own = Ask {
+        let mut own = Ask {
             // What the request says is about its own answer.
             directives: RequestDirectives::default(),
             // It has its answer.
             interim: None,
             ..ask.clone()
         };
+        // Caches nearer to the origin are not told either: a response to a request with
+        // `no-store` may not be stored (RFC 9111, section 5.2.1.5).
+        for name in [CACHE_CONTROL, PRAGMA] {
+            own.fields.remove(name);
+        }
         let started: Seat<_, ()> = self.flights.join_or_start(&key, is_under_way, |_| {
             self.start_refresh(&own, key.clone(), copy).ok_or(())
         });

@@ -24,6 +24,17 @@ async fn a_stale_copy_is_used_while_one_fetch_refreshes_it() {
 }
 
 #[tokio::test]
+async fn a_copy_that_stands_in_for_a_failure_says_its_age_even_if_that_is_zero() {
+    let mut world = World::new().await;
+    let stale = ("cache-control", "max-age=0, stale-if-error=60");
+    world.fetched(get("/a", &[]), &[stale], "v1").await;
+    let waiting = world.get("/a").await;
+    world.origin.next().await.answer(503, &[], "broken");
+    let got = done(waiting).await;
+    assert_eq!((got.body(), got.field("age")), ("v1", "0"));
+}
+
+#[tokio::test]
 async fn a_stale_copy_stands_in_for_an_origin_that_fails() {
     let mut world = World::new().await;
     world.fetched(get("/a", &[]), &[SIE], "v1").await;
@@ -209,6 +220,20 @@ async fn a_soft_invalidation_serves_the_stale_copy_while_it_refreshes() {
     world.origin.next().await.answer(200, &[swr, TAGGED], "new");
     patiently(async { while done(world.get("/a").await).await.body() == "old" {} }).await;
     assert!(world.origin.is_idle(), "one refresh for all");
+}
+
+#[tokio::test]
+async fn a_refresh_says_nothing_of_what_the_request_wanted_for_its_own_answer() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[SWR], "v1").await;
+    world.clock.advance(Duration::from_secs(15));
+    let unseen = [("cache-control", "no-store"), ("pragma", "no-cache")];
+    let got = done(world.begin(get("/a", &unseen)).await).await;
+    assert_eq!(got.cache_status(), "tidegate; hit; ttl=-5");
+    let refresh = world.origin.next().await;
+    assert_eq!(refresh.field("cache-control"), None);
+    assert_eq!(refresh.field("pragma"), None);
+    refresh.answer(200, &[SWR], "v2");
 }
 
 #[tokio::test]

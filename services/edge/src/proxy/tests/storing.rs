@@ -224,8 +224,11 @@ async fn a_body_that_ends_with_its_connection_is_not_stored() {
 #[tokio::test]
 async fn the_request_has_its_say() {
     let mut world = World::new().await;
-    let only = get("/a", &[("cache-control", "only-if-cached")]);
-    assert_eq!(done(world.begin(only).await).await.status, 504);
+    let only = ("cache-control", "only-if-cached");
+    for fields in [&[only][..], &[only, ("if-match", "\"v1\"")]] {
+        let got = done(world.begin(get("/a", fields)).await).await;
+        assert_eq!(got.status, 504);
+    }
     assert!(world.origin.is_idle());
     world.fetched(get("/a", &[]), &[FRESH], "v1").await;
     let fresh = get("/a", &[("cache-control", "no-cache")]);
