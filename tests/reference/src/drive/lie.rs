@@ -1,0 +1,155 @@
+//! Ways to make an edge break a rule without touching it: it is told less, or something
+//! else, than what the origin, the visitor or the backend said, and the model knows what
+//! they said. Whatever the model looks for, one of these shows that it finds it.
+
+use crate::fields::Fields;
+
+/// How a field of a request is called while it is kept from the edge.
+const HIDDEN: &str = "x-hidden-";
+
+/// What the edge is not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Nothing is kept from it.
+    None,
+    /// A directive of `Cache-Control`, and of targeted fields, in responses.
+    Directive(&'static str),
+    /// A field of responses.
+    Field(&'static str),
+    /// A field of responses has another value.
+    Says(&'static str, &'static str),
+    /// A directive of requests.
+    RequestDirective(&'static str),
+    /// A field of requests.
+    RequestField(&'static str),
+    /// Weak entity tags look strong.
+    StrongTags,
+    /// Invalidations.
+    Invalidations,
+    /// Soft invalidations: hard ones it hears of.
+    SoftInvalidations,
+    /// Resets.
+    Resets,
+    /// That an unsafe request was carried out.
+    UnsafeMethods,
+    /// Consistency tokens.
+    Tokens,
+}
+
+/// Each, with the rules by which it has to be found.
+pub const LIES: [(Lie, &[&str]); 28] = [
+    (Lie::Directive("must-revalidate"), &["stale"]),
+    (Lie::Directive("proxy-revalidate"), &["stale"]),
+    (Lie::Directive("no-cache"), &["no-cache", "fields for one"]),
+    (Lie::Directive("no-store"), &["no-store"]),
+    (Lie::Directive("private"), &["private", "fields for one"]),
+    (Lie::Directive("must-understand"), &["must-understand"]),
+    (Lie::Directive("max-age"), &["stale"]),
+    (Lie::Directive("s-maxage"), &["stale"]),
+    (Lie::Field("vary"), &["vary", "fields"]),
+    (Lie::Field("set-cookie"), &["set-cookie"]),
+    (Lie::Field("age"), &["age", "stale"]),
+    (Lie::Field("date"), &["age", "stale"]),
+    (Lie::Field("expires"), &["stale"]),
+    (Lie::Field("connection"), &["hop-by-hop"]),
+    (
+        Lie::Field("cdn-cache-control"),
+        &["stale", "no-store", "no-cache"],
+    ),
+    (
+        Lie::Says("content-range", "bytes 0-9/64"),
+        &["range", "content"],
+    ),
+    (Lie::RequestDirective("no-cache"), &["request"]),
+    (Lie::RequestDirective("max-age"), &["request", "stale"]),
+    (Lie::RequestDirective("min-fresh"), &["request", "stale"]),
+    (Lie::RequestDirective("only-if-cached"), &["only-if-cached"]),
+    (Lie::RequestField("authorization"), &["authorization"]),
+    (Lie::RequestField("if-range"), &["range"]),
+    (Lie::StrongTags, &["range", "content"]),
+    (Lie::Invalidations, &["invalidated", "stale"]),
+    (Lie::SoftInvalidations, &["stale", "invalidated"]),
+    (Lie::Resets, &["invalidated"]),
+    (Lie::UnsafeMethods, &["invalidated"]),
+    (Lie::Tokens, &["token", "invalidated"]),
+];
+
+impl Lie {
+    /// What the edge is told of a response.
+    pub(super) fn response(self, mut fields: Fields) -> Fields {
+        match self {
+            Self::Directive(name) => {
+                for field in ["cache-control", "cdn-cache-control", "surrogate-control"] {
+                    without_directive(&mut fields, field, name);
+                }
+            }
+            Self::Field(name) => fields.remove(name),
+            Self::Says(name, value) => {
+                for (n, v) in &mut fields.0 {
+                    if n == name {
+                        value.clone_into(v);
+                    }
+                }
+            }
+            Self::UnsafeMethods => fields.remove("cache-group-invalidation"),
+            Self::StrongTags => {
+                for (name, value) in &mut fields.0 {
+                    if name == "etag" {
+                        *value = value.trim_start_matches("W/").to_owned();
+                    }
+                }
+            }
+            _ => {}
+        }
+        fields
+    }
+
+    /// What the edge is told of a request.
+    pub(super) fn request(self, mut fields: Fields) -> Fields {
+        match self {
+            Self::RequestDirective(name) => without_directive(&mut fields, "cache-control", name),
+            Self::RequestField(name) => {
+                for (n, _) in &mut fields.0 {
+                    if n == name {
+                        *n = format!("{HIDDEN}{name}");
+                    }
+                }
+            }
+            _ => {}
+        }
+        fields
+    }
+
+    /// What the origin is told of a request: what was kept from the edge, too.
+    pub(super) fn uncovered(mut fields: Fields) -> Fields {
+        for (name, _) in &mut fields.0 {
+            if let Some(hidden) = name.strip_prefix(HIDDEN) {
+                *name = hidden.to_owned();
+            }
+        }
+        fields
+    }
+
+    /// What the edge is told of the answer to an unsafe request.
+    pub(super) fn status_of_change(self, status: u16) -> u16 {
+        match self {
+            Self::UnsafeMethods => 403,
+            _ => status,
+        }
+    }
+}
+
+fn without_directive(fields: &mut Fields, field: &str, directive: &str) {
+    let all = fields.list(field);
+    let left: Vec<_> = all
+        .iter()
+        .filter(|text| text.split('=').next() != Some(directive))
+        .cloned()
+        .collect();
+    if left.len() < all.len() {
+        fields.remove(field);
+        if !left.is_empty() {
+            fields.add(field, left.join(", "));
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Whether a copy could be used for a request without the origin's word (RFC 9111, sections
+//! 3, 4 and 5.2; RFC 5861; RFC 8246).
+
+use std::sync::Arc;
+
+use super::directives::{Directives, Said, said};
+use super::{
+    Failure, Settings, Source, Violation, Way, failure_during, freshness, invalidation, vary,
+};
+use crate::fields::Fields;
+use crate::history::{History, Outcome, Token, Version, Visit};
+
+/// Checks a copy that is made of these exchanges and shows this version.
+pub(super) fn check(
+    history: &History,
+    settings: &Settings,
+    visit: &Visit,
+    sources: &[Source<'_>],
+    version: &Arc<Version>,
+) -> Result<Way, Violation> {
+    check_request(visit)?;
+    let mut fields = Fields::default();
+    for source in sources {
+        fields = source.fields.over(&fields);
+        check_storable(source, version.status, &fields)?;
+    }
+    check_selected(visit, sources, &fields)?;
+    let copy = Copy::of(history, settings, visit, sources, version, fields);
+    check_fields(visit, &copy)?;
+    check_invalidated(visit, &copy)?;
+    check_freshness(history, settings, visit, &copy)
+}
+
+/// A copy, in the state in which the visit finds it. Times are milliseconds.
+struct Copy<'a> {
+    fields: Fields,
+    said: Said,
+    version: &'a Version,
+    hit: invalidation::Hit,
+    age: u64,
+    lifetime: u64,
+}
+
+impl<'a> Copy<'a> {
+    fn of(
+        history: &History,
+        settings: &Settings,
+        visit: &Visit,
+        sources: &[Source<'_>],
+        version: &'a Version,
+        fields: Fields,
+    ) -> Self {
+        let said = said(&fields);
+        let (mut age, mut lifetime) = (0, 0);
+        if let Some(last) = sources.last() {
+            let (asked_at, came_at) = (last.exchange.at, last.came_at);
+            age = freshness::age(last.fields, asked_at, came_at, visit.at);
+            // Who gets a response without a date adds one (RFC 9110, section 6.6.1).
+            let date = last.fields.date("date").unwrap_or(came_at / 1_000);
+            lifetime = freshness::lifetime(version.status, &fields, &said, settings, date);
+            if let Some(at) = contradicted_by_head(history, visit, sources, version) {
+                let then = freshness::age(last.fields, asked_at, came_at, at);
+                lifetime = lifetime.min(then);
+            }
+        }
+        Self {
+            hit: invalidation::hit(history, visit, sources),
+            fields,
+            said,
+            version,
+            age,
+            lifetime,
+        }
+    }
+
+    fn directives(&self) -> &Directives {
+        &self.said.directives
+    }
+
+    /// Stale copies may not be used, whatever a request or the site says (section 4.2.4).
+    fn is_never_stale(&self) -> bool {
+        let says = |name| self.directives().has(name);
+        says("must-revalidate") || says("proxy-revalidate")
+    }
+
+    fn is_stale(&self) -> bool {
+        self.age >= self.lifetime || self.hit.soft_since.is_some()
+    }
+
+    /// For how long it has been stale.
+    fn over(&self, now: u64) -> u64 {
+        let by_age = self.age.saturating_sub(self.lifetime);
+        let by_soft = self.hit.soft_since.map_or(0, |since| now - since);
+        by_age.max(by_soft)
+    }
+
+    /// A window of RFC 5861: of the response itself, else of the site, unless something
+    /// speaks against that.
+    fn window(&self, name: &str, of_site: u64) -> u64 {
+        let stated = self.directives().seconds(name).map(|s| s * 1_000);
+        let is_exempt =
+            self.directives().has("s-maxage") || freshness::is_negative(self.version.status);
+        match stated {
+            _ if self.is_never_stale() => 0,
+            Some(stated) => stated,
+            None if is_exempt => 0,
+            None => of_site,
+        }
+    }
+}
+
+/// Conditions that a cache must not evaluate are for the origin (section 4.3.2), and so is
+/// what changes something.
+fn check_request(visit: &Visit) -> Result<(), Violation> {
+    if !super::is_read(&visit.method) {
+        let what = format!("a copy in answer to {}", visit.method);
+        return Err(Violation::new("method", what));
+    }
+    for name in ["if-match", "if-unmodified-since"] {
+        if visit.request.has(name) {
+            return Err(Violation::new("condition", format!("a copy, and {name}")));
+        }
+    }
+    if visit.token == Token::Unknown {
+        return Err(Violation::new(
+            "token",
+            "a copy, and a token of another history",
+        ));
+    }
+    Ok(())
+}
+
+/// Section 3: whether the response could be stored, each time that something was learned
+/// about it. `fields` are what was known then.
+fn check_storable(source: &Source<'_>, status: u16, fields: &Fields) -> Result<(), Violation> {
+    let said = said(fields);
+    let says = |name| said.directives.has(name);
+    let forbidden = |rule, what: &str| {
+        let what = format!("{what} (exchange {})", source.exchange.number);
+        Err(Violation::new(rule, what))
+    };
+    if source
+        .exchange
+        .request
+        .list("cache-control")
+        .contains(&"no-store".to_owned())
+    {
+        return forbidden("no-store", "it answered a request with no-store");
+    }
+    // Section 5.2.2.3: who understands the status may overlook no-store.
+    let is_understood = [200, 203, 204, 301, 302, 404, 410, 500, 501, 503].contains(&status);
+    match says("must-understand") {
+        true if !is_understood => {
+            return forbidden("must-understand", "a status unknown to caches");
+        }
+        false if says("no-store") => return forbidden("no-store", "the origin forbids storing"),
+        _ => {}
+    }
+    if said.directives.whole("private") {
+        return forbidden("private", "it is for one");
+    }
+    let named = said.directives.named("private");
+    if fields.has("set-cookie") && !named.contains(&"set-cookie".to_owned()) {
+        return forbidden("set-cookie", "it sets a cookie");
+    }
+    // Section 3.5.
+    let may_share = says("public") || says("s-maxage") || says("must-revalidate");
+    if source.exchange.request.has("authorization") && !may_share {
+        return forbidden("authorization", "it answered a request with credentials");
+    }
+    Ok(())
+}
+
+/// Section 4.1: it was selected by the same.
+fn check_selected(visit: &Visit, sources: &[Source<'_>], fields: &Fields) -> Result<(), Violation> {
+    let Some(first) = sources.first() else {
+        return Ok(());
+    };
+    let names = fields.list("vary");
+    match vary::selects(&names, &first.exchange.request, &visit.request) {
+        true => Ok(()),
+        false => Err(Violation::new(
+            "vary",
+            format!(
+                "it varies on {names:?}, and exchange {} differs",
+                first.exchange.number
+            ),
+        )),
+    }
+}
+
+/// What leaves is what was stored, with its age, without what was for one alone.
+fn check_fields(visit: &Visit, copy: &Copy<'_>) -> Result<(), Violation> {
+    let answer = &visit.answer.fields;
+    for directive in ["private", "no-cache"] {
+        for name in copy.directives().named(directive) {
+            if answer.has(&name) {
+                let what = format!("{name}, which {directive} names");
+                return Err(Violation::new("fields for one", what));
+            }
+        }
+    }
+    let stated = answer.first("age").and_then(|age| age.parse::<u64>().ok());
+    if stated.is_none_or(|seconds| seconds < copy.age / 1_000) {
+        let what = format!("Age is {stated:?}, and it is {} ms old", copy.age);
+        return Err(Violation::new("age", what));
+    }
+    let of_version = [
+        ("etag", copy.version.etag.clone()),
+        (
+            "last-modified",
+            copy.version.modified.map(crate::fields::write_date),
+        ),
+    ];
+    for (name, expected) in of_version {
+        let is_other = answer.has(name)
+            && expected.is_some()
+            && answer.first(name).map(super::content::opaque)
+                != expected.as_deref().map(super::content::opaque);
+        if is_other {
+            let what = format!("{name} is {:?} and not {expected:?}", answer.first(name));
+            return Err(Violation::new("fields", what));
+        }
+    }
+    for name in ["x-kind", "vary"] {
+        if answer.all(name).ne(copy.fields.all(name)) {
+            return Err(Violation::new("fields", format!("{name} is another")));
+        }
+    }
+    Ok(())
+}
+
+fn check_invalidated(visit: &Visit, copy: &Copy<'_>) -> Result<(), Violation> {
+    match copy.hit.hard {
+        true => Err(Violation::new(
+            "invalidated",
+            format!("a copy that was invalidated, with {:?}", visit.token),
+        )),
+        false => Ok(()),
+    }
+}
+
+fn check_freshness(
+    history: &History,
+    settings: &Settings,
+    visit: &Visit,
+    copy: &Copy<'_>,
+) -> Result<Way, Violation> {
+    let directives = copy.directives();
+    if directives.whole("no-cache") {
+        return Err(Violation::new("no-cache", "the origin wants to be asked"));
+    }
+    let request = Directives::read(&visit.request, "cache-control");
+    let millis = |name| request.seconds(name).map(|s| s * 1_000);
+    let over = copy.over(visit.at);
+    let failure = failure_during(history, visit);
+    let is_refused = refused_by_request(&request, copy);
+    if is_refused.is_none() && !copy.is_stale() {
+        return Ok(Way::Fresh);
+    }
+    let wants_fresher = request.has("min-fresh");
+    let while_revalidating = copy.window("stale-while-revalidate", settings.stale_while_revalidate);
+    if is_refused.is_none() && over < while_revalidating && !wants_fresher {
+        return Ok(Way::WhileRevalidating);
+    }
+    let on_request =
+        !copy.is_never_stale() && !directives.has("s-maxage") && copy.hit.soft_since.is_none();
+    let max_stale = match request.whole("max-stale") {
+        true => Some(u64::MAX),
+        false => millis("max-stale"),
+    };
+    if is_refused.is_none() && on_request && max_stale.is_some_and(|max| over <= max) {
+        return Ok(Way::MaxStale);
+    }
+    if failure.is_some() && !copy.is_stale() {
+        return Ok(Way::IfError);
+    }
+    let if_error = copy.window("stale-if-error", settings.stale_if_error);
+    let on_error = failure.is_some()
+        && (over < if_error
+            || (on_request && millis("stale-if-error").is_some_and(|max| over <= max)));
+    // Section 4.2.4, and no longer than the site says. What states an extension itself is
+    // not exempt from s-maxage in this.
+    let unreachable = match directives.has("s-maxage") || copy.is_never_stale() {
+        true => 0,
+        false => settings.stale_if_unreachable,
+    };
+    let on_silence = failure == Some(Failure::NoAnswer) && over < unreachable;
+    if on_error || on_silence {
+        return Ok(Way::IfError);
+    }
+    Err(Violation::new(
+        if copy.is_stale() { "stale" } else { "request" },
+        format!(
+            "age {} of {} ms, over by {over}, soft since {:?}; the request refuses it by \
+             {is_refused:?}, failure {failure:?}",
+            copy.age, copy.lifetime, copy.hit.soft_since
+        ),
+    ))
+}
+
+/// The directive of a request that a copy does not meet (section 5.2.1).
+fn refused_by_request(request: &Directives, copy: &Copy<'_>) -> Option<&'static str> {
+    let millis = |name| request.seconds(name).map(|s| s * 1_000);
+    // RFC 8246: what does not change while it is fresh need not be reloaded.
+    let is_immutable = copy.directives().has("immutable") && !copy.is_stale();
+    if request.has("no-cache") {
+        return Some("no-cache");
+    }
+    if !is_immutable && millis("max-age").is_some_and(|max| copy.age > max) {
+        return Some("max-age");
+    }
+    let left = copy.lifetime.saturating_sub(copy.age);
+    match millis("min-fresh") {
+        Some(min) if left < min && !copy.is_stale() => Some("min-fresh"),
+        _ => None,
+    }
+}
+
+/// When a HEAD last showed that a GET would bring something else (section 4.3.5).
+fn contradicted_by_head(
+    history: &History,
+    visit: &Visit,
+    sources: &[Source<'_>],
+    version: &Version,
+) -> Option<u64> {
+    let (first, last) = (sources.first()?, sources.last()?);
+    let names = last.fields.list("vary");
+    history
+        .exchanges
+        .iter()
+        .filter(|head| head.method == "HEAD" && head.url == visit.url)
+        .filter(|head| head.order > last.order() && head.order < visit.order)
+        .filter(|head| vary::selects(&names, &first.exchange.request, &head.request))
+        .find_map(|head| match &head.outcome {
+            Outcome::Answered {
+                status: 200,
+                version: other,
+                at,
+                ..
+            } => {
+                let differs = other.etag.is_some() && other.etag != version.etag
+                    || other.body.len() != version.body.len();
+                (differs && version.status == 200).then_some(*at)
+            }
+            _ => None,
+        })
+}
