@@ -42,9 +42,16 @@ impl KeyRef<'_> {
     /// The key with parts of its own.
     #[must_use]
     pub fn to_key(self) -> Key {
+        let host = self.host.into();
+        self.to_key_of(host)
+    }
+
+    /// The same with a text of the host that is shared.
+    #[must_use]
+    pub(crate) fn to_key_of(self, host: Arc<str>) -> Key {
         Key {
             site: self.site,
-            host: self.host.into(),
+            host,
             port: self.port,
             url: self.url.clone(),
             extra: self.extra.cloned(),

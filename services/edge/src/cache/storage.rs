@@ -317,6 +317,7 @@ pub fn is_useless(variant: &Stored, now: BootInstant) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::compact::Withheld;
     use crate::cache::policy::freshness::Freshness;
     use crate::cache::policy::terms::Terms;
     use crate::cache::policy::vary::VaryNames;
@@ -356,7 +357,7 @@ mod tests {
                 status: StatusCode::OK,
                 selection: VaryNames::read(&fields).unwrap().select(request),
                 fields,
-                withheld: HeaderMap::new(),
+                withheld: Withheld::default(),
                 has_site_policy: false,
                 tags: ResponseTags::default(),
                 fence: table

@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
-use super::compact::{self, BLOCK_BYTES, COUNTER_BYTES};
+use super::compact::{self, BLOCK_BYTES, COUNTER_BYTES, Withheld};
 use super::fence::Fence;
 use super::partial::{Joined, PartialBody, slice};
 use super::policy::date;
@@ -46,7 +46,7 @@ pub struct Head {
     pub fields: HeaderMap,
     /// Fields of the origin that do not leave, or leave with another value: its own
     /// `Cache-Control` where the site replaces it, tags, `Age`, `Cache-Status`.
-    pub withheld: HeaderMap,
+    pub withheld: Withheld,
     /// Its `Cache-Control` is the site's, not the origin's.
     pub has_site_policy: bool,
     /// Tags that the origin gave it.
@@ -70,11 +70,11 @@ impl Head {
         if self.has_site_policy {
             fields.remove(CACHE_CONTROL);
         }
-        for name in self.withheld.keys() {
+        for (name, _) in self.withheld.iter() {
             fields.remove(name);
-            for value in self.withheld.get_all(name) {
-                fields.append(name, value.clone());
-            }
+        }
+        for (name, value) in self.withheld.iter() {
+            fields.append(name, value.clone());
         }
         fields
     }
@@ -118,17 +118,23 @@ impl Head {
         wanted.map_or(Selected::Whole, |wanted| wanted.within(complete))
     }
 
-    /// Its fields where they take little memory.
-    pub fn compact(&mut self) {
-        self.fields = compact::compacted(&self.fields);
-        self.withheld = compact::compacted(&self.withheld);
+    /// The response with this body, where both take little memory.
+    #[must_use]
+    pub fn with_body(mut self, body: StoredBody, uses: Uses) -> Arc<Stored> {
+        let (fields, withheld, body) = compact::compacted(&self.fields, &self.withheld, body);
+        (self.fields, self.withheld) = (fields, withheld);
+        Arc::new(Stored {
+            head: self,
+            body,
+            uses,
+        })
     }
 
     fn bytes(&self) -> usize {
         let named = self.tags.own.iter().chain(&self.tags.groups);
         let tags: usize = named.map(|tag| tag.as_str().len()).sum();
         compact::bytes(&self.fields)
-            + compact::bytes(&self.withheld)
+            + self.withheld.bytes()
             + tags
             // The mark of the site and that of the host are those of many.
             + TAG_BYTES * self.fence.marks().saturating_sub(2)

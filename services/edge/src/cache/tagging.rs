@@ -65,6 +65,7 @@ impl ResponseTags {
     pub fn of(mut own: Vec<Tag>) -> Result<Self, TaggingError> {
         own.sort_unstable();
         own.dedup();
+        own.shrink_to_fit();
         if own.len() > MAX_TAGS {
             return Err(TaggingError::TooMany);
         }

@@ -114,7 +114,7 @@ pub(super) fn answer(
         fields.insert(AGE, HeaderValue::from(age.as_secs()));
     }
     if status != Status::Hit(Hit::Fresh) {
-        fields.insert(CACHE_STATUS, status.behind(&head.withheld));
+        fields.insert(CACHE_STATUS, status.behind(&head.withheld.to_map()));
     }
     if head.is_unchanged_for(method, request) {
         content::remove_all(&mut fields);

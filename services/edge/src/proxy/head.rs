@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::setup::{Setup, withhold};
 use super::status::{Hit, Status};
+use crate::cache::compact::Withheld;
 use crate::cache::fence::Fence;
 use crate::cache::policy;
 use crate::cache::policy::terms::Terms;
@@ -52,7 +53,7 @@ impl Parts {
         let head = Head {
             status: self.status,
             fields,
-            withheld,
+            withheld: Withheld::of(&withheld),
             has_site_policy,
             tags: self.tags,
             fence: self.fence,
@@ -77,12 +78,7 @@ pub(super) fn whole(mut head: Head, body: StoredBody) -> Arc<Stored> {
         head.fields
             .insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     }
-    head.compact();
-    Arc::new(Stored {
-        head,
-        body,
-        uses: Uses::default(),
-    })
+    head.with_body(body, Uses::default())
 }
 
 /// Says when a response was received, if it does not or says what is no time (RFC 9110,

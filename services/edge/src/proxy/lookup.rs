@@ -97,7 +97,7 @@ impl ProxySite {
                 target: question.target().clone(),
                 method: parts.method.clone(),
                 fields: request.clone(),
-                key: question.key().to_key(),
+                key: self.own_key(question.key()),
                 client: visit.client,
                 secure: visit.secure,
                 moment: visit.moment,

@@ -25,7 +25,7 @@ use super::shared::Shared;
 use super::status::Status;
 use super::visit::Visit;
 use super::warm::Hints;
-use crate::cache::key::Key;
+use crate::cache::key::{Key, KeyRef};
 use crate::cache::policy::groups::GroupOwner;
 use crate::cache::stamp::Stamp;
 use crate::cache::tagging::{ResponseTags, TaggingError};
@@ -163,6 +163,16 @@ impl ProxySite {
     pub(super) fn entry_source(&self) -> Option<&Arc<dyn EntrySource>> {
         let has_entries = self.has_entries.load(Ordering::Acquire);
         self.entries.get().filter(|_| has_entries)
+    }
+
+    /// A key of its own parts, but for the host: most keys of a site have the same.
+    pub(super) fn own_key(&self, key: KeyRef<'_>) -> Key {
+        let last = self.last_host.load();
+        let host = match last.as_deref().filter(|last| *last.host == *key.host) {
+            Some(last) => last.host.clone(),
+            None => key.host.into(),
+        };
+        key.to_key_of(host)
     }
 
     /// The tags of a response, those of its cache groups among them.

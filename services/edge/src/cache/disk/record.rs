@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tidegate_clock::BootInstant;
 use tidegate_domain::Tag;
 
+use crate::cache::compact::Withheld;
 use crate::cache::fence::{Fence, Touched};
 use crate::cache::policy::freshness::Freshness;
 use crate::cache::policy::terms::Terms;
@@ -36,7 +37,7 @@ pub struct Asleep {
 struct HeadWithoutFence {
     status: StatusCode,
     fields: HeaderMap,
-    withheld: HeaderMap,
+    withheld: Withheld,
     has_site_policy: bool,
     tags: ResponseTags,
     terms: Terms,
@@ -55,7 +56,7 @@ impl Asleep {
     pub fn awake(self, fence: Fence) -> Arc<Stored> {
         let uses = Uses::default();
         uses.set(self.uses);
-        let mut head = Head {
+        let head = Head {
             status: self.head.status,
             fields: self.head.fields,
             withheld: self.head.withheld,
@@ -65,12 +66,7 @@ impl Asleep {
             terms: self.head.terms,
             selection: self.head.selection,
         };
-        head.compact();
-        Arc::new(Stored {
-            head,
-            body: self.body,
-            uses,
-        })
+        head.with_body(self.body, uses)
     }
 }
 
@@ -143,7 +139,7 @@ fn put_head(to: &mut Vec<u8>, stored: &Stored) {
     to.put_u16_le(head.status.as_u16());
     to.put_u8(u8::from(head.has_site_policy));
     put_fields(to, &head.fields);
-    put_fields(to, &head.withheld);
+    put_fields(to, &head.withheld.to_map());
     for tags in [&head.tags.own, &head.tags.groups] {
         to.put_u32_le(count(tags.len()));
         for tag in tags {
@@ -184,7 +180,8 @@ fn put_head(to: &mut Vec<u8>, stored: &Stored) {
 fn take_head(from: &mut Bytes) -> Option<Asleep> {
     let status = StatusCode::from_u16(from.try_get_u16_le().ok()?).ok()?;
     let has_site_policy = take_flag(from)?;
-    let (fields, withheld) = (take_fields(from)?, take_fields(from)?);
+    let fields = take_fields(from)?;
+    let withheld = Withheld::of(&take_fields(from)?);
     let tags = ResponseTags {
         own: take_tags(from)?,
         groups: take_tags(from)?,

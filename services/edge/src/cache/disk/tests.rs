@@ -10,6 +10,7 @@ use tidegate_clock::BootInstant;
 use tidegate_domain::{PathAndQuery, Revision, Tag};
 
 use super::*;
+use crate::cache::compact::Withheld;
 use crate::cache::fence::{Fence, Touched};
 use crate::cache::policy::freshness::Freshness;
 use crate::cache::policy::terms::Terms;
@@ -67,7 +68,7 @@ impl World {
                 status: StatusCode::NOT_FOUND,
                 selection: VaryNames::read(&fields).unwrap().select(&asked),
                 fields,
-                withheld,
+                withheld: Withheld::of(&withheld),
                 has_site_policy: true,
                 fence: self.table.hold(filled, 5, &tags.own, now).unwrap(),
                 tags,

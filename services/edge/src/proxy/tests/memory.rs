@@ -3,7 +3,7 @@
 use super::*;
 
 /// What a test process takes by itself grows a little with every connection and clock tick.
-const SMALL: usize = 12_000;
+const SMALL: usize = 5_000;
 
 /// Resident memory of this process, in bytes. Each test is a process of its own.
 fn resident() -> u64 {
