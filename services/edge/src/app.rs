@@ -180,6 +180,11 @@ impl<L: Listener> App<L> {
         let front_options = FrontOptions {
             min_revision_wait: config.min_revision_wait,
         };
+        let server_limits = ServerLimits {
+            header_timeout: config.header_timeout,
+            send_timeout: config.send_timeout,
+            ..ServerLimits::default()
+        };
         let heartbeat_options = HeartbeatOptions {
             interval: Duration::from_secs(1),
             margin: config.lease_margin,
@@ -191,7 +196,7 @@ impl<L: Listener> App<L> {
             address,
             admin_address,
             listeners,
-            server: Server::new(front, ServerLimits::default()),
+            server: Server::new(front, server_limits),
             subscriber: Subscriber::new(
                 who.clone(),
                 config.sites.clone(),

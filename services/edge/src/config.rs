@@ -88,6 +88,14 @@ pub struct Config {
     #[arg(long, env = "TIDEGATE_REVALIDATION_WAIT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
     pub revalidation_wait: Duration,
 
+    /// How long a client may take for the head of a request
+    #[arg(long, env = "TIDEGATE_HEADER_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = timeout)]
+    pub header_timeout: Duration,
+
+    /// How long a client may take nothing of what is there for it
+    #[arg(long, env = "TIDEGATE_SEND_TIMEOUT", default_value = "60s", value_name = "DURATION", value_parser = timeout)]
+    pub send_timeout: Duration,
+
     /// How long open requests may take after a signal to stop
     #[arg(long, env = "TIDEGATE_DRAIN", default_value = "20s", value_name = "DURATION", value_parser = duration)]
     pub drain: Duration,
@@ -134,6 +142,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("allowed: more than 0s".into()),
+        duration => Ok(duration),
+    }
+}
+
 fn edge_id(text: &str) -> Result<EdgeId, String> {
     EdgeId::parse(text).map_err(|e| format!("allowed: {}", e.allowed))
 }
@@ -172,6 +187,7 @@ mod tests {
         for (flag, value, allowed) in [
             ("--edge-id", "Not A Name", "1 to 63"),
             ("--drain", "soon", "a number with a unit"),
+            ("--send-timeout", "0s", "more than 0s"),
             ("--cache-mib", "0", "1..="),
             ("--disk-cache-mib", "63", "64..="),
             ("--max-revalidations", "0", "1..="),

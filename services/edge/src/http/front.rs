@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use tidegate_domain::{FieldError, MAX_URL_BYTES, PathAndQuery, normalize_host};
@@ -15,6 +15,7 @@ use tidegate_telemetry::{Component, TraceContext};
 use tracing::Instrument as _;
 
 use super::access::AccessLine;
+use super::admission::admit;
 use super::min_revision::MinRevision;
 use super::state::OriginState;
 use crate::cache::stored::CACHE_STATUS;
@@ -88,15 +89,18 @@ impl Front {
     /// but a look at its path.
     pub(super) async fn handle(
         self: Arc<Self>,
-        request: Request,
+        mut request: Request,
         peer: IpAddr,
         interim: Option<&Interim>,
     ) -> Response {
         let is_head = request.method() == Method::HEAD;
-        let response = match request.uri().path().starts_with(OWN_PATHS) {
-            false => self.content(request, peer, interim).await,
+        let response = match admit(&mut request) {
+            Err(malformed) => end_with(refuse(malformed.status, malformed.text)),
+            Ok(()) if !request.uri().path().starts_with(OWN_PATHS) => {
+                self.content(request, peer, interim).await
+            }
             // Boxed, so that a hit does not carry its size.
-            true => Box::pin(self.own(request, peer)).await,
+            Ok(()) => Box::pin(self.own(request, peer)).await,
         };
         match is_head {
             true => without_body(response),
@@ -288,19 +292,14 @@ fn for_entry(site: &Site, request: &Request) -> Option<Request> {
     Some(asked)
 }
 
+/// The host that a request names once, as [`admit`] has left it.
 fn host(request: &Request) -> Result<String, FieldError> {
-    let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let named = || {
-        let mut values = request.headers().get_all(HOST).iter();
-        let value = values.next()?;
-        // Two are a way to make two servers see two sites (RFC 9112, section 3.2).
-        values
-            .next()
-            .is_none()
-            .then(|| value.to_str().ok())
-            .flatten()
-    };
-    normalize_host(authority.or_else(named).unwrap_or_default())
+    let named = request.headers().get(HOST);
+    normalize_host(
+        named
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default(),
+    )
 }
 
 fn preflight(cors: &Cors, request: &http::HeaderMap) -> Response {
@@ -330,6 +329,14 @@ fn refuse(status: StatusCode, text: &str) -> Response {
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     said(response, REFUSED)
+}
+
+/// The last answer of a connection of HTTP/1.1: where its client would have the next request
+/// begin is not certain.
+fn end_with(mut response: Response) -> Response {
+    let fields = response.headers_mut();
+    fields.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// Says how the cache took part in an answer, where the room that made it does not.

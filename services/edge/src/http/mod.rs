@@ -1,11 +1,15 @@
 //! From a connection to the room that answers it.
 
 mod access;
+mod admission;
+mod connection;
 mod explain;
 mod front;
 mod min_revision;
+mod patience;
 mod server;
 mod state;
+mod streams;
 #[cfg(test)]
 mod tests;
 

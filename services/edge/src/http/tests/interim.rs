@@ -50,7 +50,7 @@ async fn until(stream: &mut TcpStream, end: &str) -> String {
     read.expect("it comes")
 }
 
-async fn edge(answers: &Arc<Semaphore>) -> (Edge, SocketAddr) {
+pub(super) async fn edge(answers: &Arc<Semaphore>) -> (Edge, SocketAddr) {
     let origin = origin(answers.clone()).await;
     let config = serde_json::json!({
         "hosts": ["*"],

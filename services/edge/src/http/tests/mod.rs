@@ -1,5 +1,6 @@
 //! The front as clients see it: what an answer says of itself, and which room answers.
 
+mod http2;
 mod interim;
 mod wire;
 

@@ -9,10 +9,19 @@ use super::*;
 
 /// Serves an edge for as long as the runtime of the test lives.
 pub(super) async fn serve(edge: &Edge) -> SocketAddr {
+    serve_until(edge, ServerLimits::default(), CancellationToken::new()).await
+}
+
+/// Serves an edge until it is stopped.
+pub(super) async fn serve_until(
+    edge: &Edge,
+    limits: ServerLimits,
+    stop: CancellationToken,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server::new(edge.front.clone(), ServerLimits::default());
-    tokio::spawn(server.run(listener, CancellationToken::new(), Duration::ZERO));
+    let server = Server::new(edge.front.clone(), limits);
+    tokio::spawn(server.run(listener, stop, Duration::from_secs(60)));
     address
 }
 

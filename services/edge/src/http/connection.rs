@@ -1,0 +1,194 @@
+//! One connection of a client: HTTP/1.1, or HTTP/2 where it begins with that (prior
+//! knowledge), and what bounds it.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use http::{Request, Version};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use super::front::Front;
+use super::patience::Patient;
+use super::server::ServerLimits;
+use super::streams::{Paced, Streams};
+use crate::interim::{Announcing, Line};
+
+/// A connection of HTTP/2 is asked this often whether it lives ...
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// ... and has to answer within this.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes of one request's body that may be on their way and not read yet, ...
+const STREAM_WINDOW: u32 = 256 << 10;
+/// ... and of all on one connection.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Requests that a client has taken back before they were looked at. One more ends the
+/// connection.
+const MAX_TAKEN_BACK: usize = 20;
+/// Streams that this side has ended because the client broke a rule. One more ends the
+/// connection.
+const MAX_BROKEN: usize = 128;
+/// Most fields of a request.
+const MAX_FIELDS: usize = 100;
+
+/// How connections are served.
+pub(super) struct Connections {
+    front: Arc<Front>,
+    builder: Builder<Streams>,
+    limits: ServerLimits,
+}
+
+impl Connections {
+    pub(super) fn new(front: Arc<Front>, limits: ServerLimits) -> Self {
+        let mut builder = Builder::new(Streams::new(limits.send_timeout));
+        // No `pipeline_flush`: with it, hyper leaves its answer to a head that is too
+        // large unsent.
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(limits.header_bytes)
+            .max_headers(MAX_FIELDS);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            // With it h2 bounds how many CONTINUATION frames make a head.
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(limits.streams)
+            .max_pending_accept_reset_streams(MAX_TAKEN_BACK)
+            .max_local_error_reset_streams(MAX_BROKEN)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT);
+        Self {
+            front,
+            builder,
+            limits,
+        }
+    }
+
+    /// Serves a connection until its client has had enough; after `stop` until what has
+    /// been asked is answered.
+    pub(super) async fn serve<S>(&self, stream: S, peer: IpAddr, stop: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let line = Arc::new(Line::default());
+        let usage = Arc::new(Usage::default());
+        let stream = Patient::new(stream, self.limits.header_timeout, self.limits.send_timeout);
+        let stream = TokioIo::new(Announcing::new(stream, line.clone()));
+        let service = hyper::service::service_fn(|request: Request<Incoming>| {
+            let (front, usage) = (self.front.clone(), usage.clone());
+            let interim = (request.version() == Version::HTTP_11).then(|| line.begin());
+            async move {
+                let is_http2 = request.version() == Version::HTTP_2;
+                let in_use = usage.begin(is_http2);
+                let answer = front
+                    .handle(request.map(Body::new), peer, interim.as_ref())
+                    .await;
+                interim.as_ref().inspect(|interim| interim.end());
+                Ok::<_, Infallible>(match is_http2 {
+                    true => answer.map(|body| Body::new(Paced::new(body, in_use))),
+                    false => answer,
+                })
+            }
+        });
+        let serving = self.builder.serve_connection_with_upgrades(stream, service);
+        let mut serving = pin!(serving);
+        // What wakes a connection is nearly always its client: these are looked at only
+        // when they themselves wake it.
+        let mut signals = FuturesUnordered::new();
+        let (mut is_stopping, mut is_idle) = (false, false);
+        loop {
+            signals.push(self.signal(&usage, &stop, is_stopping));
+            let signal = tokio::select! {
+                biased;
+                ended = serving.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection ended early");
+                    }
+                    return;
+                }
+                Some(signal) = signals.next() => signal,
+            };
+            match signal {
+                Signal::Stop => is_stopping = true,
+                // It was told before, and has not gone.
+                Signal::Idle if is_idle => return,
+                Signal::Idle => is_idle = true,
+            }
+            serving.as_mut().graceful_shutdown();
+        }
+    }
+
+    async fn signal(&self, usage: &Usage, stop: &CancellationToken, is_stopping: bool) -> Signal {
+        tokio::select! {
+            () = stop.cancelled(), if !is_stopping => Signal::Stop,
+            () = usage.idle(self.limits.idle_timeout) => Signal::Idle,
+        }
+    }
+}
+
+/// Why a connection is to take no more requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    Stop,
+    Idle,
+}
+
+/// What a connection carries.
+#[derive(Debug, Default)]
+struct Usage {
+    /// It speaks HTTP/1: hyper ends those that carry nothing.
+    is_http1: AtomicBool,
+    begun: AtomicU64,
+    open: AtomicUsize,
+}
+
+/// A request that is not answered whole.
+#[derive(Debug)]
+pub(super) struct InUse(Arc<Usage>);
+
+impl Usage {
+    fn begin(self: &Arc<Self>, is_http2: bool) -> Option<InUse> {
+        if !is_http2 {
+            self.is_http1.store(true, Ordering::Relaxed);
+            return None;
+        }
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Some(InUse(self.clone()))
+    }
+
+    /// Waits until a connection of HTTP/2 has carried nothing for so long.
+    async fn idle(&self, limit: Duration) {
+        loop {
+            let before = self.begun.load(Ordering::Relaxed);
+            tokio::time::sleep(limit).await;
+            if self.is_http1.load(Ordering::Relaxed) {
+                return std::future::pending().await;
+            }
+            let is_open = self.open.load(Ordering::Relaxed) > 0;
+            if !is_open && self.begun.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
