@@ -18,9 +18,10 @@ use crate::cache::disk::{Disk, DiskConfig};
 use crate::config::Config;
 use crate::events::Limits;
 use crate::follower::SiteFollower;
-use crate::http::{Front, FrontOptions, Server, ServerLimits};
+use crate::http::{Front, FrontOptions, Server, ServerLimits, TrustedProxies};
 use crate::link::{AppliedLog, Channels, HeartbeatOptions, Heartbeats, Subscriber};
 use crate::metrics::EdgeMetrics;
+use crate::origin::BodyLimits;
 use crate::pages::Blobs;
 use crate::proxy::{RevalidationLimits, Shared, SharedConfig};
 use crate::sites::{Parts, Sites};
@@ -151,6 +152,10 @@ impl<L: Listener> App<L> {
                 at_once: config.max_revalidations,
                 patience: config.revalidation_wait,
             },
+            bodies: BodyLimits {
+                silence: config.receive_timeout,
+                ..BodyLimits::default()
+            },
             faults: config.faults,
         };
         let news = Arc::new(Notify::new());
@@ -179,6 +184,7 @@ impl<L: Listener> App<L> {
         ));
         let front_options = FrontOptions {
             min_revision_wait: config.min_revision_wait,
+            trusted: TrustedProxies::new(config.trusted_proxy.clone(), config.trusted_proxy_field),
         };
         let server_limits = ServerLimits {
             header_timeout: config.header_timeout,

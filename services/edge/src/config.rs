@@ -8,6 +8,7 @@ use clap::Parser;
 use tidegate_domain::{EdgeId, SiteName};
 
 use crate::faults::Faults;
+use crate::http::{Network, ProxyField};
 
 /// Serves sites, hears every change from the control plane, and tells the browsers.
 #[derive(Debug, Clone, Parser)]
@@ -88,9 +89,32 @@ pub struct Config {
     #[arg(long, env = "TIDEGATE_REVALIDATION_WAIT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
     pub revalidation_wait: Duration,
 
+    /// Believe what proxies at these addresses say of the clients they ask for: addresses
+    /// or networks such as 10.0.0.0/8, separated by commas [default: none]
+    #[arg(
+        long,
+        env = "TIDEGATE_TRUSTED_PROXY",
+        value_name = "NETWORKS",
+        value_delimiter = ','
+    )]
+    pub trusted_proxy: Vec<Network>,
+
+    /// The field in which they say it: X-Forwarded-For with X-Forwarded-Proto, or Forwarded
+    #[arg(
+        long,
+        env = "TIDEGATE_TRUSTED_PROXY_FIELD",
+        default_value = "x-forwarded",
+        value_enum
+    )]
+    pub trusted_proxy_field: ProxyField,
+
     /// How long a client may take for the head of a request
     #[arg(long, env = "TIDEGATE_HEADER_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = timeout)]
     pub header_timeout: Duration,
+
+    /// How long a client may be silent in the midst of a request's body
+    #[arg(long, env = "TIDEGATE_RECEIVE_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = timeout)]
+    pub receive_timeout: Duration,
 
     /// How long a client may take nothing of what is there for it
     #[arg(long, env = "TIDEGATE_SEND_TIMEOUT", default_value = "60s", value_name = "DURATION", value_parser = timeout)]
@@ -188,6 +212,7 @@ mod tests {
             ("--edge-id", "Not A Name", "1 to 63"),
             ("--drain", "soon", "a number with a unit"),
             ("--send-timeout", "0s", "more than 0s"),
+            ("--trusted-proxy", "10.0.0.0/33", "such as 10.0.0.0/8"),
             ("--cache-mib", "0", "1..="),
             ("--disk-cache-mib", "63", "64..="),
             ("--max-revalidations", "0", "1..="),

@@ -11,12 +11,14 @@
 
 pub mod cli;
 pub mod fleet;
+pub mod frames;
 pub mod gate;
 pub mod http;
 pub mod link;
 pub mod origin;
 pub mod process;
 pub mod programs;
+pub mod raw;
 pub mod sse;
 pub mod wait;
 

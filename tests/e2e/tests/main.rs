@@ -4,6 +4,7 @@
 //! the task runner leaves it out then.
 #![expect(clippy::unwrap_used, reason = "a test fails where this panics")]
 
+mod abuse;
 mod bad_input;
 mod cache;
 mod dev;

@@ -19,11 +19,16 @@ pub(crate) const LONG: &str = "max-age=600";
 /// The site's configuration: everything comes from the origin, and anyone may hear
 /// everything.
 pub(crate) fn site_of(origin: &Origin) -> v1::SiteConfig {
+    site_at(origin.url())
+}
+
+/// The same, with the origin at this address.
+pub(crate) fn site_at(origin: &str) -> v1::SiteConfig {
     v1::SiteConfig {
         hosts: vec![HOST.to_owned()],
         origin: Some(v1::OriginConfig {
             upstreams: vec![v1::Upstream {
-                url: origin.url().to_owned(),
+                url: origin.to_owned(),
                 ..v1::Upstream::default()
             }],
             ..v1::OriginConfig::default()

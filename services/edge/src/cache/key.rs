@@ -17,6 +17,8 @@ pub struct Key {
     pub host: Arc<str>,
     /// Port that the client named, or 0: the origin may build links with it.
     pub port: u16,
+    /// Whether the client came over TLS: origins that are told send others there.
+    pub secure: bool,
     /// Path and query, as the site's policy has them.
     pub url: PathAndQuery,
     /// Fields and cookies that the site's policy counts.
@@ -32,6 +34,8 @@ pub struct KeyRef<'a> {
     pub host: &'a str,
     /// See [`Key::port`].
     pub port: u16,
+    /// See [`Key::secure`].
+    pub secure: bool,
     /// See [`Key::url`].
     pub url: &'a PathAndQuery,
     /// See [`Key::extra`].
@@ -53,14 +57,16 @@ impl KeyRef<'_> {
             site: self.site,
             host,
             port: self.port,
+            secure: self.secure,
             url: self.url.clone(),
             extra: self.extra.cloned(),
         }
     }
 
-    fn parts(&self) -> (u64, &str, u16, &str, Option<&str>) {
+    fn parts(&self) -> (u64, &str, (u16, bool), &str, Option<&str>) {
         let extra = self.extra.map(|extra| &**extra);
-        (self.site, self.host, self.port, self.url.as_str(), extra)
+        let asked_by = (self.port, self.secure);
+        (self.site, self.host, asked_by, self.url.as_str(), extra)
     }
 }
 
@@ -72,6 +78,7 @@ impl Key {
             site: self.site,
             host: &self.host,
             port: self.port,
+            secure: self.secure,
             url: &self.url,
             extra: self.extra.as_ref(),
         }
@@ -217,7 +224,7 @@ mod tests {
             let url = PathAndQuery::parse(&path).unwrap();
             let extra: Option<Arc<str>> = extra.map(Into::into);
             let borrowed = KeyRef { site: 1, host: &host,
-                port: 80, url: &url, extra: extra.as_ref() };
+                port: 80, secure: true, url: &url, extra: extra.as_ref() };
             let owned = borrowed.to_key();
             let hasher = quick_cache::DefaultHashBuilder::default();
             prop_assert_eq!(hasher.hash_one(borrowed), hasher.hash_one(&owned));

@@ -18,6 +18,7 @@ use super::access::AccessLine;
 use super::admission::admit;
 use super::min_revision::MinRevision;
 use super::state::OriginState;
+use super::trusted::{Asker, TrustedProxies};
 use crate::cache::stored::CACHE_STATUS;
 use crate::events::{Call, Cors, serve_client};
 use crate::interim::Interim;
@@ -45,10 +46,12 @@ const REFUSED: HeaderValue = HeaderValue::from_static("tidegate; detail=refused"
 pub(super) const OWN_PATHS: &str = "/_tidegate/";
 
 /// What the front may be told to do otherwise.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct FrontOptions {
     /// How long a request waits for the revision it asks for.
     pub min_revision_wait: Duration,
+    /// Who is believed when it says for whom it asks.
+    pub trusted: TrustedProxies,
 }
 
 /// The front of the edge.
@@ -57,6 +60,7 @@ pub struct Front {
     standing: Arc<Standing>,
     metrics: Arc<EdgeMetrics>,
     min_revision: MinRevision,
+    trusted: TrustedProxies,
 }
 
 /// A request that no site is asked about.
@@ -82,6 +86,7 @@ impl Front {
             standing,
             metrics,
             min_revision: MinRevision::new(options.min_revision_wait),
+            trusted: options.trusted,
         })
     }
 
@@ -94,13 +99,14 @@ impl Front {
         interim: Option<&Interim>,
     ) -> Response {
         let is_head = request.method() == Method::HEAD;
+        let asker = self.trusted.asker(request.headers_mut(), peer);
         let response = match admit(&mut request) {
             Err(malformed) => end_with(refuse(malformed.status, malformed.text)),
             Ok(()) if !request.uri().path().starts_with(OWN_PATHS) => {
-                self.content(request, peer, interim).await
+                self.content(request, asker, interim).await
             }
             // Boxed, so that a hit does not carry its size.
-            Ok(()) => Box::pin(self.own(request, peer)).await,
+            Ok(()) => Box::pin(self.own(request, asker.address)).await,
         };
         match is_head {
             true => without_body(response),
@@ -108,9 +114,9 @@ impl Front {
         }
     }
 
-    async fn own(&self, request: Request, peer: IpAddr) -> Response {
+    async fn own(&self, request: Request, client: IpAddr) -> Response {
         let response = match request.uri().path().strip_prefix(OWN_PATHS) {
-            Some("events") => self.events(request, peer).await,
+            Some("events") => self.events(request, client).await,
             Some("client.js") => serve_client(request.method(), request.headers()).map(Body::new),
             _ => refuse(
                 StatusCode::NOT_FOUND,
@@ -120,18 +126,18 @@ impl Front {
         said(response, OWN)
     }
 
-    async fn events(&self, request: Request, peer: IpAddr) -> Response {
+    async fn events(&self, request: Request, client: IpAddr) -> Response {
         let site = match self.site(&request) {
             Ok((site, _)) => site,
             Err(refused) => return refused.into(),
         };
         let (parts, _) = request.into_parts();
-        let response = site.events.serve(Call::new(&parts, peer)).await;
+        let response = site.events.serve(Call::new(&parts, client)).await;
         self.metrics.answered(response.status());
         response.map(Body::new)
     }
 
-    async fn content(&self, request: Request, peer: IpAddr, interim: Option<&Interim>) -> Response {
+    async fn content(&self, request: Request, asker: Asker, interim: Option<&Interim>) -> Response {
         // A span only for traces that are recorded: a hit should not pay for others.
         let span = TraceContext::from_sampled_headers(request.headers()).map(|trace| {
             trace.parent(tracing::info_span!(
@@ -143,7 +149,7 @@ impl Front {
             ))
         });
         let line = AccessLine::begin(&request);
-        let answer = self.answer(request, peer, interim);
+        let answer = self.answer(request, asker, interim);
         let response = match span {
             Some(span) => answer.instrument(span).await,
             None => answer.await,
@@ -171,7 +177,7 @@ impl Front {
         }
     }
 
-    async fn answer(&self, request: Request, peer: IpAddr, interim: Option<&Interim>) -> Response {
+    async fn answer(&self, request: Request, asker: Asker, interim: Option<&Interim>) -> Response {
         let (site, host) = match self.site(&request) {
             Ok(found) => found,
             Err(refused) => return refused.into(),
@@ -211,8 +217,8 @@ impl Front {
         let visit = Visit {
             url: &url,
             host: &host,
-            client: peer,
-            secure: false,
+            client: asker.address,
+            secure: asker.secure,
             moment,
             demand: asked.demand(),
             never_store: false,

@@ -12,7 +12,9 @@ mod state;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod trusted;
 
 pub(crate) use explain::explain;
 pub use front::{Front, FrontOptions};
 pub use server::{Server, ServerLimits};
+pub use trusted::{Network, ProxyField, TrustedProxies};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, SET_COOKIE, TRANSFER_ENCODING};
 use http::uri::{Authority, Scheme as UriScheme};
-use http::{HeaderMap, HeaderName, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tidegate_domain::PathAndQuery;
 use tidegate_domain::site::{Scheme, UpstreamUrl};
@@ -64,6 +65,7 @@ pub(super) async fn attempt(
             if response.headers().contains_key(TRANSFER_ENCODING) {
                 response.headers_mut().remove(CONTENT_LENGTH);
             }
+            say_length_once(response.headers_mut());
             let stream = match connection {
                 Connection::Http1(one) => {
                     upstream.pool.give_back(one);
@@ -90,6 +92,22 @@ pub(super) async fn attempt(
     })
 }
 
+/// A length that is said more than once is said once: hyper has seen that it is the same
+/// (RFC 9110, section 8.6).
+fn say_length_once(fields: &mut HeaderMap) {
+    let mut lines = fields.get_all(CONTENT_LENGTH).iter();
+    let (first, second) = (lines.next(), lines.next());
+    let Some(first) = first.and_then(|line| line.to_str().ok()) else {
+        return;
+    };
+    if second.is_some() || first.contains(',') {
+        let length = first.split(',').next().unwrap_or_default().trim();
+        if let Ok(length) = HeaderValue::from_str(length) {
+            fields.insert(CONTENT_LENGTH, length);
+        }
+    }
+}
+
 fn message(
     letter: Letter,
     body: RequestBody,
@@ -103,6 +121,10 @@ fn message(
         for about_body in [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT] {
             fields.remove(about_body);
         }
+    } else if !is_http2 && body.size_hint().exact().is_none() {
+        // Of itself hyper sends no body of unknown length with a GET.
+        fields.remove(CONTENT_LENGTH);
+        fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let uri = match is_http2 {
         true => absolute(&letter.url, upstream, &mut fields),

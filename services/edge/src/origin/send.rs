@@ -18,6 +18,7 @@ use super::choose::Choice;
 use super::connect::Use;
 use super::connection::Stream;
 use super::error::OriginError;
+use super::fields;
 use super::health;
 use super::upstream::{Turn, Upstream};
 use crate::interim::Interim;
@@ -238,10 +239,12 @@ impl Origin {
 
     fn answered(&self, answer: Answer, site_place: OwnedSemaphorePermit) -> Response<OriginBody> {
         let Answer {
-            response,
+            mut response,
             stream,
             turn,
         } = answer;
+        let version = response.version();
+        fields::say_via(response.headers_mut(), version);
         let upstream = turn.upstream.clone();
         let status = response.status();
         let in_flight = match self.count_5xx && status.is_server_error() {

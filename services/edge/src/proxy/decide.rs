@@ -80,6 +80,7 @@ impl Question<'_> {
             site: self.site,
             host: self.visit.host,
             port: self.port,
+            secure: self.visit.secure,
             url: &self.url,
             extra: self.extra.as_ref(),
         }
@@ -245,7 +246,15 @@ fn is_for_the_origin(request: &HeaderMap) -> bool {
         || (request.contains_key(UPGRADE) && wants_upgrade(request))
 }
 
-/// Whether another protocol than HTTP is asked for.
+/// Whether another protocol than HTTP is asked for. Another version of it, or TLS, is between
+/// neighbours: behind this edge it would be a way past it.
 pub(super) fn wants_upgrade(request: &HeaderMap) -> bool {
-    fields::upgrade(request).is_some_and(|protocol| protocol != "h2c")
+    let asked_for = fields::upgrade(request).and_then(|protocols| protocols.to_str().ok());
+    asked_for.is_some_and(|protocols| protocols.split(',').all(is_another_protocol))
+}
+
+fn is_another_protocol(protocol: &str) -> bool {
+    let name = protocol.trim().split('/').next().unwrap_or_default();
+    let of_neighbours = ["h2c", "h2", "h3", "http", "tls"];
+    !name.is_empty() && !of_neighbours.iter().any(|it| name.eq_ignore_ascii_case(it))
 }

@@ -94,10 +94,12 @@ impl ProxySite {
     /// Says what would be done with a GET for this visit, were it asked now.
     #[must_use]
     pub fn explain(&self, fields: &HeaderMap, named_port: u16, visit: &Visit<'_>) -> Explanation {
+        let (usual_port, secure) = self.usual_way(visit.host);
         let port = match named_port {
-            0 => self.usual_port(visit.host),
+            0 => usual_port,
             port => port,
         };
+        let visit = &Visit { secure, ..*visit };
         let question = self.question(&Method::GET, fields, port, visit);
         let now = self.shared.now();
         let resource = self.shared.storage.peek(&question.key());
@@ -116,11 +118,12 @@ impl ProxySite {
         }
     }
 
-    /// The port by which a host that is named without one was asked for by last.
-    fn usual_port(&self, host: &str) -> u16 {
+    /// The port by which a host that is named without one was asked for by last, and
+    /// whether that was over TLS.
+    fn usual_way(&self, host: &str) -> (u16, bool) {
         let last = self.last_host.load();
         let same = last.as_deref().filter(|last| &*last.host == host);
-        same.map_or(0, |last| last.port)
+        same.map_or((0, false), |last| (last.port, last.secure))
     }
 
     fn reason(
@@ -332,7 +335,11 @@ fn last_hit(copy: &Stored, question: &Question<'_>) -> Option<LastHit> {
 }
 
 fn readable(key: KeyRef<'_>) -> String {
-    let mut text = key.host.to_owned();
+    let mut text = String::new();
+    if key.secure {
+        text.push_str("https://");
+    }
+    text.push_str(key.host);
     if key.port != 0 {
         let _ = write!(text, ":{}", key.port);
     }

@@ -247,6 +247,7 @@ mod tests {
             site: 1,
             host: "h",
             port: 0,
+            secure: false,
             url: &url,
             extra: None,
         };
@@ -257,6 +258,7 @@ mod tests {
             target: url,
             client: std::net::Ipv4Addr::LOCALHOST.into(),
             secure: false,
+            version: http::Version::HTTP_11,
             moment: moment(2),
             demand: Demand::None,
             trust: Trust::Leased,

@@ -100,6 +100,7 @@ impl ProxySite {
                 key: self.own_key(question.key()),
                 client: visit.client,
                 secure: visit.secure,
+                version: parts.version,
                 moment: visit.moment,
                 demand: visit.demand,
                 trust: question.trust,

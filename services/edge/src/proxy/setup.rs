@@ -83,7 +83,7 @@ impl Setup {
     pub(super) fn to_origin(&self, ask: &Ask) -> HeaderMap {
         let host = self.origin.as_ref().ok().and_then(Option::as_deref);
         let host = host.and_then(Origin::host);
-        let mut fields = fields::to_origin(&ask.fields, ask.client(), host);
+        let mut fields = fields::to_origin(&ask.method, &ask.fields, ask.client(), host);
         if self.defaults.targets.contains(&SURROGATE_CONTROL) {
             fields.insert(
                 fields::SURROGATE_CAPABILITY,

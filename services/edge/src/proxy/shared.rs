@@ -21,7 +21,7 @@ use crate::cache::policy::freshness::Now;
 use crate::cache::storage::Storage;
 use crate::cache::tags::TagTable;
 use crate::faults::Faults;
-use crate::origin::Surroundings;
+use crate::origin::{BodyLimits, Surroundings};
 use crate::standing::Standing;
 
 /// Keys whose responses cannot be shared are remembered, so many ...
@@ -50,6 +50,8 @@ pub struct SharedConfig {
     pub dialer: Dialer,
     /// Bounds on requests that ask an origin whether a copy still holds.
     pub revalidations: RevalidationLimits,
+    /// Bounds on the bodies of requests.
+    pub bodies: BodyLimits,
     /// For tests that break an edge on purpose.
     pub faults: Faults,
 }
@@ -63,6 +65,7 @@ pub struct Shared {
     pub(super) revalidations: Arc<Revalidations>,
     pub(super) hints: Hints,
     pub(super) tier: Tier,
+    pub(super) bodies: BodyLimits,
     pub(super) faults: Faults,
     pub(super) surroundings: Surroundings,
     uncacheable: Cache<Key, BootInstant>,
@@ -109,6 +112,7 @@ impl Shared {
             revalidations: Revalidations::new(config.revalidations),
             hints: Hints::default(),
             tier: Tier::default(),
+            bodies: config.bodies,
             faults: config.faults,
             surroundings: config.dialer.into(),
             uncacheable: Cache::new(MAX_UNCACHEABLE),

@@ -31,7 +31,7 @@ use crate::cache::stamp::Stamp;
 use crate::cache::tagging::{ResponseTags, TaggingError};
 use crate::cache::tags::{Matched, TagTable};
 use crate::origin::fields::{is_in_a_loop, remove_named_by_connection};
-use crate::origin::{BodyLimits, BoxError, RequestBody};
+use crate::origin::{BoxError, RequestBody};
 
 /// The cached and proxied part of a site.
 pub struct ProxySite {
@@ -304,6 +304,12 @@ impl ProxySite {
         count(&self.counts.requests);
         let (mut parts, body) = request.into_parts();
         remove_named_by_connection(&mut parts.headers);
+        // Nothing tells a request with a body from one without it by what it is stored under.
+        let may_store = body.is_end_stream();
+        let visit = Visit {
+            never_store: visit.never_store || !may_store,
+            ..visit
+        };
         // What the cache answers needs no future of its own; the rest is boxed, so that
         // a hit does not carry its size.
         let looked = match self.look(&parts, &visit, Depth::Disk) {
@@ -326,7 +332,7 @@ impl ProxySite {
                 .await
                 .unwrap_or_else(nothing_here),
             Looked::Pass(ask, why) => {
-                let body = RequestBody::new(body, BodyLimits::default());
+                let body = RequestBody::new(body, self.shared.bodies);
                 Box::pin(self.clone().pass(*ask, parts, body, why)).await
             }
             // It has been looked for.

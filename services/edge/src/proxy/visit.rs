@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::HOST;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, Uri, Version};
 use tidegate_domain::PathAndQuery;
 
 use crate::cache::judge::{Demand, Trust};
@@ -46,6 +46,8 @@ pub(super) struct Ask {
     pub(super) target: PathAndQuery,
     pub(super) client: IpAddr,
     pub(super) secure: bool,
+    /// The version of HTTP in which it came.
+    pub(super) version: Version,
     pub(super) moment: Moment,
     pub(super) demand: Demand,
     pub(super) trust: Trust,
@@ -63,6 +65,7 @@ impl Ask {
             secure: self.secure,
             host: &self.key.host,
             port: self.key.port,
+            version: self.version,
         }
     }
 

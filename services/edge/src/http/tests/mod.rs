@@ -28,10 +28,12 @@ use tidegate_site::{Manifest, Resource, SinceTable};
 use tokio::net::TcpListener;
 
 use super::front::{Front, FrontOptions};
+use super::trusted::TrustedProxies;
 use crate::events::{Limits, Replay, Replayed};
 use crate::faults::Faults;
 use crate::link::{ActiveRelease, SnapshotSite};
 use crate::metrics::EdgeMetrics;
+use crate::origin::BodyLimits;
 use crate::pages::{BlobError, BlobSource, BlobStream, Blobs};
 use crate::proxy::{EntrySource, PushedEntry, RevalidationLimits, Shared, SharedConfig};
 use crate::sites::{Parts, Sites};
@@ -222,6 +224,7 @@ impl Edge {
             disk: None,
             dialer: Dialer::Tcp,
             revalidations: RevalidationLimits::default(),
+            bodies: BodyLimits::default(),
             faults: Faults::default(),
         };
         let blobs = Blobs::open(folder.path(), 1 << 20, control.clone()).unwrap();
@@ -249,6 +252,7 @@ impl Edge {
             Arc::new(EdgeMetrics::register(&tidegate_telemetry::Registry::new()).unwrap());
         let options = FrontOptions {
             min_revision_wait: Duration::ZERO,
+            trusted: TrustedProxies::default(),
         };
         let edge = Self {
             front: Front::new(sites.clone(), standing.clone(), metrics, options),

@@ -181,7 +181,9 @@ async fn what_is_stale_at_once_is_given_only_to_who_asked_before_its_fetch_began
 #[tokio::test]
 async fn warming_shares_fetches_and_leaves_what_is_fresh() {
     let mut world = World::new().await;
-    world.fetched(get("/fresh", &[]), &[FRESH], "fresh").await;
+    let over_tls = [("x-over-tls", "1")];
+    let fresh = get("/fresh", &over_tls);
+    world.fetched(fresh, &[FRESH], "fresh").await;
     let urls = ["/fresh", "/cold"].map(|url| PathAndQuery::parse(url).unwrap());
     let site = world.site.clone();
     let warming = tokio::spawn(async move { warm(&site, &urls).await });
@@ -189,11 +191,15 @@ async fn warming_shares_fetches_and_leaves_what_is_fresh() {
     assert_eq!(asked.target, "/cold");
     // As the last visitor came; nothing else is known of how the site is reached.
     assert_eq!(asked.field("x-forwarded-proto"), Some("https"));
-    let visitor = world.get("/cold").await;
+    let visitor = world.begin(get("/cold", &over_tls)).await;
     asked.answer(200, &[FRESH], "warm");
     patiently(warming).await.unwrap();
     assert_eq!(done(visitor).await.body(), "warm");
-    assert!(world.cached("/cold").await.is_hit());
+    let hit = done(world.begin(get("/cold", &over_tls)).await).await;
+    assert!(hit.is_hit());
+    // The origin is told the scheme, so it is another resource in another one.
+    let plain = get("/cold", &[]);
+    assert!(!world.fetched(plain, &[FRESH], "plain").await.is_hit());
 }
 
 #[tokio::test]

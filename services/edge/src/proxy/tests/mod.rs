@@ -53,6 +53,7 @@ use tokio::task::JoinHandle;
 use super::{Body, Demand, ProxySite, RevalidationLimits, Shared, SharedConfig, Visit};
 use crate::cache::disk::Disk;
 use crate::faults::Faults;
+use crate::origin::BodyLimits;
 use crate::standing::Standing;
 
 type OriginAnswer = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
@@ -287,6 +288,7 @@ impl World {
                 disk,
                 dialer: Dialer::Tcp,
                 revalidations,
+                bodies: BodyLimits::default(),
                 faults: Faults::default(),
             },
             standing.clone(),
@@ -352,11 +354,12 @@ impl World {
         let task = tokio::spawn(async move {
             let url = PathAndQuery::parse(&request.uri().to_string()).unwrap();
             let is_for_one = request.headers().get("x-never-store").is_some();
+            let secure = request.headers().get("x-over-tls").is_some();
             let visit = Visit {
                 url: &url,
                 host: "www.example.com",
                 client: std::net::Ipv4Addr::new(192, 0, 2, 1).into(),
-                secure: true,
+                secure,
                 moment,
                 demand,
                 never_store: is_for_one,

@@ -195,6 +195,7 @@ fn key_of(world: &World) -> crate::cache::key::Key {
         site: world.site.number,
         host: "www.example.com",
         port: 0,
+        secure: false,
         url: &url,
         extra: None,
     }
@@ -225,7 +226,7 @@ async fn nobody_gets_more_of_a_rest_than_was_announced() {
         url: &url,
         host: "www.example.com",
         client: std::net::Ipv4Addr::LOCALHOST.into(),
-        secure: true,
+        secure: false,
         moment: world.standing.now(),
         demand: Demand::None,
         never_store: false,

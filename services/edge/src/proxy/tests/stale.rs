@@ -250,7 +250,7 @@ async fn a_refresh_announces_nothing_to_who_gets_the_copy() {
                 url: &url,
                 host: "www.example.com",
                 client: std::net::Ipv4Addr::LOCALHOST.into(),
-                secure: true,
+                secure: false,
                 moment,
                 demand: Demand::None,
                 never_store: false,

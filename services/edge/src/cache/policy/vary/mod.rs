@@ -39,7 +39,7 @@ impl VaryNames {
         for line in response.get_all(VARY) {
             let line = line.to_str().map_err(|_| VariesOnEverything)?;
             for name in line.split(',').map(str::trim).filter(|n| !n.is_empty()) {
-                if name == "*" {
+                if name == "*" || is_of_one_client(name) {
                     return Err(VariesOnEverything);
                 }
                 names.push(name.parse::<HeaderName>().map_err(|_| VariesOnEverything)?);
@@ -77,6 +77,13 @@ pub struct Selection {
 
 /// A field, with its value as it is compared and as it was sent.
 pub type SelectionPart = (HeaderName, Option<Box<str>>, Option<Box<[u8]>>);
+
+/// What the edge itself tells the origin of a client: no other request has the same.
+fn is_of_one_client(name: &str) -> bool {
+    ["x-forwarded-for", "forwarded", "via"]
+        .iter()
+        .any(|field| name.eq_ignore_ascii_case(field))
+}
 
 /// What a request has in one field.
 #[derive(Debug, Clone, Default)]
@@ -243,6 +250,7 @@ mod tests {
     fn what_varies_on_everything_is_told() {
         assert_eq!(names("a, *"), Err(VariesOnEverything));
         assert_eq!(names("a b"), Err(VariesOnEverything));
+        assert_eq!(names("X-Forwarded-For"), Err(VariesOnEverything));
         let many: Vec<_> = (0..17).map(|n| format!("x{n}")).collect();
         assert_eq!(names(&many.join(",")), Err(VariesOnEverything));
         assert_eq!(names("").unwrap(), VaryNames::default());

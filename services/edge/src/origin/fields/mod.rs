@@ -1,12 +1,17 @@
 //! The fields of a message on its way through a proxy (RFC 9110, section 7.6).
 
-use std::net::IpAddr;
+mod request;
+mod unkeyed;
 
 use http::header::{
-    CONNECTION, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    VIA,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+pub use request::{
+    Client, FORWARDED_FOR, HEEDS_SURROGATE_CONTROL, SURROGATE_CAPABILITY, to_origin,
+};
 
 /// What this proxy calls itself.
 const PSEUDONYM: &str = "tidegate";
@@ -18,7 +23,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 
 /// Fields that are about one connection (RFC 9110, section 7.6.1) or one proxy (section
 /// 11.7): none of them is stored (RFC 9111, section 3.1).
-const HOP_BY_HOP: [HeaderName; 10] = [
+const HOP_BY_HOP: [HeaderName; 11] = [
     CONNECTION,
     PROXY_CONNECTION,
     KEEP_ALIVE,
@@ -29,52 +34,9 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
+    // What it announces is a switch of protocol that is never made here.
+    HeaderName::from_static("http2-settings"),
 ];
-
-/// Fields by which a client could pretend to be a proxy, or to ask for another URL
-/// than the one that is the key of the cache.
-const FOR_PROXIES_ONLY: [HeaderName; 5] = [
-    FORWARDED,
-    SURROGATE_CAPABILITY,
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-];
-const FORWARDED_PREFIX: &str = "x-forwarded-";
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// Tells an origin what this proxy can do for it (W3C Edge Architecture Specification).
-pub const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
-/// It heeds `Surrogate-Control`. By this name it is spoken to.
-pub const HEEDS_SURROGATE_CONTROL: HeaderValue =
-    HeaderValue::from_static("tidegate=\"Surrogate/1.0\"");
-
-/// Fields between browsers and edges.
-const OURS: [HeaderName; 1] = [HeaderName::from_static("tidegate-min-revision")];
-
-/// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Client<'a> {
-    /// Address of the connection.
-    pub address: IpAddr,
-    /// Whether it came over TLS.
-    pub secure: bool,
-    /// The host it asked for, normalised.
-    pub host: &'a str,
-    /// The port it named, or 0.
-    pub port: u16,
-}
-
-impl Client<'_> {
-    fn authority(&self) -> String {
-        match self.port {
-            0 => self.host.to_owned(),
-            port => format!("{}:{port}", self.host),
-        }
-    }
-}
 
 /// Removes what is about one connection, that which `Connection` names included.
 pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
@@ -119,39 +81,15 @@ fn is_about_connection(option: &str) -> bool {
     .any(|known| option.eq_ignore_ascii_case(known))
 }
 
-/// The fields of a request as the origin gets them. `host` is what the site says the
-/// origin is called, if it says so.
-#[must_use]
-pub fn to_origin(request: &HeaderMap, client: Client<'_>, host: Option<&HeaderValue>) -> HeaderMap {
-    let mut fields = request.clone();
-    remove_hop_by_hop(&mut fields);
-    let pretended: Vec<HeaderName> = fields
-        .keys()
-        .filter(|name| name.as_str().starts_with(FORWARDED_PREFIX))
-        .cloned()
-        .collect();
-    for name in pretended.iter().chain(&FOR_PROXIES_ONLY).chain(&OURS) {
-        fields.remove(name);
-    }
-    let authority = client.authority();
-    let insert = |fields: &mut HeaderMap, name: HeaderName, text: &str| {
-        // A normalised host and an address are visible ASCII.
-        if let Ok(value) = HeaderValue::from_str(text) {
-            fields.insert(name, value);
-        }
+/// Says that a message came through here, and in which version of HTTP it came (RFC 9110,
+/// section 7.6.3).
+pub(super) fn say_via(fields: &mut HeaderMap, received: Version) {
+    let via = match received {
+        Version::HTTP_2 => HeaderValue::from_static("2.0 tidegate"),
+        Version::HTTP_10 => HeaderValue::from_static("1.0 tidegate"),
+        _ => HeaderValue::from_static("1.1 tidegate"),
     };
-    insert(&mut fields, FORWARDED_HOST, &authority);
-    insert(&mut fields, FORWARDED_FOR, &client.address.to_string());
-    let scheme = if client.secure { "https" } else { "http" };
-    fields.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    match host {
-        Some(host) => {
-            fields.insert(HOST, host.clone());
-        }
-        None => insert(&mut fields, HOST, &authority),
-    }
-    fields.append(VIA, HeaderValue::from_static("1.1 tidegate"));
-    fields
+    fields.append(VIA, via);
 }
 
 /// Whether the request came through here so often that it must be in a loop.
@@ -210,13 +148,6 @@ mod tests {
         map
     }
 
-    const CLIENT: Client<'static> = Client {
-        address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
-        secure: true,
-        host: "www.example.com",
-        port: 8443,
-    };
-
     #[test]
     fn what_is_about_the_connection_stays_there() {
         let mut sent = fields(&[
@@ -252,48 +183,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_a_client_says_about_itself_is_believed() {
-        let sent = to_origin(
-            &fields(&[
-                ("host", "evil.example:99"),
-                ("x-forwarded-for", "10.0.0.1"),
-                ("x-forwarded-port", "1"),
-                ("x-forwarded-host", "evil.example"),
-                ("forwarded", "for=10.0.0.1"),
-                ("surrogate-capability", "x=\"ESI/1.0\""),
-                ("x-original-url", "/admin"),
-                ("connection", "x-forwarded-for"),
-                ("tidegate-min-revision", "x"),
-                ("accept", "*/*"),
-            ]),
-            CLIENT,
-            None,
-        );
-        let expected = fields(&[
-            ("host", "www.example.com:8443"),
-            ("x-forwarded-for", "192.0.2.7"),
-            ("x-forwarded-host", "www.example.com:8443"),
-            ("x-forwarded-proto", "https"),
-            ("via", "1.1 tidegate"),
-            ("accept", "*/*"),
-        ]);
-        assert_eq!(sent, expected);
-    }
-
-    #[test]
-    fn a_fixed_host_is_what_the_origin_sees() {
-        let host = HeaderValue::from_static("origin.internal");
-        let sent = to_origin(&HeaderMap::new(), CLIENT, Some(&host));
-        assert_eq!(sent[HOST], "origin.internal");
-        assert_eq!(sent[FORWARDED_HOST], "www.example.com:8443");
-    }
-
-    #[test]
     fn a_loop_is_noticed() {
         let mut request = fields(&[("via", "1.1 other")]);
         for _ in 0..MAX_VISITS {
             assert!(!is_in_a_loop(&request));
-            request = to_origin(&request, CLIENT, None);
+            say_via(&mut request, Version::HTTP_11);
         }
         assert!(is_in_a_loop(&request));
     }

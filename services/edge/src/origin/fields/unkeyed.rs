@@ -1,0 +1,141 @@
+//! Fields that would change what an origin answers and are no part of what the answer is
+//! stored under. Origins, and the servers before them, take them for the word of a proxy;
+//! from a client they are a way to have one URL stored under another, or a page that
+//! leads elsewhere. They go no further.
+
+use http::header::FORWARDED;
+use http::{HeaderMap, HeaderName, Method};
+
+/// All that begins so is said anew or not at all.
+const PREFIX: &str = "x-forwarded";
+
+/// Of these none is passed on. What this proxy knows itself it says in fields of its own.
+const OF_PROXIES: [&str; 23] = [
+    // Where a request came from.
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "true-client-ip",
+    "client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    // Which host it is for, and in which scheme.
+    "x-host",
+    "x-http-host-override",
+    "x-original-host",
+    "x-backend-host",
+    "x-scheme",
+    "x-url-scheme",
+    "front-end-https",
+    // Which URL it asks for.
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-override-url",
+    "x-request-uri",
+    // Programs that are run for a request take it for the proxy that they are to use.
+    "proxy",
+    // What a proxy can do.
+    "surrogate-capability",
+    // Between browsers and edges.
+    "tidegate-min-revision",
+];
+
+/// By these a GET could be another method to the origin. Others may say so: what they bring
+/// is not stored.
+const OF_METHODS: [&str; 3] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+/// Fields that this proxy reads or sets, besides those above. With another spelling they
+/// would be past it, and still be the same to some origins.
+const READ_HERE: [&str; 9] = [
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-length",
+    "cookie",
+    "forwarded",
+    "host",
+    "range",
+    "transfer-encoding",
+];
+
+/// Removes them.
+pub(super) fn remove(method: &Method, fields: &mut HeaderMap) {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let names: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| goes_no_further(name, reads))
+        .cloned()
+        .collect();
+    for name in &names {
+        fields.remove(name);
+    }
+}
+
+fn goes_no_further(name: &HeaderName, reads: bool) -> bool {
+    let text = name.as_str();
+    // CGI and its heirs know no difference between the two.
+    match text.contains('_') {
+        true => {
+            let other = text.replace('_', "-");
+            READ_HERE.contains(&&*other) || is_of_proxies(&other, reads)
+        }
+        false => *name == FORWARDED || is_of_proxies(text, reads),
+    }
+}
+
+fn is_of_proxies(name: &str, reads: bool) -> bool {
+    name.starts_with(PREFIX) || OF_PROXIES.contains(&name) || (reads && OF_METHODS.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(method: &Method, names: &[&'static str]) -> Vec<String> {
+        let value = http::HeaderValue::from_static("x");
+        let mut fields: HeaderMap = names
+            .iter()
+            .map(|name| (HeaderName::from_static(name), value.clone()))
+            .collect();
+        remove(method, &mut fields);
+        let mut left: Vec<_> = fields.keys().map(ToString::to_string).collect();
+        left.sort();
+        left
+    }
+
+    #[test]
+    fn what_only_a_proxy_may_say_is_removed_in_every_spelling() {
+        let names = [
+            "forwarded",
+            "x-forwarded-host",
+            "x-forwarded",
+            "x_forwarded_host",
+            "x-original-url",
+            "x_original-url",
+            "content_length",
+            "transfer_encoding",
+            "proxy",
+            "x-host",
+            "x-other",
+            "x_other",
+            "accept",
+        ];
+        let kept = ["accept", "x-other", "x_other"];
+        assert_eq!(left(&Method::GET, &names), kept);
+        assert_eq!(left(&Method::POST, &names), kept);
+    }
+
+    #[test]
+    fn what_may_be_stored_is_asked_for_with_its_own_method() {
+        let names = ["x-http-method-override", "x_http_method"];
+        assert!(left(&Method::GET, &names).is_empty());
+        assert!(left(&Method::HEAD, &names).is_empty());
+        assert_eq!(left(&Method::POST, &names).len(), 2);
+    }
+}

@@ -1,0 +1,153 @@
+//! Frames of HTTP/2, whole or not.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::wait::within;
+
+/// What a connection begins with, and no wishes.
+const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Types of frames (RFC 9113, section 6).
+pub mod kind {
+    /// DATA.
+    pub const DATA: u8 = 0;
+    /// HEADERS.
+    pub const HEADERS: u8 = 1;
+    /// `RST_STREAM`.
+    pub const RESET: u8 = 3;
+    /// PING.
+    pub const PING: u8 = 6;
+    /// GOAWAY.
+    pub const GO_AWAY: u8 = 7;
+    /// CONTINUATION.
+    pub const CONTINUATION: u8 = 9;
+}
+
+/// Nothing follows on this stream.
+pub const END_STREAM: u8 = 1;
+/// Nothing follows of this head.
+pub const END_HEADERS: u8 = 4;
+
+/// A frame that has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// See [`kind`].
+    pub kind: u8,
+    /// Flags.
+    pub flags: u8,
+    /// Stream, or 0.
+    pub stream: u32,
+    /// Content.
+    pub content: Vec<u8>,
+}
+
+impl Frame {
+    /// The status of a HEADERS frame, if it is one that has a number of its own in HPACK.
+    pub fn status(&self) -> Option<u16> {
+        let numbers = [200, 204, 206, 304, 400, 404, 500];
+        let first = *self.content.first()?;
+        let index = usize::from(first.checked_sub(0x88)?);
+        numbers
+            .get(index)
+            .copied()
+            .filter(|_| self.kind == kind::HEADERS)
+    }
+
+    /// The reason in a `RST_STREAM` or GOAWAY frame.
+    pub fn reason(&self) -> Option<u32> {
+        let at = match self.kind {
+            kind::RESET => 0,
+            kind::GO_AWAY => 4,
+            _ => return None,
+        };
+        let bytes = self.content.get(at..at + 4)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    }
+}
+
+/// A frame as bytes.
+pub fn frame(kind: u8, flags: u8, stream: u32, content: &[u8]) -> Vec<u8> {
+    let mut bytes = u32::try_from(content.len())
+        .expect("a frame is small")
+        .to_be_bytes()[1..]
+        .to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(content);
+    bytes
+}
+
+/// Fields as HPACK has them, each literally: nothing is looked up or compressed.
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in fields {
+        bytes.push(0);
+        for text in [name, value] {
+            length(&mut bytes, text.len());
+            bytes.extend(text.as_bytes());
+        }
+    }
+    bytes
+}
+
+/// RFC 7541, section 5.1, in seven bits.
+fn length(bytes: &mut Vec<u8>, length: usize) {
+    let small = |n: usize| u8::try_from(n).expect("it is below 128");
+    if length < 127 {
+        return bytes.push(small(length));
+    }
+    bytes.push(127);
+    let mut rest = length - 127;
+    while rest >= 128 {
+        bytes.push(0x80 | small(rest % 128));
+        rest /= 128;
+    }
+    bytes.push(small(rest));
+}
+
+/// A connection that is opened as it should be.
+#[derive(Debug)]
+pub struct Frames {
+    stream: TcpStream,
+}
+
+impl Frames {
+    /// Connects to a server that is known to speak HTTP/2.
+    pub async fn connect(address: &str) -> Self {
+        let mut stream = crate::raw::connect(address).await;
+        stream.write_all(OPENING).await.expect("it is taken");
+        Self { stream }
+    }
+
+    /// Sends bytes; whether they were taken.
+    pub async fn send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).await.is_ok()
+    }
+
+    /// The next frame; `None` at the end.
+    pub async fn next(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        let read = within("a frame", self.stream.read_exact(&mut head)).await;
+        read.ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut content = vec![0; usize::try_from(length).expect("24 bits")];
+        self.stream.read_exact(&mut content).await.ok()?;
+        Some(Frame {
+            kind: head[3],
+            flags: head[4],
+            stream: u32::from_be_bytes([head[5] & 0x7F, head[6], head[7], head[8]]),
+            content,
+        })
+    }
+
+    /// Reads up to a frame for which this is true; `None` if the connection ends before.
+    pub async fn until(&mut self, is_it: impl Fn(&Frame) -> bool) -> Option<Frame> {
+        loop {
+            let frame = self.next().await?;
+            if is_it(&frame) {
+                return Some(frame);
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What nobody sends who means well. Of each kind: what must hold all the same.
+
+mod bounds;
+mod clients;
+mod deception;
+mod http2;
+mod poisoning;
+mod slow;
+mod smuggling;
+
+use tidegate_e2e::raw::{Message, RawOrigin, exchange, response, responses};
+use tidegate_e2e::{ControlPlane, Edge, Launch, v1};
+
+use crate::support::{HOST, put_site, short_margin, site_at};
+
+/// An edge in front of an origin that tells what it was sent, byte by byte.
+pub(crate) struct Abused {
+    pub(crate) control: ControlPlane,
+    pub(crate) edge: Edge,
+    pub(crate) origin: RawOrigin,
+}
+
+impl Abused {
+    /// An origin whose answers may be stored, and say what was asked.
+    pub(crate) async fn start() -> Self {
+        Self::answering(|asked| response(&[("cache-control", "max-age=600")], &asked.line)).await
+    }
+
+    pub(crate) async fn answering(
+        answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(answer, |launch| launch, |_| {}).await
+    }
+
+    pub(crate) async fn start_with(
+        answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
+        flags: impl FnOnce(Launch) -> Launch,
+        change: impl FnOnce(&mut v1::SiteConfig),
+    ) -> Self {
+        let origin = RawOrigin::start(answer).await;
+        let control = ControlPlane::start().await;
+        let mut config = site_at(origin.url());
+        change(&mut config);
+        put_site(control.calls(), config).await;
+        let edge = Edge::start_with(control.calls(), "edge-a", |launch| {
+            flags(short_margin(launch))
+        })
+        .await;
+        control.calls().settled(1).await;
+        Self {
+            control,
+            edge,
+            origin,
+        }
+    }
+
+    /// Where the edge listens, `host:port`.
+    pub(crate) fn address(&self) -> String {
+        let http = self.edge.http(HOST);
+        http.base().trim_start_matches("http://").to_owned()
+    }
+
+    /// Sends bytes, reads until the edge closes, and returns its answers.
+    pub(crate) async fn send(&self, bytes: impl AsRef<[u8]>) -> Vec<Message> {
+        responses(&exchange(&self.address(), bytes.as_ref()).await)
+    }
+
+    /// GET with these lines, on a connection of its own; the one answer.
+    pub(crate) async fn get(&self, target: &str, lines: &[&str]) -> Message {
+        let mut request = format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n");
+        for line in lines {
+            request.push_str(line);
+            request.push_str("\r\n");
+        }
+        request.push_str("\r\n");
+        let answers = self.send(request).await;
+        match <[Message; 1]>::try_from(answers) {
+            Ok([answer]) => answer,
+            Err(other) => panic!("GET {target}: {other:?}"),
+        }
+    }
+
+    /// The edge works as before.
+    pub(crate) async fn still_serves(&self) {
+        let answer = self.get("/still-there", &[]).await;
+        assert_eq!(answer.word(), "200", "{answer:?}");
+    }
+}
+
+/// Whether it came from the cache.
+pub(crate) fn is_hit(answer: &Message) -> bool {
+    let status = answer.all("cache-status").join(",");
+    status.contains("; hit")
+}
