@@ -73,6 +73,7 @@ impl ProxySite {
             None => None,
             Some(claim) => Some(self.shared.revalidations.try_claim(claim)?),
         };
+        own.flight.want_anyway();
         departure.leave(place);
         Some((own.flight.clone(), own))
     }

@@ -85,7 +85,14 @@ impl Errand {
         }
         let base = self.base();
         let conditions = self.conditions(base.as_ref());
-        let arriving = match self.ask_origin(conditions).await {
+        let asked = tokio::select! {
+            biased;
+            asked = self.ask_origin(conditions) => asked,
+            () = self.flight.unwanted(), if !self.finishes(None) => {
+                return self.flight.publish(Outcome::GivenUp);
+            }
+        };
+        let arriving = match asked {
             Err(error) => return self.fail(error),
             Ok((response, delay)) => self.received(response, delay, open, base).await,
         };

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 
 use super::fetch::Errand;
+use super::flight::GONE_FOR;
 use super::head;
 use super::part::Content;
 use super::shared_body::SharedBody;
@@ -51,7 +52,18 @@ impl Errand {
             if shared.room().await.is_err() {
                 return shared.end(Err("nobody reads it".into()));
             }
-            match body.frame().await {
+            let next = tokio::select! {
+                biased;
+                next = body.frame() => next,
+                () = self.unwanted(&shared) => {
+                    self.site.flights.remove(&self.flight);
+                    match shared.give_up() {
+                        true => return shared.end(Err("nobody reads it".into())),
+                        false => continue,
+                    }
+                }
+            };
+            match next {
                 Some(Ok(frame)) => {
                     let Ok(chunk) = frame.into_data() else {
                         continue;
@@ -101,6 +113,23 @@ impl Errand {
                 shared.stored(&body);
             }
         }
+    }
+
+    /// Waits until nobody reads a body, if so much of it is left then that the site does not
+    /// want it read on for those who may come.
+    async fn unwanted(&self, shared: &SharedBody) {
+        if self.flight.is_wanted_anyway() || self.finishes(shared.left()) {
+            return std::future::pending().await;
+        }
+        shared.unread_for(GONE_FOR).await;
+    }
+
+    /// Whether a fetch that nobody waits for goes on, if so many bytes are left of it, or as
+    /// many as there may be.
+    pub(super) fn finishes(&self, left: Option<u64>) -> bool {
+        let origin = self.setup.site.config().origin.as_ref();
+        let left = left.unwrap_or(self.setup.max_object_bytes);
+        origin.is_none_or(|origin| left <= origin.finish_fill_bytes)
     }
 
     fn push(&mut self, shared: &SharedBody, chunk: Bytes) {

@@ -1,6 +1,7 @@
 //! One fetch, and what those who wait for it learn.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -21,6 +22,10 @@ use crate::standing::Moment;
 /// For how long a fetch without a head keeps others from starting their own.
 pub(super) const LOCK_AGE: Duration = Duration::from_secs(5);
 
+/// For how long those who asked have to be gone until a fetch counts as one that nobody
+/// wants: who asks again at once finds it.
+pub(super) const GONE_FOR: Duration = Duration::from_secs(1);
+
 /// What makes two fetches the same: the key, the variant where it is known what the
 /// response varies on, and the part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,6 +42,8 @@ pub(super) struct Flight {
     pub(super) key: FlightKey,
     stage: Mutex<Stage>,
     outcome: watch::Sender<Option<Outcome>>,
+    /// It is wanted though nobody waits for it.
+    is_wanted_anyway: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -85,6 +92,8 @@ pub(super) enum Outcome {
     NoEntry,
     /// There is no response.
     Failed(Arc<OriginError>),
+    /// Nobody waited for it any more.
+    GivenUp,
 }
 
 /// Where a whole response came from.
@@ -119,6 +128,30 @@ impl Flight {
                 queued: None,
             })),
             outcome: watch::Sender::new(None),
+            is_wanted_anyway: AtomicBool::new(false),
+        }
+    }
+
+    /// Who started it does so for those who come later, and does not wait.
+    pub(super) fn want_anyway(&self) {
+        self.is_wanted_anyway.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_wanted_anyway(&self) -> bool {
+        self.is_wanted_anyway.load(Ordering::Relaxed)
+    }
+
+    /// Waits until nobody waits for its head, and for a while nobody comes who does.
+    pub(super) async fn unwanted(&self) {
+        if self.is_wanted_anyway() {
+            return std::future::pending().await;
+        }
+        loop {
+            self.outcome.closed().await;
+            tokio::time::sleep(GONE_FOR).await;
+            if self.outcome.receiver_count() == 0 {
+                return;
+            }
         }
     }
 

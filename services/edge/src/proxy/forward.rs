@@ -161,7 +161,9 @@ impl ProxySite {
                 self.holds_for(flight, &stored.head, Some(origin), ask, strictly)
             }
             Some(Outcome::Streaming(head, _)) => self.holds_for(flight, &head, None, ask, strictly),
-            Some(Outcome::Private(_) | Outcome::NoEntry | Outcome::Failed(_)) => false,
+            Some(
+                Outcome::Private(_) | Outcome::NoEntry | Outcome::Failed(_) | Outcome::GivenUp,
+            ) => false,
         };
         let seat = self.flights.join_or_start(&key, may_join, |before| {
             // Stored comes before unlisted: who finds no fetch finds what it has stored.
@@ -269,6 +271,7 @@ impl ProxySite {
             },
             Outcome::NoEntry => Round::Nothing,
             Outcome::Failed(error) => Round::Answered(self.failed(ask, found, &error)),
+            Outcome::GivenUp => Round::Again(None),
         }
     }
 
@@ -317,6 +320,7 @@ impl ProxySite {
                 }
             }
             Outcome::Failed(error) => self.failed(ask, found, &error),
+            Outcome::GivenUp => self.failed(ask, found, &gone()),
         })
     }
 

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use thiserror::Error;
+use tokio::sync::Notify;
 
 use crate::cache::stored::StoredBody;
 use crate::origin::BoxError;
@@ -57,6 +58,8 @@ pub(super) struct SharedBody {
     max: u64,
     /// The length that the origin has announced.
     announced: Option<u64>,
+    /// Says that the last reader has gone.
+    unread: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +69,8 @@ struct Inner {
     first: u64,
     /// Bytes of the chunks that are kept.
     kept: u64,
+    /// Bytes of all chunks.
+    received: u64,
     /// Bytes taken from the budget.
     taken: u64,
     end: Option<Result<(), Arc<str>>>,
@@ -73,6 +78,8 @@ struct Inner {
     next_reader: u64,
     /// It is too large to be stored.
     is_window: bool,
+    /// Nobody read it any more, so it was not read to its end.
+    is_given_up: bool,
     writer: Option<Waker>,
 }
 
@@ -104,6 +111,7 @@ impl SharedBody {
             budget,
             max,
             announced,
+            unread: Notify::new(),
         })
     }
 
@@ -112,10 +120,10 @@ impl SharedBody {
         self.announced
     }
 
-    /// Reads from the beginning; `None` if that is gone.
+    /// Reads from the beginning; `None` if that is gone, or nobody wanted the rest.
     pub(super) fn reader(self: &Arc<Self>) -> Option<Reader> {
         let mut inner = self.inner.lock();
-        if inner.first > 0 {
+        if inner.first > 0 || inner.is_given_up {
             return None;
         }
         let id = inner.next_reader;
@@ -194,6 +202,7 @@ impl SharedBody {
                 }
             }
             inner.kept += len;
+            inner.received += len;
             inner.chunks.push_back(chunk);
             inner.trim();
             inner.wake_readers();
@@ -217,6 +226,35 @@ impl SharedBody {
         }
         inner.replace(body);
         self.budget.give_back(std::mem::take(&mut inner.taken));
+    }
+
+    /// Waits until nobody reads it, and for a while nobody comes who does.
+    pub(super) async fn unread_for(&self, while_: Duration) {
+        loop {
+            let gone = self.unread.notified();
+            if !self.inner.lock().readers.is_empty() {
+                gone.await;
+                continue;
+            }
+            tokio::time::sleep(while_).await;
+            if self.inner.lock().readers.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Ends it because nobody reads it. Whether that is so: one who has come in the last
+    /// moment has it read on.
+    pub(super) fn give_up(&self) -> bool {
+        let mut inner = self.inner.lock();
+        inner.is_given_up = inner.readers.is_empty();
+        inner.is_given_up
+    }
+
+    /// Bytes that are still to come, if this is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        let received = self.inner.lock().received;
+        self.announced.map(|all| all.saturating_sub(received))
     }
 
     /// It ends well, or breaks. Only the first word counts.
@@ -342,6 +380,9 @@ impl Drop for Reader {
         let mut inner = self.body.inner.lock();
         inner.readers.remove(&self.id);
         inner.trim();
+        if inner.readers.is_empty() {
+            self.body.unread.notify_one();
+        }
     }
 }
 

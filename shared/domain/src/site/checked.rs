@@ -255,6 +255,7 @@ fn check_origin(origin: &OriginConfig) -> Result<Vec<UpstreamUrl>, FieldError> {
     if let Some(check) = &origin.health_check {
         check_health_check(check).map_err(|e| e.within("health_check"))?;
     }
+    check_number("finish_fill_bytes", origin.finish_fill_bytes, 0..=1 << 30)?;
     check_number(
         "max_revalidations",
         origin.max_revalidations.into(),
@@ -335,7 +336,11 @@ mod tests {
     #[test]
     fn an_error_of_the_origin_names_the_field() {
         type Break = fn(&mut OriginConfig);
-        let broken: [(Break, &str); 7] = [
+        let broken: [(Break, &str); 8] = [
+            (
+                |o| o.finish_fill_bytes = (1 << 30) + 1,
+                "origin.finish_fill_bytes",
+            ),
             (
                 |o| o.max_in_flight_per_upstream = 0,
                 "origin.max_in_flight_per_upstream",

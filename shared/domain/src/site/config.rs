@@ -79,6 +79,9 @@ pub struct OriginConfig {
     /// How upstreams are asked whether they are well; absent: they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
+    /// When all who asked have gone, a response that may be stored is read on if no more
+    /// than so many bytes of it are left. At most 1 GiB, the default: whatever may be stored.
+    pub finish_fill_bytes: u64,
     /// Of these, requests that ask whether a copy still holds; the most wanted go
     /// first, the others wait. 1 to 65,536.
     pub max_revalidations: u32,
@@ -100,6 +103,7 @@ impl Default for OriginConfig {
             dns_refresh: Duration::from_secs(30),
             breaker: BreakerConfig::default(),
             health_check: None,
+            finish_fill_bytes: 1 << 30,
             max_revalidations: 64,
             host_header: String::new(),
         }

@@ -91,6 +91,7 @@ fn origin(wire: v1::OriginConfig) -> Result<OriginConfig, FieldError> {
             .map(health_check)
             .transpose()
             .map_err(|e| e.within("health_check"))?,
+        finish_fill_bytes: wire.finish_fill_bytes.unwrap_or(default.finish_fill_bytes),
     })
 }
 
@@ -397,6 +398,7 @@ fn origin_to_wire(origin: &OriginConfig) -> v1::OriginConfig {
             unhealthy_after: check.unhealthy_after,
             healthy_after: check.healthy_after,
         }),
+        finish_fill_bytes: Some(origin.finish_fill_bytes),
     }
 }
 
@@ -466,6 +468,7 @@ mod tests {
                     unhealthy_after: 1,
                     healthy_after: 3,
                 }),
+                finish_fill_bytes: 0,
             }),
             key: KeyPolicy {
                 query_mode: QueryMode::Allow,

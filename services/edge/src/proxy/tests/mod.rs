@@ -12,6 +12,7 @@ mod fence;
 mod fenced;
 mod fields;
 mod freshen;
+mod gone;
 
 mod joined;
 mod memory;
