@@ -15,7 +15,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(name: &str) -> Self {
+    /// A gate that is closed.
+    pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
             arrived: Arc::new(watch::Sender::new(0)),
@@ -56,7 +57,7 @@ impl Gate {
     }
 
     /// Counts the caller in and waits until the gate is open.
-    pub(crate) async fn pass(&self) {
+    pub async fn pass(&self) {
         self.arrived.send_modify(|count| *count += 1);
         let mut open = self.open.subscribe();
         // The sender is held by `self`: it cannot be gone.

@@ -14,6 +14,7 @@ mod explain;
 mod fence;
 mod fleet;
 mod health;
+mod large;
 mod manual;
 mod releases;
 mod reset;

@@ -8,9 +8,8 @@ use std::str::FromStr;
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
 
-use crate::origin::fields::FORWARDED_FOR;
+use crate::origin::fields::{FORWARDED_FOR, FORWARDED_PROTO};
 
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Proxies that one request may have come through.
 const MAX_HOPS: usize = 16;
 /// Longest of the fields that is read.

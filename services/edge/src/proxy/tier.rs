@@ -25,7 +25,7 @@ use crate::cache::stamp::Stamp;
 use crate::cache::stored::{Stored, StoredBody};
 use crate::cache::tagging::ResponseTags;
 use crate::cache::tags::OpenFill;
-use crate::origin::fields;
+use crate::origin::fields::{self, FORWARDED_PROTO};
 
 /// For how long a pushed entry is looked for before the origin is asked.
 const ENTRY_PATIENCE: Duration = Duration::from_secs(2);
@@ -210,6 +210,10 @@ fn key_fields(setup: &Setup, ask: &Ask) -> Option<Vec<(HeaderName, HeaderValue)>
         port => format!("{}:{port}", ask.key.host),
     };
     let mut key = vec![(HOST, HeaderValue::try_from(host).ok()?)];
+    if ask.key.secure {
+        // The origin is told so in this field.
+        key.push((FORWARDED_PROTO, HeaderValue::from_static("https")));
+    }
     for name in &setup.extra.headers {
         if *name == HOST || VISITOR.contains(name) {
             return None;

@@ -294,3 +294,20 @@ async fn frames_that_break_the_rules_end_the_connection() {
     }
     still_serves(&rig).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_streamed_in_this_version_too() {
+    let rig = Abused::start().await;
+    let mut frames = Frames::connect(&rig.address()).await;
+    frames.send(&get(1, "/_tidegate/events")).await;
+    let head = frames.until(|it| it.kind == kind::HEADERS).await.unwrap();
+    assert_eq!((head.status(), head.flags & END_STREAM), (Some(200), 0));
+    let says = |it: &tidegate_e2e::frames::Frame| {
+        it.kind == kind::DATA && String::from_utf8_lossy(&it.content).contains("connected")
+    };
+    assert!(frames.until(says).await.is_some());
+    // Others are answered beside it.
+    frames.send(&get(3, "/a")).await;
+    let other = frames.until(|it| it.kind == kind::HEADERS).await.unwrap();
+    assert_eq!((other.stream, other.status()), (3, Some(200)));
+}

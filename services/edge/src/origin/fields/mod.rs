@@ -10,7 +10,8 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 pub use request::{
-    Client, FORWARDED_FOR, HEEDS_SURROGATE_CONTROL, SURROGATE_CAPABILITY, to_origin,
+    Client, FORWARDED_FOR, FORWARDED_PROTO, HEEDS_SURROGATE_CONTROL, SURROGATE_CAPABILITY,
+    to_origin,
 };
 
 /// What this proxy calls itself.

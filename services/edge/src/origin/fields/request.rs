@@ -12,7 +12,8 @@ use super::{remove_hop_by_hop, say_via, unkeyed};
 /// believed: whoever takes requests removes what must not be.
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Whether it asks over TLS.
+pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Tells an origin what this proxy can do for it (W3C Edge Architecture Specification).
 pub const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");

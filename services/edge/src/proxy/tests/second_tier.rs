@@ -145,6 +145,25 @@ async fn a_share_is_served_as_the_copy_that_it_is() {
 }
 
 #[tokio::test]
+async fn what_was_asked_for_over_tls_is_another_share() {
+    let (mut world, plane) = world(Plane::default()).await;
+    for fields in [&[][..], &[("x-over-tls", "1")]] {
+        world.fetched(get("/a", fields), &[FRESH], "x").await;
+    }
+    let asked = plane.questions.lock();
+    let keys: Vec<_> = asked.iter().map(|question| &question.place.key).collect();
+    let host = (
+        http::header::HOST,
+        HeaderValue::from_static("www.example.com"),
+    );
+    let scheme = (
+        HeaderName::from_static("x-forwarded-proto"),
+        HeaderValue::from_static("https"),
+    );
+    assert_eq!(keys, [&vec![host.clone()], &vec![host, scheme]]);
+}
+
+#[tokio::test]
 async fn a_site_that_does_not_want_it_shares_nothing() {
     let (mut world, plane) = world_with(Plane::default(), |config| {
         config.cache.second_tier = None;
@@ -186,7 +205,7 @@ async fn who_is_told_to_fetch_shares_what_it_got_as_of_when_the_fetch_began() {
     );
     let mut names: Vec<_> = share.entry.headers.keys().map(|it| it.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["cache-control", "date", "etag"]);
+    assert_eq!(names, ["cache-control", "date", "etag", "via"]);
     assert_eq!(
         share.entry.headers["cache-control"], fields[0].1,
         "the origin's"
