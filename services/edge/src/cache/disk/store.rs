@@ -111,7 +111,9 @@ impl Code for Name {
     fn encode(&self, writer: &mut impl Write) -> Result<()> {
         match self {
             Self::Responses(key) => {
-                put(writer, &[0, u8::from(key.extra.is_some())])?;
+                let flags = [u8::from(key.extra.is_some()), u8::from(key.secure)];
+                put(writer, &[0])?;
+                put(writer, &flags)?;
                 put(writer, &key.site.to_le_bytes())?;
                 put(writer, &key.port.to_le_bytes())?;
                 put_text(writer, &key.host)?;
@@ -134,7 +136,7 @@ impl Code for Name {
                 index: u32::from_le_bytes(take(reader)?),
             });
         }
-        let [has_extra] = take(reader)?;
+        let [has_extra, secure] = take(reader)?;
         let site = u64::from_le_bytes(take(reader)?);
         let port = u16::from_le_bytes(take(reader)?);
         let host = take_text(reader)?;
@@ -144,6 +146,7 @@ impl Code for Name {
             site,
             host: host.into(),
             port,
+            secure: secure == 1,
             url,
             extra: (has_extra == 1).then(|| extra.into()),
         }))
@@ -151,7 +154,7 @@ impl Code for Name {
 
     fn estimated_size(&self) -> usize {
         match self {
-            Self::Responses(key) => key.bytes() + 36,
+            Self::Responses(key) => key.bytes() + 37,
             Self::Piece { .. } => 13,
         }
     }
@@ -282,9 +285,10 @@ mod tests {
         #[test]
         fn names_are_read_as_they_were_written(
             host in "[a-z.]{1,8}", path in "/[a-z?&=]{0,12}", extra in prop::option::of("[a-z]{0,4}"),
+            secure: bool,
         ) {
             let url = PathAndQuery::parse(&path).unwrap();
-            let key = Key { site: 7, host: host.into(), port: 81, url, extra: extra.map(Into::into) };
+            let key = Key { site: 7, host: host.into(), port: 81, secure, url, extra: extra.map(Into::into) };
             let name = Name::Responses(key);
             prop_assert_eq!(round_trip(&name), name);
         }

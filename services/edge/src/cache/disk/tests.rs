@@ -156,6 +156,7 @@ fn key(path: &str) -> Key {
         site: 1,
         host: "h",
         port: 0,
+        secure: false,
         url: &PathAndQuery::parse(path).unwrap(),
         extra: None,
     }

@@ -159,6 +159,7 @@ mod tests {
             site: 1,
             host: "h",
             port: 0,
+            secure: false,
             url: &url,
             extra: None,
         }

@@ -55,7 +55,7 @@ impl Target<'_> {
     }
 
     /// The path and query of a reference (RFC 3986, section 5.2), if it is of this origin.
-    /// Copies are the same for both schemes, so the scheme counts only for its port. Dots
+    /// What is stored under a URL ends for both schemes, so the scheme counts only for its port. Dots
     /// in the path are for who parses it.
     fn resolve(&self, reference: &str) -> Option<String> {
         let reference = reference.split('#').next().unwrap_or_default();

@@ -48,6 +48,7 @@ impl Small {
             site: self.world.site.number,
             host: "www.example.com",
             port: 0,
+            secure: false,
             url: &url,
             extra: None,
         };
