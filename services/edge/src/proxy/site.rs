@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use tidegate_domain::site::CheckedSite;
 use tidegate_domain::{Mode, Revision, SiteName, TagPattern};
@@ -304,10 +304,10 @@ impl ProxySite {
         count(&self.counts.requests);
         let (mut parts, body) = request.into_parts();
         remove_named_by_connection(&mut parts.headers);
-        // Nothing tells a request with a body from one without it by what it is stored under.
-        let may_store = body.is_end_stream();
+        // What a GET brings in a body is no part of what its answer would be stored under.
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
         let visit = Visit {
-            never_store: visit.never_store || !may_store,
+            never_store: visit.never_store || (reads && !body.is_end_stream()),
             ..visit
         };
         // What the cache answers needs no future of its own; the rest is boxed, so that
