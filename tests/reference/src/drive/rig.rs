@@ -14,6 +14,7 @@ use tidegate_domain::{
     Cursor, Epoch, Mode, PathAndQuery, Revision, SiteFilter, SiteName, TagPattern, Term,
 };
 use tidegate_edge::faults::Faults;
+use tidegate_edge::origin::BodyLimits;
 use tidegate_edge::proxy::{
     Body, Demand, ProxySite, RevalidationLimits, Shared, SharedConfig, Visit as EdgeVisit,
 };
@@ -58,6 +59,8 @@ impl Rig {
                 capacity_bytes: 64 << 20,
                 dialer: Dialer::Other(Arc::new(Network(origin.clone()))),
                 revalidations: RevalidationLimits::default(),
+                bodies: BodyLimits::default(),
+                disk: None,
                 faults: Faults::default(),
             },
             standing.clone(),
