@@ -25,6 +25,8 @@ pub mod events;
 #[doc(hidden)]
 pub mod faults;
 mod follower;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod interim;
 pub mod link;

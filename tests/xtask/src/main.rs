@@ -30,7 +30,7 @@ Usage: cargo xtask TASK
   fmt     formats the code
 
 `test NAME...` runs only these suites: rust, doc, python, browser, conformance,
-deploy, bench.
+fuzz, deploy, bench.
 `check NAME...` runs only these checks: format, lints, documentation, dependencies,
 contract.";
 

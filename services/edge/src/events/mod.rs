@@ -38,5 +38,6 @@ pub use cors::Cors;
 pub use event::{Kind, SiteEvent};
 pub use limits::Limits;
 pub use request::Call;
+pub(crate) use request::interests;
 pub use resume::{Replay, Replayed};
 pub use site::SiteEvents;

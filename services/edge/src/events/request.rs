@@ -105,6 +105,14 @@ impl Ask {
     }
 }
 
+/// What a caller wants to hear of.
+///
+/// # Errors
+/// A parameter is malformed.
+pub(crate) fn interests(call: &Call<'_>) -> Result<Vec<TagPattern>, FieldError> {
+    Ask::parse(call).map(|ask| ask.key.interests)
+}
+
 impl LastEvent {
     fn parse(text: &[u8]) -> Self {
         match std::str::from_utf8(text).map(str::trim) {

@@ -99,7 +99,11 @@ pub(super) fn asked_now(request: &HeaderMap, standing: &Standing) -> Result<Aske
     Ok(Asked::of(standing.place_of(wanted), wanted))
 }
 
-fn wanted(request: &HeaderMap) -> Result<Option<Cursor>, FieldError> {
+/// The cursor that the request names.
+///
+/// # Errors
+/// The field holds none, or there are several.
+pub(crate) fn wanted(request: &HeaderMap) -> Result<Option<Cursor>, FieldError> {
     let mut values = request.get_all(MIN_REVISION).iter();
     let Some(value) = values.next() else {
         return Ok(None);

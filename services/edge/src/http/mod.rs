@@ -16,5 +16,6 @@ mod trusted;
 
 pub(crate) use explain::explain;
 pub use front::{Front, FrontOptions};
+pub(crate) use min_revision::wanted;
 pub use server::{Server, ServerLimits};
 pub use trusted::{Network, ProxyField, TrustedProxies};

@@ -69,6 +69,7 @@ pub use second_tier::{
 };
 pub use shared::{Shared, SharedConfig, SharedStats};
 pub use site::{NothingHere, ProxySite, SiteStats};
+pub(crate) use status::status_of_hit_behind;
 pub use visit::Visit;
 pub(crate) use visit::port;
 pub use warm::WarmPlace;

@@ -142,6 +142,11 @@ impl Status {
     }
 }
 
+/// That of a fresh hit behind what caches nearer to the origin have said.
+pub(crate) fn status_of_hit_behind(earlier: &HeaderMap) -> HeaderValue {
+    Status::Hit(Hit::Fresh).behind(earlier)
+}
+
 impl Forwarded {
     fn text(self) -> String {
         let mut text = format!("tidegate; fwd={}", self.why.token());

@@ -3,6 +3,7 @@
 mod bench;
 mod browser;
 mod conformance;
+mod fuzz;
 mod python;
 mod rust;
 
@@ -24,6 +25,8 @@ pub(crate) enum Suite {
     Browser,
     /// The public tests of HTTP caches.
     Conformance,
+    /// Fuzz targets, a few seconds each.
+    Fuzz,
     /// Images and Kubernetes manifests.
     Deploy,
     /// The benchmarks, shortened: they have to run and print their ratios.
@@ -31,12 +34,13 @@ pub(crate) enum Suite {
 }
 
 /// Every suite, in the order in which they run.
-pub(crate) const ALL: [Suite; 7] = [
+pub(crate) const ALL: [Suite; 8] = [
     Suite::Rust,
     Suite::Doc,
     Suite::Python,
     Suite::Browser,
     Suite::Conformance,
+    Suite::Fuzz,
     Suite::Deploy,
     Suite::Bench,
 ];
@@ -49,6 +53,7 @@ impl Suite {
             Self::Python => "python",
             Self::Browser => "browser",
             Self::Conformance => "conformance",
+            Self::Fuzz => "fuzz",
             Self::Deploy => "deploy",
             Self::Bench => "bench",
         }
@@ -91,6 +96,7 @@ pub(crate) fn run(checkout: &Checkout, suites: &[Suite], report: &mut Report) {
             Suite::Python => python::run("python", "tests/python", checkout, &tools, report),
             Suite::Browser => browser::run(checkout, &tools, report),
             Suite::Conformance => conformance::run(checkout, &tools, report),
+            Suite::Fuzz => fuzz::run(checkout, report),
             Suite::Deploy => python::run("deploy", "tests/deploy", checkout, &tools, report),
             Suite::Bench => bench::run(checkout, &tools, report),
         }

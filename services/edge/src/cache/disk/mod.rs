@@ -34,6 +34,11 @@ use record::Place;
 use store::{Engine, Name};
 use waiting::Waiting;
 
+/// How many responses these bytes hold, if they are what is written under one key.
+pub(crate) fn responses_in(bytes: Bytes) -> Option<usize> {
+    record::read(bytes).map(|responses| responses.len())
+}
+
 /// What an entry takes a multiple of.
 const PAGE: usize = 4_096;
 /// Reads under way at once. One more is a miss.
