@@ -286,6 +286,34 @@ async fn a_bad_command_line_ends_with_2_and_says_what_is_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_cache_that_cannot_be_is_named_with_its_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    let edge = |folder: &str, mib: &str| {
+        Launch::new("tidegate-edge")
+            .flag("--listen", "127.0.0.1:0")
+            .flag("--admin-listen", "127.0.0.1:0")
+            .flag("--disk-cache-dir", folder)
+            .flag("--disk-cache-mib", mib)
+    };
+    for (launch, parts) in [
+        (
+            edge("/dev/null", "64"),
+            ["--disk-cache-dir", "/dev/null", "folder"],
+        ),
+        // More than there is.
+        (
+            edge(&path, "16000000"),
+            ["--disk-cache-mib", &path, "no room"],
+        ),
+    ] {
+        let (code, said) = refused(&launch).await;
+        assert_eq!(code, Some(1), "{said}");
+        names_all("the edge", &said, &parts);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_is_named_with_its_flag() {
     let rig = Rig::start().await;
     let taken = rig.http().base().trim_start_matches("http://").to_owned();

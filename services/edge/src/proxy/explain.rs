@@ -108,7 +108,13 @@ impl ProxySite {
             None => self.decide(&question, resource.as_deref(), now),
         };
         let copy = resource.as_ref().and_then(|it| it.select(fields));
-        let (would, reason) = self.reason(&question, &decision, resource.as_deref(), now);
+        let (would, mut reason) = self.reason(&question, &decision, resource.as_deref(), now);
+        let is_looked_for = would == Would::Fetch && resource.is_none();
+        if is_looked_for && self.may_be_on_disk(&question.key()) {
+            // What it is would take a read to say.
+            reason
+                .push_str("; but first what is on disk of it is brought back to memory and judged");
+        }
         Explanation {
             would,
             reason,

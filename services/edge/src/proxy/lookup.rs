@@ -157,7 +157,8 @@ impl ProxySite {
         }
     }
 
-    fn may_be_on_disk(&self, key: &KeyRef<'_>) -> bool {
+    /// Whether what is not in memory may be on disk. Looks into memory alone.
+    pub(super) fn may_be_on_disk(&self, key: &KeyRef<'_>) -> bool {
         let disk = self.shared.storage.disk();
         disk.is_some_and(|disk| disk.may_hold(key))
     }

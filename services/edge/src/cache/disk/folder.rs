@@ -66,6 +66,9 @@ impl Folder {
             builder.mode(0o700).recursive(recursive);
             builder
         };
+        if given.exists() && !given.is_dir() {
+            return Err(wrong(io::Error::other("it is no folder")));
+        }
         private(true).create(given).map_err(wrong)?;
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true);
@@ -163,7 +166,7 @@ mod tests {
         fs::write(&file, "").unwrap();
         let error = Folder::take(&file).unwrap_err().to_string();
         assert!(
-            error.contains("--disk-cache-dir") && error.contains("file"),
+            error.contains("--disk-cache-dir") && error.contains("no folder"),
             "{error}"
         );
     }

@@ -299,3 +299,26 @@ async fn a_damaged_disk_is_a_miss() {
     assert_eq!(got.body(), "new");
     assert_eq!(small.world.site.shared.stats().disk.misses, 1);
 }
+
+#[tokio::test]
+async fn who_asks_why_is_told_of_the_disk() {
+    let mut small = Small::new().await;
+    small.asleep("/a", &[FRESH]).await;
+    let told = |target: &str| {
+        let url = PathAndQuery::parse(target).unwrap();
+        let visit = Visit {
+            url: &url,
+            host: "www.example.com",
+            client: std::net::Ipv4Addr::LOCALHOST.into(),
+            secure: true,
+            moment: small.world.standing.now(),
+            demand: Demand::None,
+            never_store: false,
+            interim: None,
+        };
+        let explained = small.world.site.explain(&HeaderMap::new(), 0, &visit);
+        explained.reason.contains("on disk")
+    };
+    assert!(told("/a") && !told("/b"));
+    assert_eq!(small.hits(), 0, "nothing was done");
+}
