@@ -122,7 +122,7 @@ impl Reader {
 
     async fn read_to_end(mut self, pause: Duration) -> u64 {
         while self.next < BLOCKS && self.read().await {
-            if !pause.is_zero() && self.next % 64 == 0 {
+            if !pause.is_zero() && self.next.is_multiple_of(64) {
                 tokio::time::sleep(pause).await;
             }
         }

@@ -25,7 +25,7 @@ impl Client {
         let stream = TcpStream::connect(address).await.unwrap();
         // Room for other streams beside one that is full.
         let (sender, connection): (_, Connection<_, Bytes>) = h2::client::Builder::new()
-            .initial_connection_window_size(4 * LARGE as u32)
+            .initial_connection_window_size(u32::try_from(4 * LARGE).unwrap())
             .initial_window_size(64 << 10)
             .handshake(stream)
             .await
