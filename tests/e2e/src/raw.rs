@@ -2,6 +2,7 @@
 //! an origin.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -173,6 +174,7 @@ type Answering = Arc<dyn Fn(&Message) -> Vec<u8> + Send + Sync>;
 pub struct RawOrigin {
     base: String,
     asked: Arc<Mutex<Vec<Message>>>,
+    cut: Arc<AtomicUsize>,
     server: JoinHandle<()>,
 }
 
@@ -196,18 +198,27 @@ impl RawOrigin {
         let address = listener.local_addr().expect("a listener has an address");
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (answer, remembered): (Answering, _) = (Arc::new(answer), asked.clone());
+        let cut = Arc::new(AtomicUsize::new(0));
+        let counted = cut.clone();
         let server = tokio::spawn(async move {
             loop {
                 if let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(serve(stream, answer.clone(), remembered.clone()));
+                    let (answer, asked) = (answer.clone(), remembered.clone());
+                    tokio::spawn(serve(stream, answer, asked, counted.clone()));
                 }
             }
         });
         Self {
             base: format!("http://{address}"),
             asked,
+            cut,
             server,
         }
+    }
+
+    /// Answers that were not taken whole.
+    pub fn cut(&self) -> usize {
+        self.cut.load(Ordering::SeqCst)
     }
 
     /// Its address, `http://127.0.0.1:port`.
@@ -228,7 +239,12 @@ impl Drop for RawOrigin {
     }
 }
 
-async fn serve(mut stream: TcpStream, answer: Answering, asked: Arc<Mutex<Vec<Message>>>) {
+async fn serve(
+    mut stream: TcpStream,
+    answer: Answering,
+    asked: Arc<Mutex<Vec<Message>>>,
+    cut: Arc<AtomicUsize>,
+) {
     let (mut bytes, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
     loop {
         while let Some((message, used)) = message(&bytes, false) {
@@ -236,6 +252,7 @@ async fn serve(mut stream: TcpStream, answer: Answering, asked: Arc<Mutex<Vec<Me
             let response = answer(&message);
             remember(&asked, message);
             if stream.write_all(&response).await.is_err() {
+                cut.fetch_add(1, Ordering::SeqCst);
                 return;
             }
         }
