@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,6 +31,9 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 128;
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// ... and has to answer within this.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Before an upstream closes an idle connection it is not used any more for so long.
+const CLOSING_MARGIN: Duration = Duration::from_secs(1);
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 pub(super) enum Connection {
     Http1(Http1),
@@ -44,6 +47,8 @@ pub(super) struct Http1 {
     pub(super) address: Option<IpAddr>,
     /// Whether it has carried a response.
     was_used: bool,
+    /// For how long the upstream lets it lie idle, if it says so.
+    pub(super) may_idle: Option<Duration>,
 }
 
 /// A connection that carries many.
@@ -110,6 +115,7 @@ impl Connection {
             sender,
             address,
             was_used: false,
+            may_idle: None,
         }))
     }
 
@@ -135,6 +141,7 @@ impl Connection {
             Self::Http1(one) => {
                 let response = one.sender.try_send_request(request).await?;
                 one.was_used = true;
+                one.may_idle = may_idle(response.headers());
                 Ok(response)
             }
             Self::Http2(stream) => {
@@ -205,6 +212,20 @@ impl Drop for Stream {
         *self.0.last_used.lock() = Instant::now();
         self.0.streams.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// For how long an upstream keeps a connection that nobody uses, by the `timeout` of its
+/// `Keep-Alive`, less what it takes to learn that it is closed: a request that is sent at
+/// that moment is lost, and one that must not be repeated fails.
+fn may_idle(response: &HeaderMap) -> Option<Duration> {
+    let value = response.get(KEEP_ALIVE)?.to_str().ok()?;
+    let timeout = value.split(',').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_timeout = name.trim().eq_ignore_ascii_case("timeout");
+        is_timeout.then(|| value.trim().parse::<u32>().ok())?
+    })?;
+    let timeout = Duration::from_secs(timeout.into());
+    Some(timeout - CLOSING_MARGIN.min(timeout / 2))
 }
 
 /// The error of HTTP/2 that lies behind.

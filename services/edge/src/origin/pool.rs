@@ -122,7 +122,8 @@ impl Pool {
     }
 
     fn may_keep(&self, since: Instant, one: &Http1) -> bool {
-        since.elapsed() < IDLE_TIMEOUT && self.addresses.hold(one.address)
+        let may_idle = one.may_idle.unwrap_or(IDLE_TIMEOUT).min(IDLE_TIMEOUT);
+        since.elapsed() < may_idle && self.addresses.hold(one.address)
     }
 
     fn may_use_shared(&self, one: &Http2) -> bool {

@@ -2,6 +2,35 @@
 
 use super::*;
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_not_used_when_the_upstream_is_about_to_close_it() {
+    for (said, idle, dialed) in [
+        ("timeout=5", 3, 1),
+        ("timeout=5", 4, 2),
+        ("max=9, Timeout = 2", 1, 2),
+        ("timeout=x", 30, 1),
+        ("timeout=600", 56, 2),
+    ] {
+        let memory = Arc::new(Memory::default());
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nkeep-alive: {said}\r\ncontent-length: 2\r\n\r\nok");
+        memory.set("a", move |_, stream| {
+            let answer = answer.clone();
+            async move { answer_all(stream, answer.as_bytes()).await }
+        });
+        let config = json!({ "upstreams": [{ "url": "http://a" }] });
+        let origin = origin(config, memory.dialer());
+        assert_eq!(text(&origin, get()).await.unwrap(), "ok");
+        // It is given back by a task of its own.
+        while origin.choice.upstreams[0].pool.len() == 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(Duration::from_secs(idle)).await;
+        assert_eq!(text(&origin, post()).await.unwrap(), "ok");
+        assert_eq!(memory.dialed(), dialed, "{said} after {idle} s");
+    }
+}
+
 #[tokio::test]
 async fn one_that_closes_at_once_is_an_error_that_names_it() {
     let (address, connections) = server(|_, stream| async move { drop(stream) }).await;
