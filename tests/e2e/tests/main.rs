@@ -21,6 +21,7 @@ mod reset;
 mod restore;
 mod resume;
 mod schedules;
+mod second_tier;
 mod state_pages;
 mod support;
 mod trace;
