@@ -52,6 +52,11 @@ fn holds_with_pushed_entries() {
 }
 
 #[test]
+fn holds_with_what_edges_share() {
+    holds(Bounds::shares(), ALL);
+}
+
+#[test]
 fn holds_at_an_edge_that_is_cut_off_and_comes_back() {
     holds(Bounds::fenced(), ALL);
 }
@@ -168,12 +173,31 @@ fn fails_without_the_fence_of_a_304() {
 }
 
 #[test]
-fn fails_without_the_fence_of_the_second_tier() {
+fn fails_without_the_fence_of_entries() {
     let guards = Guards {
         fence_entries: false,
         ..ALL
     };
     breaks(NO_STALE_FILL, Bounds::entries(), guards);
+    breaks(NO_STALE_FILL, Bounds::shares(), guards);
+}
+
+#[test]
+fn fails_if_a_share_counts_from_when_its_response_was_here() {
+    let guards = Guards {
+        share_as_of_begin: false,
+        ..ALL
+    };
+    breaks(NO_STALE_FILL, Bounds::shares(), guards);
+}
+
+#[test]
+fn fails_if_a_share_may_be_older_than_an_invalidation() {
+    let guards = Guards {
+        fence_shares: false,
+        ..ALL
+    };
+    breaks(NO_STALE_FILL, Bounds::shares(), guards);
 }
 
 #[test]

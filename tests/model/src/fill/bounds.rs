@@ -37,6 +37,8 @@ pub struct Bounds {
     pub weak: bool,
     /// Whether a backend pushes entries.
     pub entries: bool,
+    /// Whether another edge shares what it fetches: the second tier.
+    pub shares: bool,
 }
 
 impl Bounds {
@@ -57,6 +59,7 @@ impl Bounds {
             expires: false,
             weak: false,
             entries: false,
+            shares: false,
         }
     }
 
@@ -97,11 +100,20 @@ impl Bounds {
         }
     }
 
-    /// Entries that backends push, the second tier.
+    /// Entries that backends push.
     #[must_use]
     pub const fn entries() -> Self {
         Self {
             entries: true,
+            ..Self::pairs()
+        }
+    }
+
+    /// What another edge shares, the second tier.
+    #[must_use]
+    pub const fn shares() -> Self {
+        Self {
+            shares: true,
             ..Self::pairs()
         }
     }
@@ -160,6 +172,7 @@ impl Bounds {
             ("soft", Self::soft()),
             ("forgetting", Self::forgetting()),
             ("entries", Self::entries()),
+            ("shares", Self::shares()),
             ("fenced", Self::fenced()),
             ("reset", Self::reset()),
             ("joined-reset", Self::joined_reset()),

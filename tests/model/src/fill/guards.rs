@@ -33,12 +33,19 @@ pub struct Guards {
     pub fence_misses: bool,
     /// The same where a 304 says that the copy is still good.
     pub fence_304: bool,
-    /// An entry of the control plane is as good as the position it was looked up at
-    /// (`proxy/tier.rs`, `made_of_entry`).
+    /// An entry of the control plane is as good as the position it was looked up at, and what
+    /// another edge shares as good as the one in which the fetch began that looked it up, if
+    /// that is older (`proxy/tier.rs`, `made_of_entry` and `made_of_share`).
     pub fence_entries: bool,
     /// A push is refused if what it shows was invalidated since it was read
     /// (`control-plane/src/state/entry.rs`, `outdated`).
     pub fence_pushes: bool,
+    /// What another edge shares counts from when its fetch began, not from when the response
+    /// was here (`proxy/share.rs`, `proxy/departure.rs`, `begin`).
+    pub share_as_of_begin: bool,
+    /// A share is refused if what it shows was invalidated since
+    /// (`control-plane/src/state/shared_entry.rs`).
+    pub fence_shares: bool,
     /// A request joins a fetch that began before it only if what comes of it holds for
     /// the request (`proxy/flight.rs`, `holds_for`).
     pub join_judged: bool,
@@ -74,6 +81,8 @@ impl Guards {
         fence_304: true,
         fence_entries: true,
         fence_pushes: true,
+        share_as_of_begin: true,
+        fence_shares: true,
         join_judged: true,
         own_time: true,
         strict_304: true,

@@ -18,6 +18,7 @@
 //! | `proxy`: `ask`, `receive`, `store`, `end` | `edge/src/proxy/fetch.rs`, `proxy/tier.rs`, `proxy/fill.rs` |
 //! | `step`: `apply`, `raise_era`, `begin` | `edge/src/link/subscriber.rs`, `edge/src/standing.rs` |
 //! | `step`: `push` | `control-plane/src/state/entry.rs` |
+//! | `step`: `share` | `control-plane/src/state/shared_entry.rs`, `edge/src/proxy/share.rs` |
 //!
 //! # What is promised to a request
 //!

@@ -95,6 +95,15 @@ pub(super) struct Push {
     pub(super) as_of: u8,
 }
 
+/// What another edge fetches to share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Sharing {
+    /// The position in which its fetch began; it may not have applied all there is.
+    pub(super) as_of: u8,
+    /// What the origin has answered, once it has.
+    pub(super) version: Option<u8>,
+}
+
 /// Everything there is at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
@@ -103,6 +112,8 @@ pub struct State {
     pub(super) issued: u8,
     /// What the backend has read and not pushed yet.
     pub(super) reading: Option<Push>,
+    pub(super) sharing: Option<Sharing>,
+    /// What the control plane holds.
     pub(super) entry: Option<u8>,
     pub(super) era: u8,
     pub(super) applied: u8,
@@ -153,6 +164,7 @@ impl State {
             log: Vec::new(),
             issued: 0,
             reading: None,
+            sharing: None,
             entry: None,
             era: 1,
             applied: 0,

@@ -3,7 +3,7 @@
 use super::FillModel;
 use super::bounds::TAGS;
 use super::cache::tag_of;
-use super::state::{Applying, Invalidation, Push, Request, Stage, State, Waiting};
+use super::state::{Applying, Invalidation, Push, Request, Sharing, Stage, State, Waiting};
 
 /// Something that happens. Requests and fetches go by number. What does not happen is a
 /// delay or a pause.
@@ -22,6 +22,12 @@ pub enum Action {
     ReadToPush,
     /// It pushes it to the control plane.
     Push,
+    /// Another edge begins a fetch, at a position that it has applied.
+    ShareBegin(u8),
+    /// The origin reads its data for it.
+    ShareRead,
+    /// It shares what it got.
+    Share,
     /// The edge goes one step on in applying the next invalidation.
     Apply,
     /// The edge is told to begin anew, maybe in another history.
@@ -133,6 +139,19 @@ impl FillModel {
                 Some(_) => out.push(Action::Push),
             }
         }
+        if bounds.shares {
+            match state.sharing {
+                None if state.entry.is_none() => {
+                    out.push(Action::ShareBegin(state.head()));
+                    if state.head() > 0 {
+                        out.push(Action::ShareBegin(state.head() - 1));
+                    }
+                }
+                None => {}
+                Some(Sharing { version: None, .. }) => out.push(Action::ShareRead),
+                Some(_) => out.push(Action::Share),
+            }
+        }
     }
 
     fn of_edge(&self, state: &State, out: &mut Vec<Action>) {
@@ -184,6 +203,18 @@ impl FillModel {
                 });
             }
             Action::Push => self.push(&mut next),
+            Action::ShareBegin(as_of) => {
+                next.sharing = Some(Sharing {
+                    as_of,
+                    version: None,
+                });
+            }
+            Action::ShareRead => {
+                if let Some(sharing) = &mut next.sharing {
+                    sharing.version = Some(next.origin);
+                }
+            }
+            Action::Share => self.share(&mut next),
             Action::Apply => self.apply(&mut next),
             Action::RaiseEra { is_new_history } => self.raise_era(&mut next, is_new_history),
             Action::Begin(revision) => self.begin(&mut next, revision),
@@ -215,7 +246,11 @@ impl FillModel {
             Action::Depart(at) => self.depart(&mut next, at),
             Action::Ask(at) => self.ask(&mut next, at),
             Action::LookUp(at) => {
-                let as_of = next.head();
+                let head = next.head();
+                let as_of = match next.flights[at] {
+                    Some(flight) if self.bounds.shares => head.min(flight.filled.1),
+                    _ => head,
+                };
                 if let (Some(flight), Some(version)) = (&mut next.flights[at], next.entry) {
                     flight.stage = Stage::Entry { version, as_of };
                 }
@@ -248,6 +283,26 @@ impl FillModel {
         let is_outdated = since.into_iter().any(|one| one.tag == tag_of(read.version));
         if !is_outdated || !self.guards.fence_pushes {
             next.entry = Some(read.version);
+        }
+    }
+
+    /// `state/shared_entry.rs`, `store`.
+    fn share(&self, next: &mut State) {
+        let Some(Sharing {
+            as_of,
+            version: Some(version),
+        }) = next.sharing.take()
+        else {
+            return;
+        };
+        let as_of = match self.guards.share_as_of_begin {
+            true => as_of,
+            false => next.head(),
+        };
+        let mut since = next.log.iter().skip(usize::from(as_of));
+        let is_outdated = since.any(|one| one.tag == tag_of(version));
+        if !is_outdated || !self.guards.fence_shares {
+            next.entry = Some(version);
         }
     }
 
