@@ -14,6 +14,7 @@ use tidegate_domain::{
     TagPattern,
 };
 use tidegate_proto::{duration_to_wire, v1};
+use tonic::Code;
 
 use crate::events::{Replay, Replayed};
 use crate::link::{Change, Channels, Client, Event};
@@ -145,8 +146,14 @@ impl SecondTier for ControlPlane {
             }),
         };
         async move {
-            let answer = client.lookup_entry(request).await.map_err(unanswered)?;
-            let answer = answer.into_inner();
+            let answer = match client.lookup_entry(request).await {
+                Ok(answer) => answer.into_inner(),
+                // It says so at once: this request is none of which something is shared.
+                Err(status) if status.code() == Code::InvalidArgument => {
+                    v1::LookupEntryResponse::default()
+                }
+                Err(status) => return Err(unanswered(status)),
+            };
             let turn = match answer.fill() {
                 v1::FillState::Unspecified => TierTurn::Nobody,
                 v1::FillState::Yours => TierTurn::Yours,

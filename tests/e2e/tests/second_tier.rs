@@ -15,8 +15,8 @@ use crate::support::{
 fn patient() -> v1::SecondTier {
     let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     v1::SecondTier {
-        look_up_timeout: seconds(5),
-        wait: seconds(10),
+        look_up_timeout: seconds(1),
+        wait: seconds(3),
         ..v1::SecondTier::default()
     }
 }
@@ -396,7 +396,10 @@ async fn an_edge_that_is_killed_while_it_fetches_for_all_holds_nobody_up() {
     assert_eq!(second.await.unwrap(), "item");
     drop(gate);
     assert_eq!(fleet.origin.count("/item"), 2);
-    eventually("who took over has shared it", || async {
+    // Once its time is over another one is told to fetch and to share.
+    eventually("the other edge shares", || async {
+        invalidate_everywhere(fleet.calls(), of_tags(&["*"])).await;
+        fleet.http(1).get("/item").await;
         match figure(&fleet.edges[1], "shared").await {
             0 => Err("not yet"),
             _ => Ok(()),

@@ -64,8 +64,8 @@ impl Backend {
     }
 
     /// Creates the site, however often it takes.
-    pub async fn create_site(&mut self, fenced: Option<Duration>) {
-        let config = site_config(fenced);
+    pub async fn create_site(&mut self, fenced: Option<Duration>, shares: bool) {
+        let config = site_config(fenced, shares);
         loop {
             let request = v1::PutSiteRequest {
                 site: SITE.to_owned(),
@@ -337,7 +337,7 @@ impl Backend {
     }
 }
 
-fn site_config(fenced: Option<Duration>) -> v1::SiteConfig {
+fn site_config(fenced: Option<Duration>, shares: bool) -> v1::SiteConfig {
     v1::SiteConfig {
         hosts: vec![HOST.to_owned()],
         origin: Some(v1::OriginConfig {
@@ -355,6 +355,10 @@ fn site_config(fenced: Option<Duration>) -> v1::SiteConfig {
                 ..v1::Breaker::default()
             }),
             ..v1::OriginConfig::default()
+        }),
+        cache: shares.then(|| v1::CachePolicy {
+            second_tier: Some(v1::SecondTier::default()),
+            ..v1::CachePolicy::default()
         }),
         fenced: fenced.map(|bound| v1::FencedPolicy {
             mode: v1::FencedMode::ServeStale.into(),

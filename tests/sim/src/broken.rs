@@ -12,13 +12,21 @@ pub enum Broken {
     Lease,
     /// A fetch counts from when its response arrived.
     Fills,
+    /// A fetch is shared as if it had begun when its response arrived.
+    Shares,
     /// A control plane that finds an empty disk takes itself for the first one.
     Wipe,
 }
 
 impl Broken {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Skips, Self::Lease, Self::Fills, Self::Wipe];
+    pub const ALL: [Self; 5] = [
+        Self::Skips,
+        Self::Lease,
+        Self::Fills,
+        Self::Shares,
+        Self::Wipe,
+    ];
 
     /// Its name on the command line.
     #[must_use]
@@ -27,6 +35,7 @@ impl Broken {
             Self::Skips => "skips",
             Self::Lease => "lease",
             Self::Fills => "fills",
+            Self::Shares => "shares",
             Self::Wipe => "wipe",
         }
     }
@@ -39,6 +48,7 @@ impl Broken {
             Self::Skips => faults.skips_every = 3,
             Self::Lease => faults.ignores_lease = true,
             Self::Fills => faults.stores_stale_fills = true,
+            Self::Shares => faults.shares_stale_fills = true,
             Self::Wipe => {}
         }
         faults

@@ -17,7 +17,7 @@ use crate::run::Report;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What has to happen now and then, or nothing was tried.
-pub const KINDS: [&str; 37] = [
+pub const KINDS: [&str; 38] = [
     "accepted",
     "answer 200",
     "answer 304",
@@ -52,6 +52,7 @@ pub const KINDS: [&str; 37] = [
     "revalidated",
     "roll-back",
     "roll-back noticed",
+    "shared response served",
     "stale hit",
     "stream held",
     "wipe",

@@ -195,6 +195,8 @@ impl Simulation {
             _ => None,
         };
         self.fenced = fenced;
+        // In half of the seeds edges share what they fetch.
+        let shares = Rng::new(seed, 6).percent(50) || self.broken == Some(Broken::Shares);
         let stale_for = fenced.unwrap_or_default();
         stage.truth.bound_staleness(STALENESS + stale_for);
         // Where little happens, an edge that was away has missed nothing, and gets its
@@ -230,7 +232,7 @@ impl Simulation {
             let mut workers = tokio::task::JoinSet::new();
             let mut backends = backends.into_iter();
             if let Some(mut first) = backends.next() {
-                first.create_site(fenced).await;
+                first.create_site(fenced, shares).await;
                 workers.spawn(first.work());
             }
             for backend in backends {

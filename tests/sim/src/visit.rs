@@ -202,6 +202,9 @@ fn tally(stage: &Stage, answer: &Answer, ask: &Ask) {
     if status.contains("fwd=uri-miss") {
         count("miss");
     }
+    if status.contains("detail=shared") {
+        count("shared response served");
+    }
     if status.contains("detail=entry") {
         count("pushed entry served");
     }

@@ -103,6 +103,11 @@ fn an_edge_that_stores_stale_fills_is_found() {
 }
 
 #[test]
+fn an_edge_that_shares_stale_fills_is_found() {
+    is_found(Broken::Shares, 20);
+}
+
+#[test]
 fn a_control_plane_that_takes_an_empty_disk_for_a_new_fleet_is_found() {
     is_found(Broken::Wipe, 20);
 }

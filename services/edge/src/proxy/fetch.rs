@@ -400,6 +400,7 @@ impl Errand {
         self.place = None;
         if why.is_lasting {
             self.site.shared.remember_uncacheable(&self.ask.key);
+            self.share_nothing();
         }
         if why.ends_copy && self.copy.is_some() && !response.status().is_server_error() {
             self.site.shared.storage.remove(&self.ask.key);

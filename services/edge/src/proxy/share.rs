@@ -7,6 +7,7 @@ use http::header::{
     AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tidegate_domain::Cursor;
 use tidegate_domain::site::SecondTier as Rules;
 use tracing::Instrument as _;
 
@@ -108,9 +109,9 @@ impl Errand {
         };
         let rules = self.setup.site.config().cache.second_tier.as_ref();
         let offered = rules.and_then(|rules| self.offered(stored, rules));
-        let (Some((entry, vary)), Some(filled_at)) = (offered, self.began_at) else {
-            let (tier, now) = (&self.site.shared.tier, self.site.shared.now());
-            return tier.remember_not_shared(&self.ask.key, now);
+        let (Some((entry, vary)), Some(filled_at)) = (offered, self.shared_as_of()) else {
+            drop(promise);
+            return self.remember_not_shared();
         };
         let stored = stored.clone();
         promise.keep(move |place| TierShare {
@@ -122,6 +123,26 @@ impl Errand {
             },
             vary,
         });
+    }
+
+    /// The response is nothing to share, and the next ones will not be either.
+    pub(super) fn share_nothing(&mut self) {
+        if self.promise.take().is_some() {
+            self.remember_not_shared();
+        }
+    }
+
+    fn remember_not_shared(&self) {
+        let (tier, now) = (&self.site.shared.tier, self.site.shared.now());
+        tier.remember_not_shared(&self.ask.key, now);
+    }
+
+    /// As of when others may rely on it: as of when its fetch began.
+    fn shared_as_of(&self) -> Option<Cursor> {
+        if self.site.shared.faults.shares_stale_fills {
+            return self.site.shared.standing.position();
+        }
+        self.began_at
     }
 
     /// The response as others may have it, without its body, and the request fields that it

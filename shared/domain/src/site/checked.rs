@@ -216,9 +216,9 @@ fn check_second_tier(tier: &SecondTier) -> Result<(), FieldError> {
     check_duration(
         "look_up_timeout",
         tier.look_up_timeout,
-        millisecond..=5 * second,
+        millisecond..=second,
     )?;
-    check_duration("wait", tier.wait, Duration::ZERO..=10 * second)
+    check_duration("wait", tier.wait, Duration::ZERO..=3 * second)
 }
 
 fn check_origin(origin: &OriginConfig) -> Result<Vec<UpstreamUrl>, FieldError> {
@@ -395,9 +395,42 @@ mod tests {
     }
 
     #[test]
+    fn an_error_of_the_second_tier_names_the_field() {
+        type Break = fn(&mut SecondTier);
+        let broken: [(Break, &str); 5] = [
+            (|t| t.max_body_bytes = 0, "max_body_bytes"),
+            (|t| t.max_body_bytes = 4_000_001, "max_body_bytes"),
+            (|t| t.min_fresh = Duration::from_secs(4), "min_fresh"),
+            (|t| t.look_up_timeout = Duration::ZERO, "look_up_timeout"),
+            (|t| t.wait = Duration::from_millis(3_001), "wait"),
+        ];
+        let with = |tier: SecondTier| {
+            let mut config = SiteConfig {
+                origin: Some(OriginConfig {
+                    upstreams: vec![Upstream {
+                        url: "http://o.example".into(),
+                        ..Upstream::default()
+                    }],
+                    ..OriginConfig::default()
+                }),
+                ..site()
+            };
+            config.cache.second_tier = Some(tier);
+            config.check()
+        };
+        assert!(with(SecondTier::default()).is_ok());
+        for (breaks, field) in broken {
+            let mut tier = SecondTier::default();
+            breaks(&mut tier);
+            let field = format!("cache.second_tier.{field}");
+            assert_eq!(with(tier).unwrap_err().field, field);
+        }
+    }
+
+    #[test]
     fn an_error_names_the_field() {
         type Break = fn(&mut SiteConfig);
-        let broken: [(Break, &str); 10] = [
+        let broken: [(Break, &str); 11] = [
             (|s| s.hosts.clear(), "hosts"),
             (|s| s.hosts.push("a b".into()), "hosts[1]"),
             (
@@ -424,6 +457,10 @@ mod tests {
             (
                 |s| s.cache.targeted_headers = vec!["a b".into()],
                 "cache.targeted_headers[0]",
+            ),
+            (
+                |s| s.cache.second_tier = Some(SecondTier::default()),
+                "cache.second_tier",
             ),
             (
                 |s| s.fenced.mode = FencedMode::ServeStale,

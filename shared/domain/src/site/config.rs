@@ -284,11 +284,11 @@ pub struct SecondTier {
     /// Only what is fresh for as long yet is shared. 5 s to 366 days.
     #[serde(with = "duration")]
     pub min_fresh: Duration,
-    /// How long a look-up may take before the origin is asked. 1 ms to 5 s.
+    /// How long a look-up may take before the origin is asked. 1 ms to 1 s.
     #[serde(with = "duration")]
     pub look_up_timeout: Duration,
     /// How long a request waits for what another edge is fetching before it asks the
-    /// origin itself. At most 10 s; zero: not at all.
+    /// origin itself. At most 3 s; zero: not at all.
     #[serde(with = "duration")]
     pub wait: Duration,
 }
