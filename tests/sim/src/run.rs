@@ -73,6 +73,8 @@ struct Simulation {
     broken: Option<Broken>,
     /// For how long edges may serve the site without a lease.
     fenced: Option<Duration>,
+    /// Whether edges share what they fetch.
+    shares: bool,
     rng: Rng,
     clocks: Vec<HostClock>,
     /// The control plane and the edges; none while one is down.
@@ -121,6 +123,8 @@ pub fn run(seed: u64, broken: Option<Broken>) -> anyhow::Result<Report> {
         folder,
         broken,
         fenced: None,
+        // In half of the seeds.
+        shares: Rng::new(seed, 6).percent(50) || broken == Some(Broken::Shares),
         clocks,
         services: (0..=EDGES).map(|_| None).collect(),
         paused: [0; 1 + EDGES],
@@ -195,8 +199,7 @@ impl Simulation {
             _ => None,
         };
         self.fenced = fenced;
-        // In half of the seeds edges share what they fetch.
-        let shares = Rng::new(seed, 6).percent(50) || self.broken == Some(Broken::Shares);
+        let shares = self.shares;
         let stale_for = fenced.unwrap_or_default();
         stage.truth.bound_staleness(STALENESS + stale_for);
         // Where little happens, an edge that was away has missed nothing, and gets its
@@ -394,9 +397,9 @@ impl Simulation {
         let mut operator = self
             .world
             .enter(|| Backend::new(stage, "operator".to_owned(), BUSY, rng));
-        let fenced = self.fenced;
+        let (fenced, shares) = (self.fenced, self.shares);
         self.world.spawn(async move {
-            operator.create_site(fenced).await;
+            operator.create_site(fenced, shares).await;
             operator.change_all().await;
         });
         Ok(())
