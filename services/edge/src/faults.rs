@@ -16,7 +16,8 @@ pub struct Faults {
     /// Takes what was fetched for as new as the moment in which it arrived, not as the
     /// one in which it was asked for.
     pub stores_stale_fills: bool,
-    /// Shares what was fetched as if it had been asked for when it arrived.
+    /// Shares what was fetched as if it had been asked for when it arrived, whatever was
+    /// invalidated meanwhile.
     pub shares_stale_fills: bool,
 }
 

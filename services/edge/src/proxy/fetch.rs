@@ -170,9 +170,8 @@ impl Errand {
         let is_of_no_use = if status == StatusCode::NOT_MODIFIED && self.copy.is_some() {
             match self.validated(&response, delay, &open) {
                 Ok((stored, for_one)) => {
-                    if self.keep(&stored) {
-                        self.offer(&stored);
-                    }
+                    let is_kept = self.keep(&stored);
+                    self.offer(&stored, is_kept);
                     if let Some(share) = self.share.take() {
                         let _ = share.send(Share::Fields(for_one));
                     }

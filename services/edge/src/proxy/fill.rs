@@ -103,9 +103,7 @@ impl Errand {
                 Content::Whole => {
                     let stored = head::whole(Head::clone(&head), body.clone());
                     let is_kept = self.keep(&stored);
-                    if is_kept {
-                        self.offer(&stored);
-                    }
+                    self.offer(&stored, is_kept);
                     is_kept
                 }
             };

@@ -103,8 +103,9 @@ impl Drop for Promise {
 
 impl Errand {
     /// Shares what this fetch has stored, if it was told to and it is for everybody.
-    pub(super) fn offer(&mut self, stored: &Arc<Stored>) {
-        let Some(promise) = self.promise.take() else {
+    pub(super) fn offer(&mut self, stored: &Arc<Stored>, is_kept: bool) {
+        let is_broken = self.site.shared.faults.shares_stale_fills;
+        let Some(promise) = self.promise.take().filter(|_| is_kept || is_broken) else {
             return;
         };
         let rules = self.setup.site.config().cache.second_tier.as_ref();
@@ -151,7 +152,8 @@ impl Errand {
         let head = &stored.head;
         let is_whole = stored.body.partial().is_none();
         let is_small = stored.body.len() as u64 <= rules.max_body_bytes;
-        let is_as_it_was = head.fence.touched() == Touched::Untouched;
+        let is_as_it_was = head.fence.touched() == Touched::Untouched
+            || self.site.shared.faults.shares_stale_fills;
         if head.status != StatusCode::OK || !(is_whole && is_small && is_as_it_was) {
             return None;
         }

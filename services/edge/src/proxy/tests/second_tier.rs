@@ -456,6 +456,33 @@ async fn a_request_that_wants_the_origin_s_word_does_not_take_what_another_was_g
 }
 
 #[tokio::test]
+async fn a_request_that_wants_the_origin_s_word_takes_no_share_of_a_fetch_it_waited_with() {
+    let yours = || Ok(told(TierTurn::Yours));
+    let plane = Plane::answering([yours(), yours(), yours(), found(share_as_of(1))]);
+    let (mut world, _) = world_with(plane, |config| {
+        config.origin.as_mut().unwrap().max_revalidations = 1;
+    })
+    .await;
+    let fields = [("cache-control", "max-age=100"), ETAG];
+    for path in ["/a", "/b"] {
+        world.fetched(get(path, &[]), &fields, "old").await;
+    }
+    world.clock.advance(Duration::from_secs(101));
+    let first = world.get("/a").await;
+    let asked = world.origin.next().await;
+    // Both wait for the place that the first one has.
+    let plain = world.get("/b").await;
+    let own = world
+        .begin(get("/b", &[("cache-control", "no-cache")]))
+        .await;
+    asked.answer(200, &fields, "new");
+    assert_eq!(done(first).await.body(), "new");
+    assert_eq!(done(plain).await.body(), "shared");
+    world.origin.next().await.answer(200, &fields, "own");
+    assert_eq!(done(own).await.body(), "own");
+}
+
+#[tokio::test]
 async fn after_an_unsafe_request_what_others_fetched_before_is_not_used() {
     let old = share_as_of(1);
     let new = PushedEntry {
