@@ -189,6 +189,9 @@ impl TagTable {
         now: BootInstant,
     ) -> Fence {
         let mut inner = self.inner.lock();
+        // It does not know of it, so it was asleep then, or has forgotten since when.
+        let is_hit_unawares =
+            soft_since.is_none() && tags.iter().any(|tag| inner.recent.last(tag).soft > filled);
         let (marks, is_hit) = self.marks(&mut inner, filled, tags, now);
         let may_have_changed = inner.faded.as_ref().is_none_or(|(faded, site)| {
             tags.iter()
@@ -196,8 +199,10 @@ impl TagTable {
         });
         // Since when a mark that was not in memory has been hit is not known, and with it for
         // how long a stale response may be used yet.
-        let is_in_doubt =
-            is_hit || may_have_changed || inner.recent.may_have_forgotten(filled, tags);
+        let is_in_doubt = is_hit
+            || is_hit_unawares
+            || may_have_changed
+            || inner.recent.may_have_forgotten(filled, tags);
         Fence::new(filled, serial, marks).after_sleep(soft_since, is_in_doubt)
     }
 

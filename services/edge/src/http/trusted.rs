@@ -12,7 +12,7 @@ use crate::origin::fields::{FORWARDED_FOR, FORWARDED_PROTO};
 
 /// Proxies that one request may have come through.
 const MAX_HOPS: usize = 16;
-/// Longest of the fields that is read.
+/// As much of a field is read, from its end: that is what proxies have written.
 const MAX_BYTES: usize = 4 << 10;
 
 /// Addresses with a common beginning.
@@ -115,7 +115,8 @@ impl TrustedProxies {
         }
         let hops = self.hops(fields);
         let mut chain = vec![peer];
-        let mut secure = false;
+        // Whom it asks for it may not say, and still how it was asked.
+        let mut secure = hops.last().is_some_and(|hop| hop.secure);
         for hop in hops.into_iter().rev().take(MAX_HOPS) {
             // The one before was trusted, so it is believed whom it names.
             let Some(address) = hop.address else { break };
@@ -144,14 +145,16 @@ impl TrustedProxies {
     /// What was said, the first hop first.
     fn hops(&self, fields: &HeaderMap) -> Vec<Hop> {
         match self.field {
-            ProxyField::Forwarded => members(&joined(fields, &FORWARDED))
+            ProxyField::Forwarded => joined(fields, &FORWARDED)
+                .split(',')
                 .map(Hop::of_forwarded)
                 .collect(),
             ProxyField::XForwarded => {
                 // One word is about all of the way; of several it is not certain which are
                 // about which part.
                 let secure = joined(fields, &FORWARDED_PROTO).eq_ignore_ascii_case("https");
-                members(&joined(fields, &FORWARDED_FOR))
+                joined(fields, &FORWARDED_FOR)
+                    .split(',')
                     .map(|member| Hop {
                         address: address(member),
                         secure,
@@ -195,24 +198,25 @@ impl Hop {
     }
 }
 
-/// All lines of a field in one; empty if it is too long or no text.
+/// All lines of a field in one, a list of which no member that is read may hold a comma.
+/// Its beginning is the client's to write, so nothing there may hide the end: what is too
+/// long loses its beginning, and what is no text is a member that says nothing.
 fn joined(fields: &HeaderMap, name: &HeaderName) -> String {
-    let lines: Option<Vec<&str>> = fields
+    let lines: Vec<&[u8]> = fields
         .get_all(name)
         .iter()
-        .map(|line| line.to_str().ok())
+        .map(|it| it.as_bytes())
         .collect();
-    let all = lines.unwrap_or_default().join(",");
-    match all.len() <= MAX_BYTES {
-        true => all.trim().to_owned(),
-        false => String::new(),
-    }
-}
-
-/// The members of a list; nothing that is read of them may hold a comma.
-fn members(list: &str) -> impl Iterator<Item = &str> {
-    let is_empty = list.is_empty();
-    list.split(',').map(str::trim).filter(move |_| !is_empty)
+    let all = lines.join(&b","[..]);
+    let end = &all[all.len().saturating_sub(MAX_BYTES)..];
+    let whole = match end.len() < all.len() {
+        true => end
+            .splitn(2, |byte| *byte == b',')
+            .nth(1)
+            .unwrap_or_default(),
+        false => end,
+    };
+    String::from_utf8_lossy(whole).trim().to_owned()
 }
 
 /// An address, with or without brackets and a port.
@@ -285,6 +289,7 @@ mod tests {
             ("192.0.2.1, unknown", "10.0.0.1", "10.0.0.1"),
             ("", "10.0.0.1", "10.0.0.1"),
             ("x\u{e4}", "10.0.0.1", "10.0.0.1"),
+            ("x\u{e4}, 192.0.2.1", "192.0.2.1", "192.0.2.1, 10.0.0.1"),
         ] {
             let proxies = trusted(ProxyField::XForwarded);
             let lines = [("x-forwarded-for", said), ("forwarded", "for=6.6.6.6")];
@@ -292,6 +297,15 @@ mod tests {
             assert_eq!(ask(&proxies, "10.0.0.1", &lines), expected, "{said}");
         }
         let proxies = trusted(ProxyField::XForwarded);
+        let long = format!("{}, 192.0.2.1", "6".repeat(2 * MAX_BYTES));
+        let (client, ..) = ask(&proxies, "10.0.0.1", &[("x-forwarded-for", &long)]);
+        assert_eq!(client, "192.0.2.1", "whatever stands before it");
+        let (client, ..) = ask(
+            &proxies,
+            "10.0.0.1",
+            &[("x-forwarded-for", &"6".repeat(2 * MAX_BYTES))],
+        );
+        assert_eq!(client, "10.0.0.1");
         let many = vec!["10.1.1.1"; 500].join(",");
         let (_, _, said) = ask(&proxies, "10.0.0.1", &[("x-forwarded-for", &many)]);
         assert!(said.unwrap().len() < 500);
@@ -306,6 +320,11 @@ mod tests {
                 ("x-forwarded-proto", proto),
             ];
             assert_eq!(ask(&proxies, "10.0.0.1", &lines).1, secure, "{proto}");
+            assert_eq!(
+                ask(&proxies, "10.0.0.1", &lines[1..]).1,
+                secure,
+                "{proto} alone"
+            );
         }
         let proxies = trusted(ProxyField::Forwarded);
         for (said, client, secure) in [
@@ -320,7 +339,9 @@ mod tests {
                 "2001:db8::1",
                 false,
             ),
-            ("for=_hidden;proto=https", "10.0.0.1", false),
+            ("for=_hidden;proto=https", "10.0.0.1", true),
+            ("proto=https", "10.0.0.1", true),
+            ("", "10.0.0.1", false),
         ] {
             let lines = [("forwarded", said), ("x-forwarded-for", "6.6.6.6")];
             let (address, is_secure, _) = ask(&proxies, "10.0.0.1", &lines);

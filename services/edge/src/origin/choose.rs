@@ -28,23 +28,32 @@ impl Choice {
             return Ok(turn);
         }
         let deadline = Instant::now() + self.queue_timeout;
+        let may_be_asked: Vec<usize> = (0..self.upstreams.len())
+            .filter(|index| !tried.contains(index))
+            .collect();
+        let mut woken_by: Option<usize> = None;
         loop {
-            // Each wakes those alone who may ask it: nobody else could make use of that.
-            let mut freed: Vec<_> = (0..self.upstreams.len())
-                .filter(|index| !tried.contains(index))
-                .map(|index| Box::pin(self.upstreams[index].freed().notified()))
+            // Each wakes those alone who may ask it.
+            let mut freed: Vec<_> = may_be_asked
+                .iter()
+                .map(|index| Box::pin(self.upstreams[*index].freed().notified()))
                 .collect();
             for freed in &mut freed {
                 // From here on nothing that comes free is missed.
                 freed.as_mut().enable();
             }
-            if let Some(turn) = self.turn_now(tried)? {
-                return Ok(turn);
+            if let Some((index, turn)) = self.turn_now(tried)? {
+                if let Some(other) = woken_by.filter(|by| *by != index) {
+                    // This one came free meanwhile: the other is for the next who waits.
+                    self.upstreams[other].freed().notify_one();
+                }
+                return Ok((index, turn));
             }
             let freed = select_all(freed);
-            if tokio::time::timeout_at(deadline, freed).await.is_err() {
+            let Ok(((), at, _)) = tokio::time::timeout_at(deadline, freed).await else {
                 return Err(OriginError::Full);
-            }
+            };
+            woken_by = Some(may_be_asked[at]);
         }
     }
 

@@ -171,7 +171,7 @@ impl Errand {
             match self.validated(&response, delay, &open) {
                 Ok((stored, for_one)) => {
                     let is_kept = self.keep(&stored);
-                    self.offer(&stored, is_kept);
+                    self.offer_validated(&stored, is_kept);
                     if let Some(share) = self.share.take() {
                         let _ = share.send(Share::Fields(for_one));
                     }
@@ -306,13 +306,8 @@ impl Errand {
     ) -> Result<Parts, NotShared> {
         let now = self.site.shared.clocks();
         let asked = Asked::of(&self.ask.fields);
-        let admitted =
-            examine(status, &fields, asked, &self.setup.defaults, now, delay).map_err(|why| {
-                match status.is_server_error() {
-                    true => NotShared::passing("error"),
-                    false => why.into(),
-                }
-            })?;
+        let admitted = examine(status, &fields, asked, &self.setup.defaults, now, delay)
+            .map_err(|why| NotShared::of(status, why))?;
         let tags = self
             .site
             .tags_of(&self.setup, &self.ask.key, &fields)

@@ -1,5 +1,7 @@
 //! Why a response is for the one who started its fetch, and for nobody else.
 
+use http::StatusCode;
+
 use crate::cache::policy::storable::Unstorable;
 
 /// A response that is not stored.
@@ -32,8 +34,15 @@ impl NotShared {
     }
 }
 
-impl From<Unstorable> for NotShared {
-    fn from(why: Unstorable) -> Self {
+impl NotShared {
+    /// A response that may not be stored.
+    pub(super) fn of(status: StatusCode, why: Unstorable) -> Self {
+        if status.is_server_error() {
+            return Self::passing("error");
+        }
+        if is_about_the_request(status) {
+            return Self::passing("status");
+        }
         let reason = match why {
             Unstorable::NoStore => "no-store",
             Unstorable::Private => "private",
@@ -49,4 +58,13 @@ impl From<Unstorable> for NotShared {
             ..Self::lasting(reason)
         }
     }
+}
+
+/// Whether a status says that this request was not to the origin's liking, or that there
+/// are too many, and nothing of what the URL stands for (RFC 9110, section 15.5; RFC 6585).
+fn is_about_the_request(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        400 | 406 | 407 | 408 | 411..=417 | 421 | 425 | 426 | 428 | 429 | 431
+    )
 }

@@ -187,7 +187,7 @@ impl Errand {
     ) -> Result<Begun, NotShared> {
         if self.flight.key.part.is_none() {
             // Nobody has asked for a part.
-            return Err(Unstorable::Status.into());
+            return Err(NotShared::of(response.status(), Unstorable::Status));
         }
         let place = ContentRange::of(response.headers()).ok_or(NotShared::passing("part"))?;
         if place.range.bytes() > self.setup.max_object_bytes {
@@ -316,7 +316,8 @@ impl Base {
     }
 }
 
-fn strong_tag(head: &Head) -> Option<&str> {
+/// The entity tag that says that the bytes are the same, if it has one.
+pub(super) fn strong_tag(head: &Head) -> Option<&str> {
     head.validators().etag.filter(|tag| !is_weak(tag))
 }
 

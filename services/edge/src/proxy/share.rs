@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use super::entries::{PushedEntry, VISITOR};
 use super::fetch::Errand;
+use super::part::strong_tag;
 use super::second_tier::{SHARE_TIMEOUT, SecondTier, TierCounts, TierPlace, TierShare};
 use super::shared::Shared;
 use super::tier::only_value;
@@ -102,6 +103,17 @@ impl Drop for Promise {
 }
 
 impl Errand {
+    /// Shares what the origin has confirmed, as [`offer`](Self::offer) does, if it has
+    /// confirmed these very bytes to this request: another one's credentials may have
+    /// brought them about.
+    pub(super) fn offer_validated(&mut self, stored: &Arc<Stored>, is_kept: bool) {
+        if strong_tag(&stored.head).is_some() {
+            self.offer(stored, is_kept);
+        } else {
+            self.promise = None;
+        }
+    }
+
     /// Shares what this fetch has stored, if it was told to and it is for everybody.
     pub(super) fn offer(&mut self, stored: &Arc<Stored>, is_kept: bool) {
         let is_broken = self.site.shared.faults.shares_stale_fills;

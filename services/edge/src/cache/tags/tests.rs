@@ -324,3 +324,20 @@ async fn an_invalidation_of_very_many_tags_lets_requests_have_their_turn() {
     assert!(held.iter().all(|fence| fence.touched() == Touched::Hard));
     assert!(turns.load(Ordering::Relaxed) >= 8, "{turns:?}");
 }
+
+#[test]
+fn what_was_hit_softly_in_its_sleep_is_in_doubt_whoever_holds_the_mark() {
+    let table = TagTable::fading_into(&Arc::default(), 1);
+    let tags = [tag("item:1")];
+    let soft = patterns(&["item:1"]);
+    apply(&table, at(5), Mode::Soft, &soft, now());
+    let again = |since| table.hold_again((at(1), 1), since, &tags, now());
+    let first = again(None);
+    assert_eq!(first.touched(), Touched::Hard);
+    assert_eq!(
+        again(None).touched(),
+        Touched::Hard,
+        "the mark is there by now"
+    );
+    assert_ne!(again(Some(now())).touched(), Touched::Hard, "it knew of it");
+}

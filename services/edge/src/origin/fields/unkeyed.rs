@@ -50,8 +50,9 @@ const OF_METHODS: [&str; 3] = [
     "x-method-override",
 ];
 
-/// Fields that this proxy reads or sets, besides those above. With another spelling they
-/// would be past it, and still be the same to some origins.
+/// Fields that this proxy reads or sets, besides those above. With a `_` they would be past
+/// it, and still be the same to some origins. Of a GET, whose response may be stored, no
+/// field with a `_` is passed on: any of them could be one that the response is chosen by.
 const READ_HERE: [&str; 9] = [
     "authorization",
     "cache-control",
@@ -83,7 +84,7 @@ fn goes_no_further(name: &HeaderName, reads: bool) -> bool {
     match text.contains('_') {
         true => {
             let other = text.replace('_', "-");
-            READ_HERE.contains(&&*other) || is_of_proxies(&other, reads)
+            reads || READ_HERE.contains(&&*other) || is_of_proxies(&other, reads)
         }
         false => *name == FORWARDED || is_of_proxies(text, reads),
     }
@@ -126,9 +127,18 @@ mod tests {
             "x_other",
             "accept",
         ];
-        let kept = ["accept", "x-other", "x_other"];
-        assert_eq!(left(&Method::GET, &names), kept);
-        assert_eq!(left(&Method::POST, &names), kept);
+        assert_eq!(left(&Method::GET, &names), ["accept", "x-other"]);
+        assert_eq!(
+            left(&Method::POST, &names),
+            ["accept", "x-other", "x_other"]
+        );
+    }
+
+    #[test]
+    fn no_spelling_is_past_what_a_stored_response_is_chosen_by() {
+        let names = ["accept_encoding", "if_none_match", "x_country", "accept"];
+        assert_eq!(left(&Method::GET, &names), ["accept"]);
+        assert_eq!(left(&Method::HEAD, &names), ["accept"]);
     }
 
     #[test]

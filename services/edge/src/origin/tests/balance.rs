@@ -111,3 +111,30 @@ async fn a_place_that_comes_free_wakes_one_who_may_have_it() {
     assert_eq!(got.unwrap().0, at);
     drop(other);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_was_told_to_who_took_another_is_told_to_the_next() {
+    let memory = Arc::new(Memory::default());
+    let origin = two(&memory, json!({ "max_in_flight_per_upstream": 1 }));
+    // Which of two that are free is taken is left to chance.
+    for _ in 0..32 {
+        let (at, held) = origin.choice.turn(&[]).await.unwrap();
+        let (_, other) = origin.choice.turn(&[]).await.unwrap();
+        let mut first = std::pin::pin!(origin.choice.turn(&[]));
+        let tried = [1 - at];
+        let mut second = std::pin::pin!(origin.choice.turn(&tried));
+        tokio::select! {
+            biased;
+            _ = &mut first => panic!("there was no room"),
+            _ = &mut second => panic!("there was no room"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(held);
+        drop(other);
+        let (got, turn) = first.await.unwrap();
+        if got == at {
+            drop(turn);
+        }
+        assert_eq!(second.await.unwrap().0, at);
+    }
+}

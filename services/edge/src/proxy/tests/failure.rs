@@ -57,6 +57,33 @@ async fn an_origin_that_is_left_alone_is_not_asked_and_stale_copies_are_used() {
 }
 
 #[tokio::test]
+async fn an_answer_about_the_request_or_the_load_ends_no_copy_and_no_sharing() {
+    for status in [400, 408, 417, 425, 429, 431] {
+        let mut world = World::new().await;
+        world.fetched(get("/a", &[]), &[FRESH], "kept").await;
+        let forced = world
+            .begin(get("/a", &[("cache-control", "no-cache")]))
+            .await;
+        let asked = world.origin.next().await;
+        asked.answer(status, &[], "no");
+        assert_eq!(done(forced).await.status, status);
+        let got = done(world.get("/a").await).await;
+        assert_eq!((got.status, got.body()), (200, "kept"), "after a {status}");
+        assert!(world.origin.is_idle());
+
+        let other = world.get("/b").await;
+        world.origin.next().await.answer(status, &[], "no");
+        assert_eq!(done(other).await.status, status);
+        let two = [world.get("/b").await, world.get("/b").await];
+        world.origin.next().await.answer(200, &[FRESH], "shared");
+        for one in two {
+            assert_eq!(done(one).await.body(), "shared", "after a {status}");
+        }
+        assert!(world.origin.is_idle());
+    }
+}
+
+#[tokio::test]
 async fn changes_of_how_the_origin_is_asked_keep_the_copies() {
     let mut world = World::new().await;
     world.fetched(get("/a", &[]), &[FRESH], "kept").await;

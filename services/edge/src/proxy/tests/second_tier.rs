@@ -540,3 +540,27 @@ async fn what_was_nothing_to_share_is_not_looked_for_at_every_fetch() {
     world.fetched(get("/a", &[]), &short, "own").await;
     assert_eq!(plane.asked(), 2);
 }
+
+#[tokio::test]
+async fn a_304_shares_what_another_one_s_credentials_may_have_brought_about_only_by_a_strong_tag() {
+    for (tag, is_shared) in [("W/\"v1\"", false), ("\"v1\"", true)] {
+        let (mut world, plane) = world(Plane::default()).await;
+        let fields = [("cache-control", "max-age=100"), ("etag", tag)];
+        let alice = get("/a", &[("cookie", "name=alice")]);
+        world.fetched(alice, &fields, "for alice").await;
+        world.clock.advance(Duration::from_secs(101));
+        let other = world.get("/a").await;
+        let asked = world.origin.next().await;
+        assert_eq!(asked.field("if-none-match"), Some(tag));
+        asked.answer(304, &fields, "");
+        assert_eq!(done(other).await.body(), "for alice");
+        settle().await;
+        assert_eq!(plane.asked(), 2, "{tag}");
+        assert_eq!(plane.shares.lock().len(), usize::from(is_shared), "{tag}");
+        assert_eq!(
+            plane.released.lock().len(),
+            1 + usize::from(!is_shared),
+            "{tag}"
+        );
+    }
+}
