@@ -17,7 +17,7 @@ pub(super) struct Hit {
 
 /// What has hit a copy that is made of these exchanges, by the time of a visit.
 pub(super) fn hit(history: &History, visit: &Visit, sources: &[Source<'_>]) -> Hit {
-    let vouched = vouched(sources);
+    let vouched = vouched(visit, sources);
     let mut hit = Hit::default();
     for invalidation in &history.invalidations {
         let is_since = invalidation.order > vouched && invalidation.order < visit.order;
@@ -39,8 +39,8 @@ pub(super) fn hit(history: &History, visit: &Visit, sources: &[Source<'_>]) -> H
 }
 
 /// When the origin last vouched for the content: with a response of its own, or with a 304
-/// to one who asked about this variant. A HEAD does not.
-fn vouched(sources: &[Source<'_>]) -> u64 {
+/// to one who asked like the one who brought it, or like this visitor. A HEAD does not.
+fn vouched(visit: &Visit, sources: &[Source<'_>]) -> u64 {
     let Some(first) = sources.first() else {
         return 0;
     };
@@ -53,7 +53,9 @@ fn vouched(sources: &[Source<'_>]) -> u64 {
         .filter(|source| source.exchange.method == "GET")
         .filter(|source| {
             source.status != 304
-                || vary::selects(&names, &first.exchange.request, &source.exchange.request)
+                || [&first.exchange.request, &visit.request]
+                    .iter()
+                    .any(|asked| vary::selects(&names, asked, &source.exchange.request))
         })
         .map(Source::order)
         .max()
