@@ -44,7 +44,12 @@ impl TagMark {
         if mode == Mode::Hard {
             self.hard.fetch_max(stamp.word(), Ordering::AcqRel);
         }
-        self.soft_since.fetch_max(now.as_nanos(), Ordering::AcqRel);
+        // Who holds the mark later is told again of what has hit it before, and that is no news:
+        // those who are behind it would be stale since then only. The time comes first, so
+        // that whoever sees the position sees it.
+        if self.soft.load(Ordering::Acquire) < stamp.word() {
+            self.soft_since.fetch_max(now.as_nanos(), Ordering::AcqRel);
+        }
         self.soft.fetch_max(stamp.word(), Ordering::AcqRel) < stamp.word()
     }
 

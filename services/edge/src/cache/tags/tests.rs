@@ -127,6 +127,18 @@ fn a_copy_is_stale_since_the_first_soft_invalidation_that_was_seen() {
 }
 
 #[test]
+fn a_copy_is_stale_since_it_was_hit_whoever_holds_its_tags_later() {
+    let table = Arc::new(TagTable::default());
+    let second = |n| BootInstant::from_boot(Duration::from_secs(n));
+    let fence = table.hold(at(1), 1, &[tag("a")], second(1)).unwrap();
+    let _open = table.open(|| moment(1), || 2);
+    apply(&table, at(2), Mode::Soft, &patterns(&["a"]), second(2));
+    // A fetch that began before the invalidation ends, and is told of it.
+    table.hold(at(1), 2, &[tag("a")], second(9)).unwrap();
+    assert_eq!(fence.touched(), Touched::Soft(second(2)));
+}
+
+#[test]
 fn the_last_hit_is_the_one_that_counts_most() {
     let table = Arc::new(TagTable::default());
     let fence = table.hold(at(5), 1, &[tag("a"), tag("b")], now()).unwrap();
