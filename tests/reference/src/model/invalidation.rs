@@ -1,6 +1,6 @@
 //! What has ended or outdated a copy since the origin last vouched for it.
 
-use super::{Source, vary};
+use super::{Source, merged, vary};
 use crate::history::{History, Invalidation, Target, Token, Visit};
 
 /// The host that all visitors ask for.
@@ -44,10 +44,7 @@ fn vouched(visit: &Visit, sources: &[Source<'_>]) -> u64 {
     let Some(first) = sources.first() else {
         return 0;
     };
-    let names: Vec<String> = sources
-        .last()
-        .map(|last| last.fields.list("vary"))
-        .unwrap_or_default();
+    let names = merged(sources).list("vary");
     sources
         .iter()
         .filter(|source| source.exchange.method == "GET")

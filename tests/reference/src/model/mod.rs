@@ -170,6 +170,14 @@ fn source<'a>(history: &'a History, visit: &Visit, number: usize) -> Result<Sour
     })
 }
 
+/// What is known of a copy when all of these have been heard.
+fn merged(sources: &[Source<'_>]) -> Fields {
+    let nothing = Fields::default();
+    sources
+        .iter()
+        .fold(nothing, |fields, source| source.fields.over(&fields))
+}
+
 /// The version whose content an answer says it shows: a 304 of the origin does not name it.
 fn shown(history: &History, visit: &Visit, last: &Source<'_>) -> Result<Arc<Version>, Violation> {
     let Some(number) = visit.answer.fields.first("x-version") else {

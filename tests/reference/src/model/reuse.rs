@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::directives::{Directives, Said, said};
 use super::{
-    Failure, Settings, Source, Violation, Way, failure_during, freshness, invalidation, vary,
+    Failure, Settings, Source, Violation, Way, failure_during, freshness, invalidation, merged,
+    vary,
 };
 use crate::fields::Fields;
 use crate::history::{History, Outcome, Token, Version, Visit};
@@ -329,7 +330,7 @@ fn contradicted_by_head(
     version: &Version,
 ) -> Option<u64> {
     let (first, last) = (sources.first()?, sources.last()?);
-    let names = last.fields.list("vary");
+    let names = merged(sources).list("vary");
     history
         .exchanges
         .iter()
