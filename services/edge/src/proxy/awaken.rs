@@ -23,6 +23,10 @@ impl ProxySite {
                 self.shared.storage.bring_back(&key, responses, || true);
             }
             Sought::BeingRead(patience) => patience.wait().await,
+            // It was brought back after this request looked into memory.
+            Sought::OnDisk(reading) if self.shared.storage.peek(&key.as_ref()).is_some() => {
+                reading.cancel();
+            }
             Sought::OnDisk(reading) => {
                 let site = self.clone();
                 let take = move |responses| site.take_back(&key, responses);

@@ -326,6 +326,11 @@ impl Disk {
 }
 
 impl Reading {
+    /// Does not read; who waits for it goes on.
+    pub fn cancel(self) {
+        self.disk.waiting.lock().end_read(&self.key);
+    }
+
     /// Reads, on threads of its own and whoever waits or leaves, and hands what is there to
     /// `take`, if it is wanted by then.
     pub fn begin(self, take: impl FnOnce(Vec<Asleep>) + Send + 'static) -> Patience {
