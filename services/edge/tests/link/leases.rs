@@ -19,7 +19,11 @@ async fn a_lease_counts_from_before_its_heartbeat_was_sent() {
     rig.snapshot(&stream, 1, 5, &rig.site()).await;
     // The heartbeat that is granted a lease is under way for 4 of its 10 s.
     let (clock, mut answers) = (rig.clock.clone(), 0);
-    rig.control.answers_heartbeats(move |_| {
+    rig.control.answers_heartbeats(move |heartbeat| {
+        if heartbeat.cursor.is_empty() {
+            // It was sent before the snapshot was there.
+            return Ok(unleased(1, 5));
+        }
         answers += 1;
         if answers > 1 {
             return Err(Status::unavailable("no more"));
