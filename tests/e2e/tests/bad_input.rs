@@ -327,6 +327,8 @@ async fn a_port_in_use_is_named_with_its_flag() {
         .flag("--listen", &taken);
     let dev = Launch::new("tidegate")
         .argument("dev")
+        .flag("--grpc-listen", "127.0.0.1:0")
+        .flag("--admin-listen", "127.0.0.1:0")
         .flag("--listen", &taken);
     for (launch, flag) in [
         (control, "--grpc-listen"),

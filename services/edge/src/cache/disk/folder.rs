@@ -1,12 +1,12 @@
 //! The folder of the disk tier: this process's alone, empty at the start, and with all of
 //! its room taken before anything is served.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 use thiserror::Error;
 
 /// What is inside of the folder that was given: nothing else there is touched.
@@ -92,12 +92,26 @@ impl Folder {
 
     /// Takes the room of all its files from the disk now, so that the disk is not found to
     /// be full later. Where the file system cannot do that they grow as they are written.
+    ///
+    /// Some file systems take all that is left before they find that it is too little, so
+    /// they are asked first.
     pub(super) fn reserve(&self, mib: u64) -> Result<(), DiskError> {
-        for entry in fs::read_dir(&self.path).map_err(|error| self.wrong(&error))? {
-            let path = entry.map_err(|error| self.wrong(&error))?.path();
-            let file = OpenOptions::new().write(true).open(path);
-            let file = file.map_err(|error| self.wrong(&error))?;
-            let bytes = file.metadata().map_err(|error| self.wrong(&error))?.len();
+        let files = self.files().map_err(|error| self.wrong(&error))?;
+        let missing = |file: &(File, Metadata)| {
+            let taken = file.1.blocks().saturating_mul(512);
+            file.1.len().saturating_sub(taken)
+        };
+        let room = statvfs(&self.path).map_err(|error| self.wrong(&error.into()))?;
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        if files.iter().map(missing).sum::<u64>() > free {
+            return Err(DiskError::NoRoom {
+                folder: self.path.clone(),
+                mib,
+                cause: io::Error::other(format!("{} MiB are free", free >> 20)),
+            });
+        }
+        for (file, metadata) in files {
+            let bytes = metadata.len();
             match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::OPNOTSUPP) => {
@@ -114,6 +128,15 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    fn files(&self) -> io::Result<Vec<(File, Metadata)>> {
+        let open = |entry: io::Result<fs::DirEntry>| {
+            let file = OpenOptions::new().write(true).open(entry?.path())?;
+            let metadata = file.metadata()?;
+            Ok((file, metadata))
+        };
+        fs::read_dir(&self.path)?.map(open).collect()
     }
 
     fn wrong(&self, cause: &io::Error) -> DiskError {
@@ -183,5 +206,6 @@ mod tests {
             error.contains("--disk-cache-mib") && error.contains("no room"),
             "{error}"
         );
+        assert!(error.contains("MiB are free"), "nothing was taken: {error}");
     }
 }
