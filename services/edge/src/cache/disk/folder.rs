@@ -97,7 +97,7 @@ impl Folder {
     /// they are asked first.
     pub(super) fn reserve(&self, mib: u64) -> Result<(), DiskError> {
         let files = self.files().map_err(|error| self.wrong(&error))?;
-        let missing = |file: &(File, Metadata)| {
+        let missing = |file: &(PathBuf, Metadata)| {
             let taken = file.1.blocks().saturating_mul(512);
             file.1.len().saturating_sub(taken)
         };
@@ -110,8 +110,10 @@ impl Folder {
                 cause: io::Error::other(format!("{} MiB are free", free >> 20)),
             });
         }
-        for (file, metadata) in files {
+        for (path, metadata) in files {
             let bytes = metadata.len();
+            let file = OpenOptions::new().write(true).open(path);
+            let file = file.map_err(|error| self.wrong(&error))?;
             match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::OPNOTSUPP) => {
@@ -130,13 +132,12 @@ impl Folder {
         Ok(())
     }
 
-    fn files(&self) -> io::Result<Vec<(File, Metadata)>> {
-        let open = |entry: io::Result<fs::DirEntry>| {
-            let file = OpenOptions::new().write(true).open(entry?.path())?;
-            let metadata = file.metadata()?;
-            Ok((file, metadata))
+    fn files(&self) -> io::Result<Vec<(PathBuf, Metadata)>> {
+        let described = |entry: io::Result<fs::DirEntry>| {
+            let entry = entry?;
+            Ok((entry.path(), entry.metadata()?))
         };
-        fs::read_dir(&self.path)?.map(open).collect()
+        fs::read_dir(&self.path)?.map(described).collect()
     }
 
     fn wrong(&self, cause: &io::Error) -> DiskError {
