@@ -170,6 +170,20 @@ fn cookies<'a>(request: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'
         .map(|(_, value)| value)
 }
 
+/// A key that differs from others by its path.
+#[cfg(test)]
+pub(super) fn key(path: &str) -> Key {
+    KeyRef {
+        site: 1,
+        host: "h",
+        port: 0,
+        secure: false,
+        url: &PathAndQuery::parse(path).unwrap(),
+        extra: None,
+    }
+    .to_key()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -318,6 +318,7 @@ pub fn is_useless(variant: &Stored, now: BootInstant) -> bool {
 mod tests {
     use super::*;
     use crate::cache::compact::Withheld;
+    use crate::cache::key::key;
     use crate::cache::policy::freshness::Freshness;
     use crate::cache::policy::terms::Terms;
     use crate::cache::policy::vary::VaryNames;
@@ -328,20 +329,7 @@ mod tests {
     use crate::standing::Era;
     use bytes::Bytes;
     use http::StatusCode;
-    use tidegate_domain::{Mode, PathAndQuery, Revision};
-
-    fn key(path: &str) -> Key {
-        let url = PathAndQuery::parse(path).unwrap();
-        KeyRef {
-            site: 1,
-            host: "h",
-            port: 0,
-            secure: false,
-            url: &url,
-            extra: None,
-        }
-        .to_key()
-    }
+    use tidegate_domain::{Mode, Revision};
 
     fn stored(
         table: &TagTable,

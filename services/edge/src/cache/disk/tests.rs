@@ -7,11 +7,12 @@ use std::path::Path;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tempfile::TempDir;
 use tidegate_clock::BootInstant;
-use tidegate_domain::{PathAndQuery, Revision, Tag};
+use tidegate_domain::{Revision, Tag};
 
 use super::*;
 use crate::cache::compact::Withheld;
 use crate::cache::fence::{Fence, Touched};
+use crate::cache::key::key;
 use crate::cache::policy::freshness::Freshness;
 use crate::cache::policy::terms::Terms;
 use crate::cache::policy::vary::VaryNames;
@@ -149,18 +150,6 @@ impl World {
         let entries = fs::read_dir(responses).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
     }
-}
-
-fn key(path: &str) -> Key {
-    KeyRef {
-        site: 1,
-        host: "h",
-        port: 0,
-        secure: false,
-        url: &PathAndQuery::parse(path).unwrap(),
-        extra: None,
-    }
-    .to_key()
 }
 
 fn bytes_of(body: &StoredBody) -> Vec<u8> {

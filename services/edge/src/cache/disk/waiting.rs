@@ -150,21 +150,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::key::KeyRef;
-    use tidegate_domain::PathAndQuery;
-
-    fn key(path: &str) -> Key {
-        let url = PathAndQuery::parse(path).unwrap();
-        KeyRef {
-            site: 1,
-            host: "h",
-            port: 0,
-            secure: false,
-            url: &url,
-            extra: None,
-        }
-        .to_key()
-    }
+    use crate::cache::key::key;
 
     fn resource(bytes: u64) -> Arc<Resource> {
         Arc::new(Resource::weighing(bytes))

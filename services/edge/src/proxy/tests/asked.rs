@@ -68,16 +68,7 @@ async fn what_is_invalidated_between_the_look_up_and_the_fetch_is_asked_about_st
     world.clock.advance(Duration::from_secs(11));
     let (parts, _) = get("/a", &[]).into_parts();
     let url = PathAndQuery::parse("/a").unwrap();
-    let visit = Visit {
-        url: &url,
-        host: "www.example.com",
-        client: std::net::Ipv4Addr::LOCALHOST.into(),
-        secure: false,
-        moment: world.standing.now(),
-        demand: Demand::None,
-        never_store: false,
-        interim: None,
-    };
+    let visit = visit(&url, world.standing.now());
     let Looked::Forward(ask, found) = world.site.look(&parts, &visit, Depth::Memory) else {
         panic!("it is stale");
     };

@@ -34,16 +34,7 @@ async fn a_waiter_reads_what_has_arrived_before_the_rest_does() {
     let body = world.origin.next().await.begin(200, &[FRESH]);
     body.send("beginning").await;
     let url = PathAndQuery::parse("/a").unwrap();
-    let visit = Visit {
-        url: &url,
-        host: "www.example.com",
-        client: std::net::Ipv4Addr::LOCALHOST.into(),
-        secure: false,
-        moment: world.standing.now(),
-        demand: Demand::None,
-        never_store: false,
-        interim: None,
-    };
+    let visit = visit(&url, world.standing.now());
     let response = patiently(world.site.handle(get("/a", &[]), visit)).await;
     let mut stream = response.into_body();
     let chunk = patiently(stream.frame()).await.unwrap().unwrap();

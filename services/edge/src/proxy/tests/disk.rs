@@ -307,14 +307,8 @@ async fn who_asks_why_is_told_of_the_disk() {
     let told = |target: &str| {
         let url = PathAndQuery::parse(target).unwrap();
         let visit = Visit {
-            url: &url,
-            host: "www.example.com",
-            client: std::net::Ipv4Addr::LOCALHOST.into(),
             secure: true,
-            moment: small.world.standing.now(),
-            demand: Demand::None,
-            never_store: false,
-            interim: None,
+            ..visit(&url, small.world.standing.now())
         };
         let explained = small.world.site.explain(&HeaderMap::new(), 0, &visit);
         explained.reason.contains("on disk")

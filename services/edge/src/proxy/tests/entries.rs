@@ -81,16 +81,7 @@ async fn without_an_origin_what_no_entry_answers_is_marked_as_nothing() {
     entries.is_gone.store(true, Ordering::SeqCst);
     for method in [Method::GET, Method::HEAD, Method::POST] {
         let url = PathAndQuery::parse("/pushed").unwrap();
-        let visit = Visit {
-            url: &url,
-            host: "www.example.com",
-            client: std::net::Ipv4Addr::LOCALHOST.into(),
-            secure: false,
-            moment: world.standing.now(),
-            demand: Demand::None,
-            never_store: false,
-            interim: None,
-        };
+        let visit = visit(&url, world.standing.now());
         let asks = request(method, "/pushed", &[], Body::empty());
         let got = patiently(world.site.handle(asks, visit)).await;
         assert_eq!(got.status(), 404);

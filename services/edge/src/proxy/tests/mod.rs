@@ -13,7 +13,6 @@ mod fenced;
 mod fields;
 mod freshen;
 mod gone;
-
 mod joined;
 mod memory;
 mod parts;
@@ -55,7 +54,7 @@ use super::{Body, Demand, ProxySite, RevalidationLimits, Shared, SharedConfig, V
 use crate::cache::disk::Disk;
 use crate::faults::Faults;
 use crate::origin::BodyLimits;
-use crate::standing::Standing;
+use crate::standing::{Moment, Standing};
 
 type OriginAnswer = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
 
@@ -405,6 +404,20 @@ impl World {
         let waiting = self.begin(request).await;
         self.origin.next().await.answer(200, fields, body);
         done(waiting).await
+    }
+}
+
+/// A request of somebody on this machine that wants nothing in particular.
+fn visit(url: &PathAndQuery, moment: Moment) -> Visit<'_> {
+    Visit {
+        url,
+        host: "www.example.com",
+        client: std::net::Ipv4Addr::LOCALHOST.into(),
+        secure: false,
+        moment,
+        demand: Demand::None,
+        never_store: false,
+        interim: None,
     }
 }
 

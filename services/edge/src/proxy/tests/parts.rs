@@ -222,16 +222,7 @@ async fn nobody_gets_more_of_a_rest_than_was_announced() {
     let mut world = World::new().await;
     part(&mut world, "bytes=0-4", 0, 4, &[]).await;
     let url = PathAndQuery::parse("/a").unwrap();
-    let visit = Visit {
-        url: &url,
-        host: "www.example.com",
-        client: std::net::Ipv4Addr::LOCALHOST.into(),
-        secure: false,
-        moment: world.standing.now(),
-        demand: Demand::None,
-        never_store: false,
-        interim: None,
-    };
+    let visit = visit(&url, world.standing.now());
     let answering = async {
         let fields = [FRESH, ETAG, ("content-range", "bytes 5-9/10")];
         let body = world.origin.next().await.begin(206, &fields);

@@ -39,16 +39,7 @@ async fn an_event_stream_of_the_origin_passes_at_once() {
         let moment = world.standing.now();
         let answering = tokio::spawn(async move {
             let url = PathAndQuery::parse("/events").unwrap();
-            let visit = Visit {
-                url: &url,
-                host: "www.example.com",
-                client: std::net::Ipv4Addr::LOCALHOST.into(),
-                secure: false,
-                moment,
-                demand: Demand::None,
-                never_store: false,
-                interim: None,
-            };
+            let visit = visit(&url, moment);
             site.handle(request(method, "/events", &[], Body::empty()), visit)
                 .await
         });
@@ -80,16 +71,7 @@ async fn front(world: &World) -> SocketAddr {
             let (site, moment) = (site.clone(), standing.now());
             async move {
                 let url = PathAndQuery::parse(request.uri().path()).unwrap();
-                let visit = Visit {
-                    url: &url,
-                    host: "www.example.com",
-                    client: std::net::Ipv4Addr::LOCALHOST.into(),
-                    secure: false,
-                    moment,
-                    demand: Demand::None,
-                    never_store: false,
-                    interim: None,
-                };
+                let visit = visit(&url, moment);
                 Ok::<_, std::convert::Infallible>(site.handle(request, visit).await)
             }
         });

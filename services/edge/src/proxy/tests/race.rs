@@ -66,16 +66,7 @@ async fn read(
     let mut hits = 0;
     loop {
         let at_least = complete.load(Ordering::SeqCst);
-        let visit = Visit {
-            url: &url,
-            host: "www.example.com",
-            client: std::net::Ipv4Addr::LOCALHOST.into(),
-            secure: false,
-            moment: standing.now(),
-            demand: Demand::None,
-            never_store: false,
-            interim: None,
-        };
+        let visit = visit(&url, standing.now());
         let response = site.handle(get(url.as_str(), &[]), visit).await;
         assert_eq!(response.status(), StatusCode::OK);
         let status = response.headers()["cache-status"].clone();

@@ -247,14 +247,8 @@ async fn a_refresh_announces_nothing_to_who_gets_the_copy() {
             let line = Arc::new(Line::default());
             let (interim, url) = (line.begin(), PathAndQuery::parse("/a").unwrap());
             let visit = Visit {
-                url: &url,
-                host: "www.example.com",
-                client: std::net::Ipv4Addr::LOCALHOST.into(),
-                secure: false,
-                moment,
-                demand: Demand::None,
-                never_store: false,
                 interim: Some(&interim),
+                ..visit(&url, moment)
             };
             let response = site.handle(get("/a", &[]), visit).await;
             (

@@ -185,16 +185,7 @@ fn older(world: &World) -> JoinHandle<bool> {
     let (site, moment) = (world.site.clone(), world.standing.now());
     tokio::spawn(async move {
         let url = PathAndQuery::parse("/a").unwrap();
-        let visit = Visit {
-            url: &url,
-            host: "www.example.com",
-            client: std::net::Ipv4Addr::LOCALHOST.into(),
-            secure: false,
-            moment,
-            demand: Demand::None,
-            never_store: false,
-            interim: None,
-        };
+        let visit = visit(&url, moment);
         let response = site.handle(get("/a", &[]), visit).await;
         assert_eq!(response.status(), StatusCode::OK);
         response.extensions().get::<OlderThanPosition>().is_some()
