@@ -1,0 +1,128 @@
+use super::*;
+use futures_util::FutureExt as _;
+
+fn body(max: u64) -> Arc<SharedBody> {
+    SharedBody::new(Arc::new(Budget::new(1 << 30)), max, None)
+}
+
+async fn next(reader: &mut Reader) -> Option<Result<Bytes, String>> {
+    let frame = std::future::poll_fn(|cx| reader.poll_frame(cx)).await?;
+    Some(
+        frame
+            .map(|f| f.into_data().unwrap())
+            .map_err(|e| e.to_string()),
+    )
+}
+
+#[tokio::test]
+async fn every_reader_gets_every_chunk_whenever_it_comes() {
+    let body = body(100);
+    let mut early = body.reader().unwrap();
+    assert!(next(&mut early).now_or_never().is_none());
+    assert!(body.push(Bytes::from_static(b"ab")));
+    assert!(body.push(Bytes::from_static(b"c")));
+    let mut late = body.reader().unwrap();
+    body.end(Ok(()));
+    for reader in [&mut early, &mut late] {
+        assert_eq!(next(reader).await, Some(Ok("ab".into())));
+        assert_eq!(next(reader).await, Some(Ok("c".into())));
+        assert_eq!(next(reader).await, None);
+    }
+    assert_eq!(body.whole().unwrap().1, 3);
+}
+
+#[tokio::test]
+async fn a_broken_body_is_an_error_for_all() {
+    let body = body(100);
+    let mut reader = body.reader().unwrap();
+    body.push(Bytes::from_static(b"ab"));
+    body.end(Err("reset".into()));
+    assert_eq!(next(&mut reader).await, Some(Ok("ab".into())));
+    assert!(
+        next(&mut reader)
+            .await
+            .unwrap()
+            .unwrap_err()
+            .contains("reset")
+    );
+}
+
+#[tokio::test]
+async fn beyond_what_is_stored_the_slowest_reader_sets_the_pace() {
+    let body = body(10);
+    let mut reader = body.reader().unwrap();
+    let chunk = Bytes::from(vec![0; 300 << 10]);
+    assert!(!body.push(chunk.clone()));
+    assert!(body.room().now_or_never().is_some());
+    body.push(chunk.clone());
+    assert!(body.room().now_or_never().is_none(), "the window is full");
+    next(&mut reader).await.unwrap().unwrap();
+    assert_eq!(body.room().await, Ok(()));
+    assert!(body.reader().is_none(), "the beginning is gone");
+    assert!(body.whole().is_none());
+    drop(reader);
+    assert_eq!(body.room().await, Err(Abandoned));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_holds_back_others_is_cut_off() {
+    let body = body(10);
+    let (mut slow, mut fast) = (body.reader().unwrap(), body.reader().unwrap());
+    for _ in 0..2 {
+        body.push(Bytes::from(vec![0; 300 << 10]));
+        next(&mut fast).await.unwrap().unwrap();
+    }
+    assert_eq!(body.room().await, Ok(()));
+    assert!(next(&mut slow).await.unwrap().is_err());
+    body.end(Ok(()));
+    assert_eq!(next(&mut fast).await, None);
+}
+
+#[test]
+fn the_budget_bounds_all_bodies_together() {
+    let budget = Arc::new(Budget::new(10));
+    let one = SharedBody::new(budget.clone(), 100, None);
+    let two = SharedBody::new(budget, 100, None);
+    assert!(one.push(Bytes::from_static(b"12345678")));
+    assert!(!two.push(Bytes::from_static(b"123")));
+    drop(one);
+    let three = SharedBody::new(two.budget.clone(), 100, None);
+    assert!(three.push(Bytes::from_static(b"123")));
+}
+
+#[tokio::test]
+async fn once_it_is_stored_slow_readers_take_nothing_from_the_budget() {
+    let budget = Arc::new(Budget::new(10));
+    let body = SharedBody::new(budget.clone(), 100, None);
+    let chunks = ["ab", "cde", "fgh"].map(|text| Bytes::from_static(text.as_bytes()));
+    let mut readers = Vec::new();
+    for chunk in &chunks {
+        readers.push(body.reader().unwrap());
+        assert!(body.push(chunk.clone()));
+    }
+    for (reader, read) in readers.iter_mut().zip([0, 1, 3]) {
+        for chunk in &chunks[..read] {
+            assert_eq!(next(reader).await, Some(Ok(chunk.clone())));
+        }
+    }
+    let other = SharedBody::new(budget.clone(), 100, None);
+    assert!(!other.push(vec![0; 10].into()), "the budget is in use");
+    let segments = ["abcd", "efgh"].map(|text| Bytes::from_static(text.as_bytes()));
+    body.stored(&StoredBody::Many(segments.into()));
+    let other = SharedBody::new(budget.clone(), 100, None);
+    assert!(other.push(vec![0; 10].into()), "it is free again");
+    readers.push(body.reader().unwrap());
+    body.end(Ok(()));
+    for (reader, rest) in readers
+        .iter_mut()
+        .zip(["abcdefgh", "cdefgh", "", "abcdefgh"])
+    {
+        let mut text = Vec::new();
+        while let Some(chunk) = next(reader).await {
+            text.extend(chunk.unwrap());
+        }
+        assert_eq!(text, rest.as_bytes());
+    }
+    drop((body, readers, other));
+    assert_eq!(budget.left.load(Ordering::Relaxed), 10, "given back once");
+}
