@@ -182,6 +182,9 @@ pub(super) struct Engine {
     store: Store<Name, Value, std::hash::RandomState, CacheProperties>,
     /// Makes entries of names and values; it keeps none.
     entries: Cache<Name, Value, std::hash::RandomState>,
+    /// Nothing that is written gets there.
+    #[cfg(test)]
+    pub(super) loses_writes: std::sync::atomic::AtomicBool,
 }
 
 impl std::fmt::Debug for Engine {
@@ -232,7 +235,12 @@ impl Engine {
             .with_spawner(spawner)
             .build()
             .await?;
-        Ok(Self { store, entries })
+        Ok(Self {
+            store,
+            entries,
+            #[cfg(test)]
+            loses_writes: false.into(),
+        })
     }
 
     /// Whether something of this name may be there. Looks into memory alone.
@@ -242,6 +250,10 @@ impl Engine {
 
     /// Begins to write.
     pub(super) fn write(&self, name: &Name, value: Value) {
+        #[cfg(test)]
+        if self.loses_writes.load(std::sync::atomic::Ordering::Relaxed) {
+            return;
+        }
         let entry = self.entries.insert(name.clone(), value);
         self.store.enqueue(entry.piece(), true);
         self.entries.remove(name);

@@ -225,6 +225,51 @@ async fn what_was_not_taken_leaves_nothing_older_behind() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_written_leaves_nothing_older_behind() {
+    let world = World::new();
+    for (path, len) in [("/small", 20), ("/in/pieces", MIB)] {
+        world.write(&key(path), &world.resource(&[10])).await;
+        world
+            .disk
+            .engine
+            .loses_writes
+            .store(true, Ordering::Relaxed);
+        world.write(&key(path), &world.resource(&[len])).await;
+        world
+            .disk
+            .engine
+            .loses_writes
+            .store(false, Ordering::Relaxed);
+        assert!(world.read(&key(path)).await.is_none(), "{path}");
+    }
+    let stats = world.disk.stats();
+    assert_eq!((stats.written, stats.failed_writes), (2, 2));
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_any_more_is_left_alone() {
+    for len in [20, MIB] {
+        let world = World::new();
+        let resource = world.resource(&[len]);
+        world
+            .disk
+            .engine
+            .loses_writes
+            .store(true, Ordering::Relaxed);
+        for n in 1..64 {
+            world.write(&key("/a"), &resource).await;
+            assert_eq!(world.disk.stats().failed_writes, n);
+        }
+        assert_eq!(world.disk.stats().is_broken, 0);
+        world.write(&key("/a"), &resource).await;
+        assert_eq!(world.disk.stats().is_broken, 1);
+        world.write(&key("/a"), &resource).await;
+        let stats = world.disk.stats();
+        assert_eq!((stats.failed_writes, stats.dropped), (64, 1));
+    }
+}
+
+#[tokio::test]
 async fn damage_is_a_miss_and_never_another_body() {
     let world = World::new();
     let paths: Vec<_> = (0..40).map(|n| format!("/{n}")).collect();

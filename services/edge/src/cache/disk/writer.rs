@@ -21,7 +21,7 @@ const MAX_FAILURES: u64 = 64;
 
 /// Writes as long as there is a disk.
 pub(super) async fn run(disk: Weak<Disk>, has_work: Arc<Notify>) {
-    let mut failures = 0;
+    let mut failures = Failures::default();
     loop {
         {
             let Some(disk) = disk.upgrade() else {
@@ -41,8 +41,39 @@ struct Job {
     resource: Arc<Resource>,
 }
 
+/// What has become of a job.
+#[derive(Debug)]
+enum Begun {
+    /// It is on its way, and takes so many bytes there.
+    Writing(usize),
+    /// A piece of it did not get there.
+    Failed,
+    /// It is too large, or not to be written any more.
+    Dropped,
+}
+
+/// Keys whose writing has failed since the last one that got there.
+#[derive(Debug, Default)]
+struct Failures(u64);
+
+impl Failures {
+    fn add(&mut self, disk: &Disk) {
+        count(&disk.counts.failed_writes);
+        self.0 += 1;
+        if self.0 >= MAX_FAILURES && !disk.is_broken.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "the disk tier fails: nothing is written to --disk-cache-dir any more until the next start"
+            );
+        }
+    }
+
+    fn end(&mut self) {
+        self.0 = 0;
+    }
+}
+
 /// Writes a batch. Whether there was anything to write.
-async fn write_some(disk: &Disk, failures: &mut u64) -> bool {
+async fn write_some(disk: &Disk, failures: &mut Failures) -> bool {
     let mut jobs = Vec::new();
     let mut batch = 0;
     while batch < BATCH_BYTES / 4 {
@@ -51,13 +82,16 @@ async fn write_some(disk: &Disk, failures: &mut u64) -> bool {
         };
         let job = Job { key, resource };
         match begin(disk, &job).await {
-            Some(bytes) => batch += bytes,
-            None => {
-                disk.forget_if_current(&job);
-                continue;
+            Begun::Writing(bytes) => {
+                batch += bytes;
+                jobs.push(job);
             }
+            Begun::Failed => {
+                failures.add(disk);
+                disk.forget_if_current(&job);
+            }
+            Begun::Dropped => disk.forget_if_current(&job),
         }
-        jobs.push(job);
     }
     if jobs.is_empty() {
         return false;
@@ -69,30 +103,26 @@ async fn write_some(disk: &Disk, failures: &mut u64) -> bool {
             waiting.done(&job.key, &job.resource);
             if disk.engine.may_hold(&job.key.as_ref()) {
                 count(&disk.counts.written);
-                *failures = 0;
+                failures.end();
             } else {
-                count(&disk.counts.failed_writes);
-                *failures += 1;
+                failures.add(disk);
             }
         }
-    }
-    if *failures >= MAX_FAILURES && !disk.is_broken.swap(true, Ordering::Relaxed) {
-        tracing::error!(
-            "the disk tier fails: nothing is written to --disk-cache-dir any more until the next start"
-        );
     }
     true
 }
 
-/// Hands a key's responses to the engine; returns how many bytes they take there. `None`
-/// if they cannot be written or are not to be any more.
-async fn begin(disk: &Disk, job: &Job) -> Option<usize> {
+/// Hands a key's responses to the engine.
+async fn begin(disk: &Disk, job: &Job) -> Begun {
     let responses: Vec<_> = job.resource.whole_bodies().collect();
     let bytes: usize = responses.iter().map(|stored| stored.body.len()).sum();
     let mut placed = Vec::with_capacity(responses.len());
     for stored in responses {
         let place = match bytes > INLINE_BYTES {
-            true => apart(disk, stored).await?,
+            true => match apart(disk, stored).await {
+                Some(place) => place,
+                None => return Begun::Failed,
+            },
             false => Place::Here,
         };
         placed.push((stored, place));
@@ -100,21 +130,25 @@ async fn begin(disk: &Disk, job: &Job) -> Option<usize> {
     let record = record::written(&placed);
     if record.len() > MAX_VALUE {
         count(&disk.counts.dropped);
-        return None;
+        return Begun::Dropped;
     }
     // Under the lock, so that nobody forgets the key in between.
     let waiting = disk.waiting.lock();
     if !waiting.is_current(&job.key, &job.resource) {
-        return None;
+        return Begun::Dropped;
+    }
+    let name = Name::Responses(job.key.clone());
+    // What is there already goes first: if this does not get there, nothing older is found.
+    if disk.engine.may_hold(&job.key.as_ref()) {
+        disk.engine.forget(&name);
     }
     let taken = taken(record.len() + job.key.bytes());
     disk.counts.bytes.fetch_add(taken as u64, Ordering::Relaxed);
-    disk.engine
-        .write(&Name::Responses(job.key.clone()), Value(record));
-    Some(taken)
+    disk.engine.write(&name, Value(record));
+    Begun::Writing(taken)
 }
 
-/// Writes a body in pieces, and waits for each few of them.
+/// Writes a body in pieces, and waits for each; `None` if one does not get there.
 async fn apart(disk: &Disk, stored: &Stored) -> Option<Place> {
     let body = disk.bodies.fetch_add(1, Ordering::Relaxed);
     let mut pieces = 0;
@@ -129,7 +163,6 @@ async fn apart(disk: &Disk, stored: &Stored) -> Option<Place> {
         disk.engine.write(&name, Value(bytes));
         disk.engine.written().await;
         if !disk.engine.may_hold(&name) {
-            count(&disk.counts.failed_writes);
             return None;
         }
         pieces += 1;
