@@ -35,6 +35,7 @@
 //! left memory, or more strictly.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,7 +45,7 @@ use tidegate_clock::BootInstant;
 use tidegate_domain::{Mode, Tag, TagPattern};
 
 use super::faded::Faded;
-use super::fence::{Fence, TagMark};
+use super::fence::{Fence, TagMark, Touched};
 use super::recent::Recent;
 use super::stamp::Stamp;
 use super::walk::Walk;
@@ -54,8 +55,10 @@ use crate::standing::Moment;
 const STEPS_AT_ONCE: usize = 8;
 /// Tags looked at for removal with every fetch, besides twice those it brought.
 const SWEEP_STEP: usize = 8;
-/// URLs remembered after an unsafe request changed them.
+/// Changes by unsafe requests that are remembered one by one ...
 const MAX_CHANGED_HERE: usize = 1_024;
+/// ... and places for those before them.
+const OLD_CHANGES: usize = 4_096;
 
 /// What an invalidation matched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -103,8 +106,39 @@ struct Inner {
     swept: Option<Tag>,
     /// Marks that outlive their copies, see [`TagTable::change_here`].
     changed_here: VecDeque<(Tag, Arc<TagMark>)>,
+    /// What those were at that do so no longer.
+    old_changes: OldChanges,
     /// Where those are remembered that do so no longer, and the number of the site.
     faded: Option<(Arc<Faded>, u64)>,
+}
+
+/// Changes through this edge that are not remembered one by one any more. Each leaves its
+/// number in a place chosen by the hash of its tag: of a fetch that was under way then it may
+/// be said that another's change has ended it, and never that its own has not.
+#[derive(Debug, Default)]
+struct OldChanges {
+    /// None until there is one.
+    places: Box<[u64]>,
+    hasher: RandomState,
+}
+
+impl OldChanges {
+    fn remember(&mut self, tag: &Tag, serial: u64) {
+        if self.places.is_empty() {
+            self.places = vec![0; OLD_CHANGES].into();
+        }
+        let place = self.place(tag);
+        self.places[place] = self.places[place].max(serial);
+    }
+
+    fn last(&self, tag: &Tag) -> u64 {
+        self.places.get(self.place(tag)).copied().unwrap_or(0)
+    }
+
+    fn place(&self, tag: &Tag) -> usize {
+        let hash = self.hasher.hash_one(tag.as_str());
+        usize::try_from(hash % OLD_CHANGES as u64).unwrap_or(0)
+    }
 }
 
 /// A fetch that has begun and has no tags yet. What is invalidated meanwhile is
@@ -171,11 +205,22 @@ impl TagTable {
         now: BootInstant,
     ) -> Result<Fence, Forgotten> {
         let mut inner = self.inner.lock();
-        if !inner.recent.reaches_back_to(filled) {
-            return Err(Forgotten);
-        }
-        let (marks, _) = self.marks(&mut inner, filled, tags, now);
-        Ok(Fence::new(filled, serial, marks))
+        self.fence(&mut inner, (filled, serial), tags, now)
+            .ok_or(Forgotten)
+    }
+
+    /// `None` if more was invalidated since `filled` than is remembered.
+    fn fence(
+        &self,
+        inner: &mut Inner,
+        (filled, serial): (Stamp, u64),
+        tags: &[Tag],
+        now: BootInstant,
+    ) -> Option<Fence> {
+        inner.recent.reaches_back_to(filled).then(|| {
+            let (marks, _) = self.marks(inner, filled, tags, now);
+            Fence::new(filled, serial, marks)
+        })
     }
 
     /// Gives a response that was not in memory for a while the marks of its tags again,
@@ -324,22 +369,42 @@ impl TagTable {
     }
 
     /// An unsafe request through this edge changed what these tags name: copies whose
-    /// fetch had begun by then (up to `serial`) are of no use any more.
-    pub fn change_here(&self, tag: &Tag, serial: u64) {
-        let mut inner = self.inner.lock();
-        let mark = inner.mark(tag);
-        mark.changed_here.fetch_max(serial, Ordering::AcqRel);
-        // A fetch that is under way sees the mark at its end only if it still lives.
-        mark.pins.fetch_add(1, Ordering::AcqRel);
-        inner.changed_here.push_back((tag.clone(), mark));
-        if inner.changed_here.len() > MAX_CHANGED_HERE
-            && let Some((tag, oldest)) = inner.changed_here.pop_front()
-        {
-            if let Some((faded, site)) = &inner.faded {
-                faded.change(*site, &tag, oldest.changed_here.load(Ordering::Acquire));
-            }
-            oldest.pins.fetch_sub(1, Ordering::AcqRel);
+    /// fetch has begun by now, up to the number that `last` reads, are of no use any more.
+    ///
+    /// It is read under the lock, as all numbers are that changes go by: so whichever of
+    /// two changes comes second ends no less than the first.
+    pub fn change_here(&self, tags: &[Tag], last: impl FnOnce() -> u64) {
+        if !tags.is_empty() {
+            let mut inner = self.inner.lock();
+            inner.change_here(tags, last());
         }
+    }
+
+    /// The same by a request whose response is a copy itself. It is good as of when the
+    /// request began, and this change does not end it; `None` if anything else that has come
+    /// since then does, or makes it stale: it may not know of that.
+    ///
+    /// That is one step. What another request changes before it is seen here, and what one
+    /// changes after it ends this copy, because that has a number by then: the second that
+    /// `next` gives, which no fetch has.
+    pub fn change_here_by(
+        &self,
+        changed: &[Tag],
+        posted: &OpenFill,
+        tags: &[Tag],
+        mut next: impl FnMut() -> u64,
+        now: BootInstant,
+    ) -> Option<Fence> {
+        let mut inner = self.inner.lock();
+        let began = posted.filled.map(|filled| (filled, posted.serial));
+        let fence = began
+            .and_then(|began| self.fence(&mut inner, began, tags, now))
+            .filter(|fence| fence.touched() == Touched::Untouched);
+        inner.change_here(changed, next());
+        fence.map(|mut fence| {
+            fence.serial = next();
+            fence
+        })
     }
 
     /// How many live tags there are.
@@ -354,6 +419,12 @@ impl TagTable {
         self.len() == 0
     }
 
+    /// Whether somebody holds the lock.
+    #[cfg(test)]
+    pub(crate) fn is_locked(&self) -> bool {
+        self.inner.is_locked()
+    }
+
     /// Removes tags that no copy carries; looks at no more than `max`.
     pub fn sweep(&self, max: usize) {
         self.inner.lock().sweep(max);
@@ -366,8 +437,30 @@ impl Inner {
             return mark.clone();
         }
         let mark = Arc::<TagMark>::default();
+        let changed = self.old_changes.last(tag);
+        mark.changed_here.store(changed, Ordering::Release);
         self.tags.insert(tag.clone(), mark.clone());
         mark
+    }
+
+    fn change_here(&mut self, tags: &[Tag], serial: u64) {
+        for tag in tags {
+            let mark = self.mark(tag);
+            mark.changed_here.fetch_max(serial, Ordering::AcqRel);
+            // A fetch that is under way sees the mark at its end only if it still lives.
+            mark.pins.fetch_add(1, Ordering::AcqRel);
+            self.changed_here.push_back((tag.clone(), mark));
+            if self.changed_here.len() > MAX_CHANGED_HERE
+                && let Some((tag, oldest)) = self.changed_here.pop_front()
+            {
+                let serial = oldest.changed_here.load(Ordering::Acquire);
+                self.old_changes.remember(&tag, serial);
+                if let Some((faded, site)) = &self.faded {
+                    faded.change(*site, &tag, serial);
+                }
+                oldest.pins.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
     }
 
     /// A mark that only the table holds is of no use: a new one is raised by what is

@@ -7,14 +7,14 @@ use http::request::Parts as RequestParts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tidegate_domain::{PathAndQuery, host_tag, url_tag};
+use tidegate_domain::{host_tag, url_tag};
 
 use super::answer;
 use super::body::Body;
 use super::decide::wants_upgrade;
 use super::freshen::News;
 use super::head;
-use super::posted::KeptBody;
+use super::posted::{Keeping, KeptBody, Posted};
 use super::setup::Setup;
 use super::site::{ProxySite, count};
 use super::status::{Forwarded, Status, Why};
@@ -47,12 +47,14 @@ impl ProxySite {
         body: RequestBody,
         why: Why,
     ) -> Response<Body> {
-        let setup = self.setup();
         let upgrade = wants_upgrade(&ask.fields)
             .then(|| parts.extensions.remove::<OnUpgrade>())
             .flatten();
         let begun = self.shared.now();
         let posting = self.begin_posting(&ask, why);
+        // Loaded after the position was read, as for a fetch: what is stored as of that is
+        // what the origin says that belongs to it.
+        let setup = self.setup();
         let sent = self.send(&setup, &ask, body, upgrade.is_some()).await;
         let mut response = match sent {
             Ok(response) => response,
@@ -60,10 +62,10 @@ impl ProxySite {
         };
         let delay = self.shared.now().saturating_since(begun);
         let posted = posting.and_then(|open| self.posted(&setup, &ask, &response, delay, open));
-        if is_unsafe(&ask.method) {
-            self.changed(&setup, &ask, &response);
-        }
-        let keeping = posted.and_then(|posted| self.keep_posted(&setup, &ask, posted));
+        let keeping = match is_unsafe(&ask.method) {
+            true => self.changed(&setup, &ask, &response, posted),
+            false => None,
+        };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return match upgrade {
                 Some(client) => tunnel(client, response),
@@ -142,18 +144,28 @@ impl ProxySite {
     /// is the origin's word, whatever became of the request.
     ///
     /// Of this edge alone: who wants others to know invalidates.
-    fn changed(&self, setup: &Setup, ask: &Ask, response: &Response<OriginBody>) {
-        let serial = self.shared.last_serial();
+    ///
+    /// Returns what keeps the body, if the response is one that is stored.
+    fn changed(
+        &self,
+        setup: &Setup,
+        ask: &Ask,
+        response: &Response<OriginBody>,
+        posted: Option<Posted>,
+    ) -> Option<Keeping> {
+        let mut tags = Vec::new();
         if is_no_error(response.status()) {
-            self.changed_here(&ask.key.url, serial);
             let target = Target {
                 host: &ask.key.host,
                 port: ask.key.port,
                 url: &ask.target,
             };
-            for url in target.named_by(response.headers()) {
-                let url = setup.site.normalize(&url);
-                self.changed_here(&url, serial);
+            let named = target.named_by(response.headers());
+            let named = named.iter().map(|url| setup.site.normalize(url));
+            for url in std::iter::once(ask.key.url.clone()).chain(named) {
+                tags.push(url_tag(&url));
+                // What other edges have fetched of it is of no use either.
+                self.changed.note(&url, self.shared.now());
             }
         }
         let owner = GroupOwner {
@@ -161,23 +173,20 @@ impl ProxySite {
             port: ask.key.port,
         };
         match owner.invalidated_by(response.headers()) {
-            Ok(groups) => {
-                for group in &groups {
-                    self.tags.change_here(group, serial);
-                }
-            }
+            Ok(groups) => tags.extend(groups),
             // One of them may be any.
             Err(TooManyGroups) => {
-                self.tags.change_here(&host_tag(&ask.key.host), serial);
+                tags.push(host_tag(&ask.key.host));
                 self.changed.note_all(self.shared.now());
             }
         }
-    }
-
-    /// Neither what is stored of a URL is of use, nor what other edges have fetched of it.
-    fn changed_here(&self, url: &PathAndQuery, serial: u64) {
-        self.tags.change_here(&url_tag(url), serial);
-        self.changed.note(url, self.shared.now());
+        match posted {
+            Some(posted) => self.keep_posted(setup, ask, posted, &tags),
+            None => {
+                self.tags.change_here(&tags, || self.shared.last_serial());
+                None
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
+use tidegate_domain::Tag;
 
 use super::fetch::is_framed;
 use super::head::{self, Parts};
@@ -26,8 +27,9 @@ use crate::cache::fence::Touched;
 use crate::cache::judge::Trust;
 use crate::cache::key::Key;
 use crate::cache::policy::invalidation::Target;
-use crate::cache::policy::storable::{Asked, examine, states_freshness};
+use crate::cache::policy::storable::{Admitted, Asked, examine, states_freshness};
 use crate::cache::stored::{Head, StoredBody};
+use crate::cache::tagging::ResponseTags;
 use crate::cache::tags::OpenFill;
 use crate::origin::{BoxError, OriginBody, fields};
 
@@ -36,7 +38,9 @@ const MAX_BYTES: u64 = 256 << 10;
 
 /// A response that may be stored, by its head.
 pub(super) struct Posted {
-    parts: Parts,
+    fields: HeaderMap,
+    tags: ResponseTags,
+    admitted: Admitted,
     /// As of when it is good.
     open: OpenFill,
 }
@@ -64,8 +68,7 @@ impl ProxySite {
         moment.leased().then_some(open)
     }
 
-    /// The response, if it may be stored. To be asked before what it has changed itself is
-    /// counted: what is changed by now, others have changed.
+    /// The response, if it may be stored by what it says.
     pub(super) fn posted(
         &self,
         setup: &Setup,
@@ -90,36 +93,44 @@ impl ProxySite {
         let mut fields = response.headers().clone();
         fields::remove_hop_by_hop(&mut fields);
         head::date(&mut fields, now.wall);
-        let (status, asked) = (response.status(), Asked::of(&ask.fields));
-        let admitted = examine(status, &fields, asked, &setup.defaults, now, delay).ok()?;
+        let asked = Asked::of(&ask.fields);
+        let admitted = examine(StatusCode::OK, &fields, asked, &setup.defaults, now, delay).ok()?;
         let tags = self.tags_of(setup, &ask.key, &fields).ok()?;
-        let all = tags.with_implicit(&ask.key.host, &ask.key.url);
-        let fence = self
-            .tags
-            .hold(open.filled?, open.serial, &all, now.boot)
-            .ok()?;
-        let is_clean = fence.touched() == Touched::Untouched;
-        is_clean.then(|| Posted {
-            parts: Parts {
-                status,
-                fields,
-                tags,
-                fence,
-                terms: admitted.terms,
-                selection: admitted.vary.select(&ask.fields),
-                for_one: admitted.for_one,
-            },
+        Some(Posted {
+            fields,
+            tags,
+            admitted,
             open,
         })
     }
 
-    /// What keeps its body. To be asked once what it has changed itself is counted, which
-    /// would end it otherwise.
-    pub(super) fn keep_posted(&self, setup: &Setup, ask: &Ask, posted: Posted) -> Option<Keeping> {
-        let Posted { mut parts, open } = posted;
-        let all = parts.tags.with_implicit(&ask.key.host, &ask.key.url);
-        let (serial, now) = (self.shared.next_serial(), self.shared.now());
-        parts.fence = self.tags.hold(open.filled?, serial, &all, now).ok()?;
+    /// Counts what the request has changed. Returns what keeps the body of its response,
+    /// unless that was invalidated, or changed by others, since it began.
+    pub(super) fn keep_posted(
+        &self,
+        setup: &Setup,
+        ask: &Ask,
+        posted: Posted,
+        changed: &[Tag],
+    ) -> Option<Keeping> {
+        let Posted {
+            fields,
+            tags,
+            admitted,
+            open,
+        } = posted;
+        let all = tags.with_implicit(&ask.key.host, &ask.key.url);
+        let next = || self.shared.next_serial();
+        let now = self.shared.now();
+        let parts = Parts {
+            status: StatusCode::OK,
+            fields,
+            tags,
+            fence: self.tags.change_here_by(changed, &open, &all, next, now)?,
+            terms: admitted.terms,
+            selection: admitted.vary.select(&ask.fields),
+            for_one: admitted.for_one,
+        };
         Some(Keeping {
             shared: self.shared.clone(),
             key: ask.key.clone(),

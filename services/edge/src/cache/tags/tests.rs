@@ -94,8 +94,8 @@ fn responses_are_counted_once_for_each_of_their_tags_and_no_longer_than_they_liv
     assert_eq!(responses(3, "a:1"), 2);
     assert_eq!(responses(4, "*"), 2);
     // What keeps a mark alive besides is no response.
-    table.change_here(&tag("a:1"), 9);
-    table.change_here(&tag("a:1"), 9);
+    table.change_here(&[tag("a:1")], || 9);
+    table.change_here(&[tag("a:1")], || 9);
     drop(both.clone());
     assert_eq!(responses(5, "a:1"), 2);
     drop(both);
@@ -155,7 +155,7 @@ fn the_last_hit_is_the_one_that_counts_most() {
     assert_eq!(hit(8, Mode::Soft, "a"), (7, Mode::Hard, 2));
     assert_eq!(hit(9, Mode::Hard, "*"), (9, Mode::Hard, 0));
     assert!(!fence.is_changed_here());
-    table.change_here(&tag("a"), 1);
+    table.change_here(&[tag("a")], || 1);
     assert!(fence.is_changed_here());
 }
 
@@ -212,14 +212,83 @@ fn what_is_forgotten_makes_a_fetch_unstorable() {
 fn a_change_through_this_edge_hits_fetches_that_had_begun() {
     let table = Arc::new(TagTable::default());
     let stored = table.hold(at(1), 1, &[tag("a")], now()).unwrap();
-    table.change_here(&tag("a"), 2);
+    table.change_here(&[tag("a")], || 2);
     assert_eq!(stored.touched(), Touched::Hard);
-    table.change_here(&tag("b"), 2);
+    table.change_here(&[tag("b")], || 2);
     table.sweep(100);
     let under_way = table.hold(at(1), 2, &[tag("b")], now()).unwrap();
     assert_eq!(under_way.touched(), Touched::Hard);
     let later = table.hold(at(1), 3, &[tag("b")], now()).unwrap();
     assert_eq!(later.touched(), Touched::Untouched);
+}
+
+#[test]
+fn a_change_that_is_forgotten_hits_fetches_that_had_begun_still() {
+    let table = Arc::new(TagTable::default());
+    table.change_here(&[tag("a")], || 2);
+    for n in 0..=MAX_CHANGED_HERE {
+        table.change_here(&[tag(&format!("other:{n}"))], || 9);
+    }
+    table.sweep(usize::MAX);
+    let under_way = table.hold(at(1), 2, &[tag("a")], now()).unwrap();
+    assert_eq!(under_way.touched(), Touched::Hard);
+    let later = table.hold(at(1), 10, &[tag("a")], now()).unwrap();
+    assert_eq!(later.touched(), Touched::Untouched);
+}
+
+#[test]
+fn what_a_change_brings_stands_behind_every_other_change() {
+    let table = Arc::new(TagTable::default());
+    let a = [tag("a")];
+    let (first, _) = table.open(|| moment(1), || 1);
+    let (second, _) = table.open(|| moment(1), || 2);
+    let mut serials = 3..;
+    let mut by = |posted| {
+        let next = || {
+            assert!(
+                table.inner.is_locked(),
+                "others may read a number meanwhile"
+            );
+            serials.next().unwrap()
+        };
+        table.change_here_by(&a, posted, &a, next, now())
+    };
+    let brought = by(&second).unwrap();
+    assert_eq!(brought.touched(), Touched::Untouched);
+    assert!(by(&first).is_none(), "the second was answered meanwhile");
+    assert_eq!(brought.touched(), Touched::Hard);
+    let last = || {
+        assert!(
+            table.inner.is_locked(),
+            "others may take a number meanwhile"
+        );
+        6
+    };
+    let (third, _) = table.open(|| moment(1), || 6);
+    table.change_here(&a, last);
+    assert!(by(&third).is_none());
+}
+
+#[test]
+fn what_a_change_brings_stands_behind_what_was_invalidated_since_it_began() {
+    for mode in [Mode::Soft, Mode::Hard] {
+        let table = Arc::new(TagTable::default());
+        let a = [tag("a")];
+        let (posted, _) = table.open(|| moment(1), || 1);
+        apply(&table, at(2), mode, &patterns(&["a"]), now());
+        let mut serials = 2..;
+        let mut next = || serials.next().unwrap();
+        assert!(
+            table
+                .change_here_by(&a, &posted, &a, &mut next, now())
+                .is_none()
+        );
+        let (posted, _) = table.open(|| moment(2), &mut next);
+        let brought = table.change_here_by(&a, &posted, &a, next, now()).unwrap();
+        assert_eq!(brought.touched(), Touched::Untouched);
+        apply(&table, at(3), mode, &patterns(&["a"]), now());
+        assert_ne!(brought.touched(), Touched::Untouched);
+    }
 }
 
 #[test]

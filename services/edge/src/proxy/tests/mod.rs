@@ -40,7 +40,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tidegate_clock::{Clock as _, ManualClock};
+use tidegate_clock::{Clock, ManualClock};
 use tidegate_domain::site::{CheckedSite, SiteConfig};
 use tidegate_domain::{
     Cursor, Epoch, Mode, PathAndQuery, Revision, SiteFilter, SiteName, TagPattern, Term,
@@ -277,11 +277,23 @@ impl World {
         revalidations: RevalidationLimits,
         edit: impl FnOnce(&mut SiteConfig),
     ) -> Self {
+        let seen = |clock| clock;
+        Self::built(capacity_bytes, disk, revalidations, edit, seen).await
+    }
+
+    /// Sees the clock through something.
+    async fn built<C: Clock>(
+        capacity_bytes: u64,
+        disk: Option<Arc<Disk>>,
+        revalidations: RevalidationLimits,
+        edit: impl FnOnce(&mut SiteConfig),
+        seen: impl FnOnce(Arc<ManualClock>) -> Arc<C>,
+    ) -> Self {
         let origin = ScriptedOrigin::start().await;
         let config = config(&[origin.address], edit);
         let clock = Arc::new(ManualClock::default());
         clock.advance(Duration::from_secs(1_000));
-        let standing = Arc::new(Standing::new(clock.clone()));
+        let standing = Arc::new(Standing::new(seen(clock.clone())));
         let shared = Shared::new(
             SharedConfig {
                 capacity_bytes,

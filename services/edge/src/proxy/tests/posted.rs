@@ -1,5 +1,11 @@
 //! Responses to POST that answer a later GET (RFC 9110, section 9.3.3).
 
+use std::fmt;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use tidegate_clock::BootInstant;
+
 use super::*;
 
 const OF_URL: (&str, &str) = ("content-location", "/a");
@@ -163,4 +169,100 @@ async fn without_a_lease_nothing_that_a_post_brings_is_stored() {
         .fetched(post("/a", &[]), &[FRESH, OF_URL], "new")
         .await;
     assert_eq!(world.site.shared.stats().responses, 0);
+}
+
+type Act = Box<dyn FnMut() -> bool + Send>;
+
+/// A clock, and what happens when somebody looks at it.
+struct Alarm {
+    clock: Arc<ManualClock>,
+    act: Mutex<Option<Act>>,
+}
+
+impl fmt::Debug for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Alarm").finish_non_exhaustive()
+    }
+}
+
+impl Clock for Alarm {
+    fn boot(&self) -> BootInstant {
+        // What happens may look at the clock itself.
+        let act = self.act.lock().take();
+        if let Some(mut act) = act
+            && !act()
+        {
+            *self.act.lock() = Some(act);
+        }
+        self.clock.boot()
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.clock.wall()
+    }
+}
+
+#[tokio::test]
+async fn what_a_post_brings_is_of_the_origin_that_its_position_has() {
+    // Whenever the origin is changed while the POST begins.
+    for looks in 1..6 {
+        let mut alarm = None;
+        let seen = |clock| {
+            let new = Arc::new(Alarm {
+                clock,
+                act: Mutex::default(),
+            });
+            alarm.insert(new).clone()
+        };
+        let limits = RevalidationLimits::default();
+        let mut world = World::built(64 << 20, None, limits, |_| {}, seen).await;
+        let mut later = ScriptedOrigin::start().await;
+        let (site, standing) = (world.site.clone(), world.standing.clone());
+        let address = later.address;
+        let mut left = looks;
+        world.revision += 1;
+        let to = Cursor {
+            epoch: Epoch(1),
+            term: Term(1),
+            revision: Revision(world.revision),
+            filter: SiteFilter::ALL,
+        };
+        let act = move || {
+            left = (left - 1_i32).max(0);
+            let is_time = left == 0 && !site.tags.is_locked();
+            if is_time {
+                site.replace_config(config(&[address], |_| {}), to.revision);
+                standing.advance(to.clone());
+            }
+            is_time
+        };
+        let alarm = alarm.unwrap();
+        let moment = world.standing.now();
+        *alarm.act.lock() = Some(Box::new(act));
+        let request = post("/a", &[]);
+        let posting = tokio::spawn({
+            let site = world.site.clone();
+            async move {
+                let url = PathAndQuery::parse("/a").unwrap();
+                let answer = site.handle(request, visit(&url, moment)).await;
+                answer.into_body().collect().await.unwrap();
+            }
+        });
+        let said = [FRESH, OF_URL];
+        tokio::select! {
+            asked = world.origin.next() => asked.answer(200, &said, "old"),
+            asked = later.next() => asked.answer(200, &said, "new"),
+        }
+        patiently(posting).await.unwrap();
+        let reading = world.get("/a").await;
+        let got = tokio::select! {
+            got = done(reading) => got.body.unwrap(),
+            _ = later.next() => "asked".into(),
+        };
+        assert!(
+            alarm.act.lock().is_none(),
+            "{looks}: the origin was not changed"
+        );
+        assert!(["new", "asked"].contains(&got.as_str()), "{looks}: {got}");
+    }
 }
