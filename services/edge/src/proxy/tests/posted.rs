@@ -232,7 +232,7 @@ async fn what_a_post_brings_is_of_the_origin_that_its_position_has() {
             let is_time = left == 0 && !site.tags.is_locked();
             if is_time {
                 site.replace_config(config(&[address], |_| {}), to.revision);
-                standing.advance(to.clone());
+                standing.advance(to);
             }
             is_time
         };
