@@ -54,7 +54,7 @@ impl Errand {
             }
             let next = tokio::select! {
                 biased;
-                next = body.frame() => next,
+                // First: there may be something new at any time.
                 () = self.unwanted(&shared) => {
                     self.site.flights.remove(&self.flight);
                     match shared.give_up() {
@@ -62,6 +62,7 @@ impl Errand {
                         false => continue,
                     }
                 }
+                next = body.frame() => next,
             };
             match next {
                 Some(Ok(frame)) => {
@@ -113,8 +114,8 @@ impl Errand {
         }
     }
 
-    /// Waits until nobody reads a body, if so much of it is left then that the site does not
-    /// want it read on for those who may come.
+    /// Waits until nobody has read a body for a while, if so much of it is left then that
+    /// the site does not want it read on for those who may come.
     async fn unwanted(&self, shared: &SharedBody) {
         if self.flight.is_wanted_anyway() || self.finishes(shared.left()) {
             return std::future::pending().await;

@@ -15,6 +15,7 @@ use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::cache::stored::StoredBody;
 use crate::origin::BoxError;
@@ -76,6 +77,8 @@ struct Inner {
     end: Option<Result<(), Arc<str>>>,
     readers: HashMap<u64, Place>,
     next_reader: u64,
+    /// Since when nobody reads it.
+    unread_since: Option<Instant>,
     /// It is too large to be stored.
     is_window: bool,
     /// Nobody read it any more, so it was not read to its end.
@@ -106,8 +109,12 @@ pub(super) struct Abandoned;
 
 impl SharedBody {
     pub(super) fn new(budget: Arc<Budget>, max: u64, announced: Option<u64>) -> Arc<Self> {
+        let inner = Inner {
+            unread_since: Some(Instant::now()),
+            ..Inner::default()
+        };
         Arc::new(Self {
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
             budget,
             max,
             announced,
@@ -128,6 +135,7 @@ impl SharedBody {
         }
         let id = inner.next_reader;
         inner.next_reader += 1;
+        inner.unread_since = None;
         inner.readers.insert(
             id,
             Place {
@@ -228,17 +236,16 @@ impl SharedBody {
         self.budget.give_back(std::mem::take(&mut inner.taken));
     }
 
-    /// Waits until nobody reads it, and for a while nobody comes who does.
+    /// Waits until nobody has read it for so long. However often it is asked, the time
+    /// runs from when the last reader left.
     pub(super) async fn unread_for(&self, while_: Duration) {
         loop {
             let gone = self.unread.notified();
-            if !self.inner.lock().readers.is_empty() {
-                gone.await;
-                continue;
-            }
-            tokio::time::sleep(while_).await;
-            if self.inner.lock().readers.is_empty() {
-                return;
+            let since = self.inner.lock().unread_since;
+            match since.map(|since| since + while_) {
+                None => gone.await,
+                Some(end) if end <= Instant::now() => return,
+                Some(end) => tokio::time::sleep_until(end).await,
             }
         }
     }
@@ -381,6 +388,7 @@ impl Drop for Reader {
         inner.readers.remove(&self.id);
         inner.trim();
         if inner.readers.is_empty() {
+            inner.unread_since = Some(Instant::now());
             self.body.unread.notify_one();
         }
     }

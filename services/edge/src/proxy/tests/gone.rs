@@ -50,6 +50,23 @@ async fn a_fetch_that_nobody_reads_is_cut_where_the_site_wants_that() {
 }
 
 #[tokio::test]
+async fn an_origin_that_sends_a_little_again_and_again_is_cut_all_the_same() {
+    let mut world = world(0).await;
+    let leaving = world.begin(get("/a", &[LEAVE])).await;
+    let body = world.origin.next().await.begin(200, &[FRESH]);
+    done(leaving).await;
+    let dripping = async {
+        let often = crate::proxy::flight::GONE_FOR / 20;
+        while body.0.send(Ok(Frame::data(Bytes::from("x")))).await.is_ok() {
+            tokio::time::sleep(often).await;
+        }
+    };
+    patiently(dripping).await;
+    let got = world.fetched(get("/a", &[]), &[FRESH], "again").await;
+    assert_eq!(got.body(), "again");
+}
+
+#[tokio::test]
 async fn it_is_read_on_if_little_is_left() {
     for (sent, goes_on) in [("012345", true), ("01234", false)] {
         let mut world = world(4).await;
