@@ -112,7 +112,7 @@ pub struct Config {
     #[arg(long, env = "TIDEGATE_HEADER_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = timeout)]
     pub header_timeout: Duration,
 
-    /// How long a client may be silent in the midst of a request's body
+    /// How long a client may be silent in the midst of a request's body, and in all, beyond a second for each KiB
     #[arg(long, env = "TIDEGATE_RECEIVE_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = timeout)]
     pub receive_timeout: Duration,
 

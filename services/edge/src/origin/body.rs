@@ -22,8 +22,13 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Most bytes of the body of a request.
 const MAX_REQUEST_BYTES: u64 = 64 << 20;
-/// For how long a client may be silent in the midst of its body.
+/// For how long a client may be silent in the midst of its body, and in all, beyond what
+/// its bytes give it.
 const REQUEST_SILENCE: Duration = Duration::from_secs(30);
+
+/// Bytes a second that a client has to send on average, so that it does not keep its place
+/// for as long as it likes with a byte now and then.
+const MIN_PACE: u64 = 1 << 10;
 
 /// What a client may do with a body, which keeps a place among the requests in flight
 /// for as long as it takes.
@@ -31,8 +36,8 @@ const REQUEST_SILENCE: Duration = Duration::from_secs(30);
 pub struct BodyLimits {
     /// Most bytes.
     pub max_bytes: u64,
-    /// Longest time from one piece to the next. Only the client's time counts, not that
-    /// of an origin that is slow to read.
+    /// Longest time from one piece to the next, and in all, beyond a second for each KiB
+    /// that came. Only the client's time counts, not that of an origin that is slow to read.
     pub silence: Duration,
 }
 
@@ -50,7 +55,7 @@ impl Default for BodyLimits {
 pub(super) enum BodyFault {
     #[error("the request's body is too large")]
     TooLarge,
-    #[error("the client was silent for too long in the midst of its body")]
+    #[error("the client was silent or too slow for too long in the midst of its body")]
     Silent,
     #[error("the request's body broke off")]
     BrokeOff,
@@ -71,8 +76,10 @@ pub struct RequestBody {
     limits: BodyLimits,
     /// Bytes handed on.
     passed: u64,
-    /// Runs while the client is waited for.
-    patience: Option<Pin<Box<Sleep>>>,
+    /// For how long the client was waited for before what was handed on.
+    waited: Duration,
+    /// Since when the client is waited for, and for how long it may be.
+    patience: Option<(Instant, Pin<Box<Sleep>>)>,
     /// What the client has done wrong.
     fault: Arc<OnceLock<BodyFault>>,
     /// Says who is waited for; dropped when the last byte was handed on.
@@ -87,6 +94,7 @@ impl RequestBody {
             inner: None,
             limits: BodyLimits::default(),
             passed: 0,
+            waited: Duration::ZERO,
             patience: None,
             fault: Arc::default(),
             turn: None,
@@ -130,10 +138,11 @@ impl RequestBody {
     }
 
     /// Counts what passes.
-    fn pass(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyFault> {
-        self.patience = None;
-        let len = frame.data_ref().map_or(0, Bytes::len);
-        self.passed = self.passed.saturating_add(len as u64);
+    fn pass(&mut self, data: &Bytes) -> Result<(), BodyFault> {
+        if let Some((since, _)) = self.patience.take() {
+            self.waited += since.elapsed();
+        }
+        self.passed = self.passed.saturating_add(data.len() as u64);
         if self.passed > self.limits.max_bytes {
             return Err(BodyFault::TooLarge);
         }
@@ -143,9 +152,11 @@ impl RequestBody {
     /// Waits with the client, up to a limit.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<BodyFault> {
         let silence = self.limits.silence;
-        let patience = self
+        let in_all = silence + Duration::from_millis(self.passed.saturating_mul(1_000) / MIN_PACE);
+        let left = in_all.saturating_sub(self.waited).min(silence);
+        let (_, patience) = self
             .patience
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(silence)));
+            .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
         patience.as_mut().poll(cx).map(|()| BodyFault::Silent)
     }
 
@@ -195,17 +206,21 @@ impl Body for RequestBody {
                 return self.give_up(fault, fault.into());
             };
             match next {
-                // Trailers go no further: nothing says that they may be merged.
-                Some(Ok(frame)) if !frame.is_data() => {}
                 Some(Ok(frame)) => {
-                    if let Err(fault) = self.pass(&frame) {
+                    // Trailers go no further: nothing says that they may be merged. Nor
+                    // does what is empty: it says nothing.
+                    let data = frame.into_data().unwrap_or_default();
+                    if data.is_empty() {
+                        continue;
+                    }
+                    if let Err(fault) = self.pass(&data) {
                         return self.give_up(fault, fault.into());
                     }
                     match self.is_end_stream() {
                         true => self.turn = None,
                         false => self.say(Turn::Origin),
                     }
-                    return Poll::Ready(Some(Ok(frame)));
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Some(Err(error)) => return self.give_up(BodyFault::BrokeOff, error),
                 None => {

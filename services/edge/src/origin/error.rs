@@ -56,7 +56,7 @@ pub enum OriginError {
     #[error("the request's body is too large")]
     RequestTooLarge,
     /// The client did not go on with its body.
-    #[error("the client was silent for too long in the midst of its body")]
+    #[error("the client was silent or too slow for too long in the midst of its body")]
     RequestSilent,
 }
 

@@ -64,7 +64,7 @@ async fn connections_to_addresses_that_a_name_has_no_more_are_let_go() {
     assert_eq!(text(&origin, get()).await.unwrap(), "1");
     *resolver.answer.lock() = ips(&["127.0.0.2"]);
     let moved = async { while text(&origin, get()).await.unwrap() == "1" {} };
-    patiently(moved).await;
+    Box::pin(patiently(moved)).await;
     assert_eq!(text(&origin, get()).await.unwrap(), "2");
 }
 
@@ -84,5 +84,5 @@ async fn where_no_address_takes_a_connection_the_name_is_looked_up_again() {
     server.abort();
     *resolver.answer.lock() = ips(&["127.0.0.2"]);
     let moved = async { while !text(&origin, get()).await.is_ok_and(|name| name == "2") {} };
-    patiently(moved).await;
+    Box::pin(patiently(moved)).await;
 }

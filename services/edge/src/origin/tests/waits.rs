@@ -3,6 +3,7 @@
 use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
@@ -94,6 +95,65 @@ async fn one_that_sends_a_byte_a_second_is_read_to_the_end_and_one_that_stops_is
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_a_little_or_nothing_again_and_again_is_given_up() {
+    let memory = Arc::new(Memory::default());
+    memory.set("reads", |_, stream| silent(stream));
+    let config = json!({ "upstreams": [{ "url": "http://reads" }], "first_byte_timeout": "10m" });
+    let origin = origin(config, memory.dialer());
+    let silence = BodyLimits::default().silence;
+    // What comes each second, and after how many seconds that is too little.
+    for (bytes, after) in [(0, Some(30)), (1, Some(30)), (512, Some(59)), (1_100, None)] {
+        let began = Instant::now();
+        let (sender, receiver) = mpsc::channel::<io::Result<Frame<Bytes>>>(1);
+        let sending = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let piece = Frame::data(vec![b'x'; bytes].into());
+                let is_long_enough = began.elapsed() > 10 * silence;
+                if is_long_enough || sender.send(Ok(piece)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let stream = StreamBody::new(ReceiverStream::new(receiver));
+        let body = RequestBody::new(stream, BodyLimits::default());
+        let sent = tokio::time::timeout(20 * silence, origin.send(request(Method::POST, body)));
+        let error = sent.await.ok().map(|answer| answer.err());
+        match after {
+            Some(seconds) => {
+                assert_eq!(error, Some(Some(OriginError::RequestSilent)), "{bytes}");
+                assert_eq!(began.elapsed().as_secs(), seconds, "{bytes}");
+            }
+            None => assert_eq!(error, None, "{bytes}: the origin does not answer"),
+        }
+        sending.await.unwrap();
+    }
+}
+
+/// Who waits for the origin is not slow.
+#[tokio::test(start_paused = true)]
+async fn the_time_of_an_origin_that_reads_slowly_is_not_the_client_s() {
+    let memory = Arc::new(Memory::default());
+    memory.set("slow", |_, mut stream| async move {
+        head(&mut stream).await;
+        // More than is on its way at a time, and less than a client would have to send.
+        for _ in 0..2_000 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stream.read_exact(&mut [0; 10]).await.unwrap();
+        }
+        stream.write_all(OK).await.unwrap();
+        silent(stream).await;
+    });
+    let config = json!({ "upstreams": [{ "url": "http://slow" }], "first_byte_timeout": "10m" });
+    let origin = origin(config, memory.dialer());
+    let piece = || Ok::<_, io::Error>(Frame::data(Bytes::from_static(&[0; 1 << 10])));
+    let pieces = futures_util::stream::iter((0..20).map(move |_| piece()));
+    let body = RequestBody::new(StreamBody::new(pieces), BodyLimits::default());
+    let answer = text(&origin, request(Method::POST, body)).await;
+    assert_eq!(answer.unwrap(), "ok");
 }
 
 #[tokio::test]
