@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::front::Front;
 use super::patience::Patient;
 use super::server::ServerLimits;
-use super::streams::{Paced, Streams};
+use super::streams::{MAX_CHUNK_BYTES, Paced, Streams};
 use crate::interim::{Announcing, Line};
 
 /// A connection of HTTP/2 is asked this often whether it lives ...
@@ -67,6 +67,7 @@ impl Connections {
             .max_concurrent_streams(limits.streams)
             .max_pending_accept_reset_streams(MAX_TAKEN_BACK)
             .max_local_error_reset_streams(MAX_BROKEN)
+            .max_send_buf_size(MAX_CHUNK_BYTES)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(PING_EVERY)

@@ -3,12 +3,13 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::rt::Executor;
 use tokio::time::Sleep;
@@ -17,7 +18,7 @@ use super::connection::InUse;
 
 /// What is handed on at a time: only this much is on its way in one response, and to take
 /// it is what a client has its time for.
-const MAX_CHUNK_BYTES: usize = 64 << 10;
+pub(super) const MAX_CHUNK_BYTES: usize = 64 << 10;
 
 tokio::task_local! {
     /// Of the response that is being made or sent.
@@ -90,13 +91,57 @@ impl Wait {
     }
 }
 
-/// A body that says who is waited for, in pieces of a bounded size.
+/// A body that says who is waited for, in pieces of a bounded size. While it lives its
+/// stream has a time limit, and hyper lets go of a body with the last piece, whether the
+/// client has room for that or not. So the last byte of all is a piece of its own: it is
+/// asked for, and goes, when there is room for all before it.
 #[derive(Debug)]
 pub(super) struct Paced {
     inner: Body,
     rest: Bytes,
     pace: Option<Arc<Pace>>,
+    lent: Arc<Lent>,
     _in_use: Option<InUse>,
+}
+
+/// What was handed on when it was not known whether more would come. It must not be held
+/// back for the sake of its last byte; if it turns out to have been the last, the end waits
+/// until it is gone.
+#[derive(Debug, Default)]
+struct Lent {
+    pieces: AtomicUsize,
+    /// Waits for them.
+    end: AtomicWaker,
+}
+
+/// A piece that says when it is gone.
+struct LentPiece {
+    bytes: Bytes,
+    lent: Arc<Lent>,
+}
+
+impl LentPiece {
+    fn of(bytes: Bytes, lent: &Arc<Lent>) -> Bytes {
+        lent.pieces.fetch_add(1, Ordering::Relaxed);
+        Bytes::from_owner(Self {
+            bytes,
+            lent: lent.clone(),
+        })
+    }
+}
+
+impl AsRef<[u8]> for LentPiece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for LentPiece {
+    fn drop(&mut self) {
+        if self.lent.pieces.fetch_sub(1, Ordering::Release) == 1 {
+            self.lent.end.wake();
+        }
+    }
 }
 
 impl Paced {
@@ -105,15 +150,43 @@ impl Paced {
             inner,
             rest: Bytes::new(),
             pace: PACE.try_with(Clone::clone).ok(),
+            lent: Arc::default(),
             _in_use: in_use,
         }
     }
 
     fn note(&self, is_with_client: bool) {
-        let Some(pace) = &self.pace else { return };
-        pace.is_with_client.store(is_with_client, Ordering::Relaxed);
-        if is_with_client {
+        if let Some(pace) = &self.pace {
+            pace.is_with_client.store(is_with_client, Ordering::Relaxed);
+        }
+    }
+
+    /// The next piece, of which there are some bytes.
+    fn next_piece(&mut self) -> Bytes {
+        let len = self.rest.len();
+        let is_end_known = self.inner.is_end_stream();
+        let piece = match is_end_known && (2..=MAX_CHUNK_BYTES).contains(&len) {
+            true => self.rest.split_to(len - 1),
+            false => self.rest.split_to(len.min(MAX_CHUNK_BYTES)),
+        };
+        self.note(true);
+        if let Some(pace) = &self.pace {
             pace.chunks.fetch_add(1, Ordering::Relaxed);
+        }
+        match is_end_known || !self.rest.is_empty() {
+            true => piece,
+            false => LentPiece::of(piece, &self.lent),
+        }
+    }
+
+    /// Waits until the client has taken what nothing was held back of.
+    fn poll_taken(&self, cx: &Context<'_>) -> Poll<()> {
+        self.lent.end.register(cx.waker());
+        let is_taken = self.lent.pieces.load(Ordering::Acquire) == 0;
+        self.note(!is_taken);
+        match is_taken {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
     }
 }
@@ -126,19 +199,18 @@ impl HttpBody for Paced {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.rest.is_empty() {
-            let next = Pin::new(&mut self.inner).poll_frame(cx);
-            let Poll::Ready(Some(Ok(frame))) = next else {
-                self.note(false);
-                return next;
-            };
-            // Trailers go no further.
-            self.rest = frame.into_data().unwrap_or_default();
+        while self.rest.is_empty() {
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                // Trailers go no further.
+                Poll::Ready(Some(Ok(frame))) => self.rest = frame.into_data().unwrap_or_default(),
+                Poll::Ready(None) => return self.poll_taken(cx).map(|()| None),
+                other => {
+                    self.note(false);
+                    return other;
+                }
+            }
         }
-        let len = self.rest.len().min(MAX_CHUNK_BYTES);
-        let chunk = self.rest.split_to(len);
-        self.note(true);
-        Poll::Ready(Some(Ok(Frame::data(chunk))))
+        Poll::Ready(Some(Ok(Frame::data(self.next_piece()))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -159,6 +231,7 @@ impl HttpBody for Paced {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::{FutureExt as _, StreamExt as _};
     use http_body_util::BodyExt as _;
 
     #[tokio::test]
@@ -176,5 +249,36 @@ mod tests {
             assert_eq!(body.is_end_stream(), left == 0);
         }
         assert_eq!(all, whole);
+    }
+
+    #[tokio::test]
+    async fn what_ends_a_body_of_known_length_is_one_byte() {
+        for len in [1, 2, 3, MAX_CHUNK_BYTES, MAX_CHUNK_BYTES + 1] {
+            let mut body = Paced::new(Body::from(vec![7; len]), None);
+            let mut pieces = Vec::new();
+            while !body.is_end_stream() {
+                let piece = body.frame().await.unwrap().unwrap();
+                pieces.push(piece.into_data().unwrap().len());
+            }
+            assert_eq!(pieces.iter().sum::<usize>(), len);
+            assert_eq!(pieces.last(), Some(&1), "{len}: {pieces:?}");
+            assert!(pieces.len() <= 3, "{len}: {pieces:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_was_not_known_waits_until_all_is_taken() {
+        let pieces = ["ab", "", "c"].map(|text| Ok::<_, std::io::Error>(Bytes::from(text)));
+        let inner = Body::from_stream(futures_util::stream::iter(pieces));
+        let mut body = Paced::new(inner, None).into_data_stream();
+        let first = body.next().now_or_never().flatten().unwrap().unwrap();
+        assert_eq!(first, "ab", "nothing is held back");
+        let second = body.next().now_or_never().flatten().unwrap().unwrap();
+        let mut end = tokio::spawn(async move { body.next().await.is_none() });
+        let mut left = vec![first, second.slice(..), second];
+        while left.pop().is_some() {
+            let waited = tokio::time::timeout(Duration::from_secs(60), &mut end).await;
+            assert_eq!(waited.is_ok(), left.is_empty(), "{left:?}");
+        }
     }
 }

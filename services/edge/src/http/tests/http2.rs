@@ -4,16 +4,20 @@ use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use h2::{Reason, RecvStream};
 use http::Request as HttpRequest;
+use tidegate_net::Duplex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::super::server::ServerLimits;
-use super::wire::{serve, serve_until};
+use super::memory::Door;
 use super::*;
 
 const LARGE: usize = 1 << 20;
+/// Bytes of a response that is handed on in one piece.
+const MIDDLING: usize = 32 << 10;
 
 struct Client {
     sender: SendRequest<Bytes>,
@@ -21,12 +25,16 @@ struct Client {
 }
 
 impl Client {
-    async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+    async fn connect(stream: impl Duplex + 'static) -> Self {
+        Self::with_room(64 << 10, stream).await
+    }
+
+    /// One that takes so many bytes of each response, and more when it has read them.
+    async fn with_room(bytes: u32, stream: impl Duplex + 'static) -> Self {
         // Room for other streams beside one that is full.
         let (sender, connection): (_, Connection<_, Bytes>) = h2::client::Builder::new()
             .initial_connection_window_size(u32::try_from(4 * LARGE).unwrap())
-            .initial_window_size(64 << 10)
+            .initial_window_size(bytes)
             .handshake(stream)
             .await
             .unwrap();
@@ -67,36 +75,52 @@ async fn whole(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let limit = Duration::from_secs(20);
+    let limit = Duration::from_secs(300);
     let done = tokio::time::timeout(limit, future).await;
     done.unwrap_or_else(|_| panic!("{what} comes"))
 }
 
 /// An edge in front of an origin that says what it was asked, and at length if wanted.
-async fn edge() -> Edge {
-    let answer = |request: Request| async move {
+fn edge() -> Edge {
+    let origin = memory::Origin::new(|request| async move {
+        let large = "x".repeat(LARGE);
         let body = match request.uri().path() {
-            "/large" => "x".repeat(LARGE),
-            _ => format!("{:?}", request.headers()),
+            "/large" => Body::from(large),
+            "/middling" => Body::from("x".repeat(MIDDLING)),
+            // Its end is not known before it is there, ...
+            "/streamed" => pieces([Duration::ZERO; 2]),
+            // ... and that is later.
+            "/drawn-out" => pieces([Duration::ZERO, Duration::from_secs(5)]),
+            _ => Body::from(format!("{:?}", request.headers())),
         };
-        let caching = ("cache-control", "max-age=60");
-        ([caching, ("connection", "x-hop"), ("x-hop", "1")], body)
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let origin = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-    let config = serde_json::json!({
-        "hosts": ["*"],
-        "origin": { "upstreams": [{ "url": format!("http://{origin}") }] },
+        Response::builder()
+            .header("cache-control", "max-age=60")
+            .header("connection", "x-hop")
+            .header("x-hop", "1")
+            .body(body)
+            .unwrap()
     });
-    Edge::start(config, ControlPlane::default(), None, Arc::default())
+    origin.edge()
 }
 
-#[tokio::test]
+/// A body that waits for so long before its only piece, and for so long before its end.
+fn pieces(waits: [Duration; 2]) -> Body {
+    let all = futures_util::stream::iter(waits.into_iter().enumerate());
+    Body::from_stream(all.then(|(index, wait)| async move {
+        tokio::time::sleep(wait).await;
+        let len = if index == 0 { MIDDLING } else { 0 };
+        Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; len]))
+    }))
+}
+
+fn door(edge: &Edge) -> Door {
+    Door::of(edge, ServerLimits::default(), CancellationToken::new())
+}
+
+#[tokio::test(start_paused = true)]
 async fn both_versions_are_spoken_on_one_listener_and_share_what_is_stored() {
-    let edge = edge().await;
-    let address = serve(&edge).await;
-    let mut client = Client::connect(address).await;
+    let edge = edge();
+    let mut client = Client::connect(door(&edge).connect().await).await;
     let (fields, asked) = client.get("/a").await;
     assert!(asked.contains("www.example.com:81"), "{asked}");
     assert!(!fields.contains_key("x-hop") && !fields.contains_key("connection"));
@@ -119,20 +143,16 @@ async fn both_versions_are_spoken_on_one_listener_and_share_what_is_stored() {
 async fn interim_responses_are_left_out() {
     let answers = Arc::new(Semaphore::new(1));
     let (_edge, address) = interim::edge(&answers).await;
-    let mut client = Client::connect(address).await;
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut client = Client::connect(stream).await;
     assert_eq!(client.get("/a").await.1, "answer");
     assert_eq!(client.get("/a").await.1, "answer");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_response_that_its_client_leaves_lying_is_reset_and_others_are_not() {
-    let edge = edge().await;
-    let limits = ServerLimits {
-        send_timeout: Duration::from_millis(300),
-        ..ServerLimits::default()
-    };
-    let address = serve_until(&edge, limits, CancellationToken::new()).await;
-    let mut client = Client::connect(address).await;
+    let edge = edge();
+    let mut client = Client::connect(door(&edge).connect().await).await;
     let mut lying = client.begin("GET", "/large").await.unwrap().into_body();
     let error = loop {
         // Nothing is given back: the room of this stream is used up soon.
@@ -147,15 +167,80 @@ async fn a_response_that_its_client_leaves_lying_is_reset_and_others_are_not() {
     assert_eq!(client.get("/large").await.1.len(), LARGE);
 }
 
-#[tokio::test]
+/// All of it was handed on by the edge long before.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_response_is_not_left_lying_either() {
+    let edge = edge();
+    let door = door(&edge);
+    for path in ["/middling", "/middling", "/streamed", "/drawn-out"] {
+        let stream = door.connect().await;
+        // All but the last byte has room.
+        let room = u32::try_from(MIDDLING - 1).unwrap();
+        let mut client = Client::with_room(room, stream).await;
+        let began = tokio::time::Instant::now();
+        let mut lying = client.begin("GET", path).await.unwrap().into_body();
+        let error = loop {
+            match within("an end", lying.data()).await {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => break error,
+                None => panic!("{path}: it ended cleanly"),
+            }
+        };
+        assert_eq!(error.reason(), Some(Reason::CANCEL), "{path}: {error}");
+        let waited = began.elapsed();
+        let patience = ServerLimits::default().send_timeout;
+        assert!(waited >= patience, "{path}: {waited:?}");
+        // Who takes it has it.
+        assert_eq!(client.get(path).await.1.len(), MIDDLING);
+    }
+}
+
+/// One that has room for all of it by its own word, and does not read what comes.
+#[tokio::test(start_paused = true)]
+async fn little_of_a_response_is_held_for_a_client_that_does_not_read() {
+    const PIECE: usize = 16 << 10;
+    let given = Arc::new(AtomicU64::new(0));
+    let counted = given.clone();
+    let origin = memory::Origin::new(move |_| {
+        let counted = counted.clone();
+        let pieces = futures_util::stream::repeat_with(move || {
+            counted.fetch_add(PIECE as u64, Ordering::SeqCst);
+            Ok::<_, std::io::Error>(Bytes::from_static(&[0; PIECE]))
+        });
+        let answer = Response::builder().header("cache-control", "no-store");
+        std::future::ready(
+            answer
+                .body(Body::from_stream(pieces.take(1 << 10)))
+                .unwrap(),
+        )
+    });
+    let edge = origin.edge();
+    let stream = door(&edge).connect().await;
+    let (mut sender, mut connection) = h2::client::Builder::new()
+        .initial_connection_window_size(64 << 20)
+        .initial_window_size(64 << 20)
+        .handshake::<_, Bytes>(stream)
+        .await
+        .unwrap();
+    let request = HttpRequest::get("http://www.example.com/")
+        .body(())
+        .unwrap();
+    let (answer, _) = sender.send_request(request, true).unwrap();
+    tokio::select! {
+        answer = answer => assert_eq!(answer.unwrap().status(), 200),
+        ended = &mut connection => panic!("{ended:?}"),
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Nearly all of it in the buffers of two connections.
+    let held = given.load(Ordering::SeqCst);
+    assert!(held < 688 << 10, "{held}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_carries_nothing_is_told_to_go_and_then_ended() {
-    let edge = edge().await;
-    let limits = ServerLimits {
-        idle_timeout: Duration::from_millis(100),
-        ..ServerLimits::default()
-    };
-    let address = serve_until(&edge, limits, CancellationToken::new()).await;
-    let mut client = Client::connect(address).await;
+    let edge = edge();
+    let door = door(&edge);
+    let mut client = Client::connect(door.connect().await).await;
     client.get("/a").await;
     // One that holds on to its connection.
     let _sender = client.sender.clone();
@@ -164,8 +249,7 @@ async fn a_connection_that_carries_nothing_is_told_to_go_and_then_ended() {
         .unwrap()
         .expect("it was told");
     // One that never speaks HTTP/2 to its end, and does not listen.
-    let mut mute = TcpStream::connect(address).await.unwrap();
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut mute = door.connect().await;
     mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
         .await
         .unwrap();
@@ -174,12 +258,12 @@ async fn a_connection_that_carries_nothing_is_told_to_go_and_then_ended() {
     let _ = within("an end", mute.read_to_end(&mut all)).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_drain_finishes_what_was_asked_and_takes_nothing_new() {
-    let edge = edge().await;
+    let edge = edge();
     let stop = CancellationToken::new();
-    let address = serve_until(&edge, ServerLimits::default(), stop.clone()).await;
-    let mut client = Client::connect(address).await;
+    let door = Door::of(&edge, ServerLimits::default(), stop.clone());
+    let mut client = Client::connect(door.connect().await).await;
     let mut open = client.begin("GET", "/large").await.unwrap().into_body();
     stop.cancel();
     let refused = loop {

@@ -3,6 +3,7 @@
 mod answers;
 mod http2;
 mod interim;
+mod memory;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
@@ -215,6 +216,16 @@ impl Edge {
         active: Option<ActiveRelease>,
         version: Arc<AtomicU64>,
     ) -> Self {
+        Self::start_on(Dialer::Tcp, config, control, active, version)
+    }
+
+    fn start_on(
+        dialer: Dialer,
+        config: serde_json::Value,
+        control: ControlPlane,
+        active: Option<ActiveRelease>,
+        version: Arc<AtomicU64>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let control = Arc::new(control);
         let clock = Arc::new(ManualClock::default());
@@ -223,7 +234,7 @@ impl Edge {
         let shared = SharedConfig {
             capacity_bytes: 64 << 20,
             disk: None,
-            dialer: Dialer::Tcp,
+            dialer,
             revalidations: RevalidationLimits::default(),
             bodies: BodyLimits::default(),
             faults: Faults::default(),

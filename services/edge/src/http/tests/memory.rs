@@ -1,0 +1,108 @@
+//! Connections in memory, to the edge and to its origin: time may be paused.
+
+use std::io;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tidegate_net::{Dial, Duplex, Listener};
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::super::server::{Server, ServerLimits};
+use super::*;
+
+/// Bytes on their way that nobody has read.
+const ROOM: usize = 64 << 10;
+
+type Answer = dyn Fn(http::Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Send + Sync;
+
+/// An origin by whatever name it is asked for.
+pub(super) struct Origin(Arc<Answer>);
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Origin")
+    }
+}
+
+impl Origin {
+    pub(super) fn new<F>(
+        answer: impl Fn(http::Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self(Arc::new(move |request| answer(request).boxed()))
+    }
+
+    /// An edge with one site, in front of it.
+    pub(super) fn edge(self) -> Edge {
+        let config = serde_json::json!({
+            "hosts": ["*"],
+            "origin": { "upstreams": [{ "url": "http://origin" }] },
+        });
+        let dialer = Dialer::Other(Arc::new(self));
+        Edge::start_on(
+            dialer,
+            config,
+            ControlPlane::default(),
+            None,
+            Arc::default(),
+        )
+    }
+}
+
+impl Dial for Origin {
+    fn dial(&self, _: &str, _: u16) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> {
+        let answer = self.0.clone();
+        let (near, far) = tokio::io::duplex(ROOM);
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let answer = answer(request);
+                async move { Ok::<_, std::convert::Infallible>(answer.await) }
+            });
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(far), service)
+                .await;
+        });
+        std::future::ready(Ok(Box::new(near) as Box<dyn Duplex>)).boxed()
+    }
+}
+
+/// Where an edge is reached.
+pub(super) struct Door(mpsc::Sender<DuplexStream>);
+
+struct Arrivals(mpsc::Receiver<DuplexStream>);
+
+impl Listener for Arrivals {
+    type Stream = DuplexStream;
+
+    async fn accept(&mut self) -> (DuplexStream, SocketAddr) {
+        match self.0.recv().await {
+            Some(stream) => (stream, SocketAddr::from((Ipv4Addr::LOCALHOST, 1))),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+impl Door {
+    /// Serves an edge until it is stopped.
+    pub(super) fn of(edge: &Edge, limits: ServerLimits, stop: CancellationToken) -> Self {
+        let (sender, receiver) = mpsc::channel(16);
+        let server = Server::new(edge.front.clone(), limits);
+        tokio::spawn(server.run(Arrivals(receiver), stop, Duration::from_secs(60)));
+        Self(sender)
+    }
+
+    pub(super) async fn connect(&self) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(ROOM);
+        self.0.send(far).await.unwrap();
+        near
+    }
+}
