@@ -21,8 +21,13 @@ use super::fence::Touched;
 use super::key::{Key, KeyRef};
 use super::stored::{Head, Resource, Stored};
 
-/// Every shard holds several of the largest objects that sites store by default.
-const SHARD_BYTES: u64 = 64 << 20;
+/// A shard is no smaller than this, if there is so much: what is larger than half of one is
+/// not stored. The documents say what follows from it.
+const SHARD_BYTES: u64 = 256 << 20;
+/// More would make none of the cores faster.
+const SHARDS_PER_CORE: u64 = 4;
+/// Of what a shard can hold of one response, the part that is left for its fields.
+const FIELDS_SHARE: u64 = 64;
 /// What a copy is taken to weigh before there are any.
 const ESTIMATED_BYTES: u64 = 8 << 10;
 /// What a key takes besides its text: its place in the table, which is half full, the
@@ -51,18 +56,29 @@ struct Eviction {
     evicted: Arc<AtomicU64>,
 }
 
-impl Lifecycle<Key, Arc<Resource>> for Eviction {
+/// What one call has put out of the table.
+#[derive(Debug, Default)]
+struct Gone {
+    /// What it has replaced: the table says of that, too, that it is evicted.
+    replaced: Option<Arc<Resource>>,
     /// Goes when the lock of the shard has been given back.
-    type RequestState = Vec<(Key, Arc<Resource>)>;
+    late: Vec<(Key, Arc<Resource>)>,
+}
+
+impl Lifecycle<Key, Arc<Resource>> for Eviction {
+    type RequestState = Gone;
 
     /// The disk is told under the lock of the shard, so that it hears of the copies of a
     /// key in their order. It takes a note of it and no more.
-    fn on_evict(&self, gone: &mut Self::RequestState, key: Key, resource: Arc<Resource>) {
-        self.evicted.fetch_add(1, Ordering::Relaxed);
-        if let Some(disk) = &self.disk {
-            disk.offer(&key, &resource);
+    fn on_evict(&self, gone: &mut Gone, key: Key, resource: Arc<Resource>) {
+        let replaced = gone.replaced.as_ref();
+        if !replaced.is_some_and(|replaced| Arc::ptr_eq(replaced, &resource)) {
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+            if let Some(disk) = &self.disk {
+                disk.offer(&key, &resource);
+            }
         }
-        gone.push((key, resource));
+        gone.late.push((key, resource));
     }
 }
 
@@ -90,9 +106,7 @@ impl Storage {
     #[must_use]
     pub fn with_disk(capacity: u64, disk: Option<Arc<Disk>>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-        let shards = (capacity / SHARD_BYTES)
-            .clamp(1, 4 * cores)
-            .next_power_of_two();
+        let shards = shards(capacity, cores);
         let items = usize::try_from(capacity / ESTIMATED_BYTES).unwrap_or(usize::MAX);
         let mut options = OptionsBuilder::new();
         options
@@ -155,7 +169,7 @@ impl Storage {
     ) -> bool {
         let fits = |stored: &Stored| stored.bytes() as u64 <= self.largest;
         if !fits(new) {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.refuse();
             return false;
         }
         let _writing = self.writer(key).lock();
@@ -169,7 +183,7 @@ impl Storage {
         let key_bytes = KEY_BYTES + key.bytes();
         let new = joined.as_ref().unwrap_or(new);
         let resource = Resource::with(old.as_deref(), new, max_variants, key_bytes);
-        self.cache.insert(key.clone(), Arc::new(resource));
+        self.insert(key, old, resource);
         true
     }
 
@@ -181,14 +195,25 @@ impl Storage {
         }
         let _writing = self.writer(key).lock();
         let there = self.cache.peek(&key.as_ref());
-        match there.and_then(|resource| resource.replacing(old, new)) {
+        let after = there.as_ref().and_then(|it| it.replacing(old, new));
+        match after {
             None => {}
             Some(empty) if empty.variants().is_empty() => {
                 self.cache.remove(&key.as_ref());
                 self.forget_on_disk(key);
             }
-            Some(resource) => self.cache.insert(key.clone(), Arc::new(resource)),
+            Some(resource) => self.insert(key, there, resource),
         }
+    }
+
+    /// To be called by the writer of the key, with what is there.
+    fn insert(&self, key: &Key, there: Option<Arc<Resource>>, resource: Resource) {
+        let mut gone = Gone {
+            replaced: there,
+            ..Gone::default()
+        };
+        self.cache
+            .insert_with_lifecycle(key.clone(), Arc::new(resource), &mut gone);
     }
 
     /// Evicts everything.
@@ -207,19 +232,28 @@ impl Storage {
     }
 
     /// Puts what was on disk back, unless there is something by now or it is not wanted any
-    /// more.
+    /// more. If that is nothing, nothing is left on disk either. Whether there is something
+    /// now.
     pub fn bring_back(
         &self,
         key: &Key,
         responses: Vec<Arc<Stored>>,
         is_wanted: impl FnOnce() -> bool,
-    ) {
+    ) -> bool {
         let _writing = self.writer(key).lock();
-        if self.cache.peek(&key.as_ref()).is_some() || !is_wanted() {
-            return;
+        if self.cache.peek(&key.as_ref()).is_some() {
+            return true;
+        }
+        if !is_wanted() {
+            return false;
+        }
+        if responses.is_empty() {
+            self.forget_on_disk(key);
+            return false;
         }
         let resource = Resource::from_disk(responses, KEY_BYTES + key.bytes());
-        self.cache.insert(key.clone(), Arc::new(resource));
+        self.insert(key, None, resource);
+        true
     }
 
     fn forget_on_disk(&self, key: &Key) {
@@ -261,8 +295,18 @@ impl Storage {
         self.evicted.load(Ordering::Relaxed)
     }
 
-    /// Responses that were not stored because they are too large for a shard, since the
-    /// start.
+    /// The longest body that can be stored.
+    #[must_use]
+    pub fn largest_body(&self) -> u64 {
+        self.largest - self.largest / FIELDS_SHARE
+    }
+
+    /// Counts a response that is too large to be stored.
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Responses that were not stored because they are too large, since the start.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -293,6 +337,13 @@ impl Storage {
     }
 }
 
+/// How many shards so many bytes make for so many cores.
+fn shards(capacity: u64, cores: u64) -> u64 {
+    let shards = (capacity / SHARD_BYTES).clamp(1, SHARDS_PER_CORE * cores);
+    // The table wants a power of two, and would take the next.
+    1 << shards.ilog2()
+}
+
 /// Whether no request will be answered from a response, nor by asking about it.
 #[must_use]
 pub fn is_useless(variant: &Stored, now: BootInstant) -> bool {
@@ -315,197 +366,4 @@ pub fn is_useless(variant: &Stored, now: BootInstant) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::compact::Withheld;
-    use crate::cache::key::key;
-    use crate::cache::policy::freshness::Freshness;
-    use crate::cache::policy::terms::Terms;
-    use crate::cache::policy::vary::VaryNames;
-    use crate::cache::stamp::Stamp;
-    use crate::cache::stored::{StoredBody, Uses};
-    use crate::cache::tagging::ResponseTags;
-    use crate::cache::tags::TagTable;
-    use crate::standing::Era;
-    use bytes::Bytes;
-    use http::StatusCode;
-    use tidegate_domain::{Mode, Revision};
-
-    fn stored(
-        table: &TagTable,
-        serial: u64,
-        vary: &str,
-        request: &HeaderMap,
-        len: usize,
-    ) -> Arc<Stored> {
-        let filled = Stamp::of_fill(Era(1), Revision(serial)).unwrap();
-        let mut fields = HeaderMap::new();
-        fields.insert("vary", vary.parse().unwrap());
-        Arc::new(Stored {
-            head: Head {
-                status: StatusCode::OK,
-                selection: VaryNames::read(&fields).unwrap().select(request),
-                fields,
-                withheld: Withheld::default(),
-                has_site_policy: false,
-                tags: ResponseTags::default(),
-                fence: table
-                    .hold(filled, serial, &[], BootInstant::default())
-                    .unwrap(),
-                terms: Terms {
-                    freshness: Freshness {
-                        received: BootInstant::default(),
-                        initial_age: Duration::ZERO,
-                        lifetime: Duration::from_secs(60),
-                    },
-                    no_cache: false,
-                    immutable: false,
-                    stale_while_revalidate: Duration::ZERO,
-                    stale_if_error: Duration::ZERO,
-                    stale_if_unreachable: Duration::ZERO,
-                    stale_on_request: false,
-                },
-            },
-            body: StoredBody::One(Bytes::from(vec![0; len])),
-            uses: Uses::default(),
-        })
-    }
-
-    fn asking(value: &str) -> HeaderMap {
-        [("x".parse().unwrap(), value.parse().unwrap())]
-            .into_iter()
-            .collect()
-    }
-
-    #[test]
-    fn bytes_stay_below_the_bound_whatever_is_stored() {
-        let (storage, table) = (Storage::new(1 << 20), TagTable::default());
-        for n in 0..500 {
-            let one = stored(&table, 1, "", &HeaderMap::new(), 10_000);
-            assert!(storage.put(&key(&format!("/{n}")), &one, &HeaderMap::new(), 4));
-            assert!(storage.bytes() <= 1 << 20);
-        }
-        assert!(storage.len() > 50, "{}", storage.len());
-        let large = stored(&table, 1, "", &HeaderMap::new(), 1 << 20);
-        assert!(!storage.put(&key("/large"), &large, &HeaderMap::new(), 4));
-    }
-
-    #[test]
-    fn variants_are_bounded_and_a_newer_fetch_is_never_replaced_by_an_older_one() {
-        let (storage, table) = (Storage::new(1 << 20), TagTable::default());
-        for (serial, value) in [(1, "a"), (2, "b"), (3, "c")] {
-            let one = stored(&table, serial, "x", &asking(value), 10);
-            assert!(storage.put(&key("/"), &one, &asking(value), 2));
-        }
-        let there = storage.get(&key("/").as_ref()).unwrap();
-        assert_eq!(there.variants().len(), 2);
-        assert!(there.select(&asking("a")).is_none());
-        assert_eq!(there.select(&asking("b")).unwrap().head.fence.serial, 2);
-        let older = stored(&table, 1, "x", &asking("b"), 10);
-        assert!(!storage.put(&key("/"), &older, &asking("b"), 2));
-    }
-
-    #[test]
-    fn a_response_takes_the_place_of_the_one_it_was_made_of_and_of_no_other() {
-        let (storage, table) = (Storage::new(1 << 20), TagTable::default());
-        let of = |value, len| stored(&table, 1, "x", &asking(value), len);
-        let (a, b, other) = (of("a", 10), of("b", 10), of("a", 500));
-        for (one, value) in [(&a, "a"), (&b, "b")] {
-            storage.put(&key("/"), one, &asking(value), 4);
-        }
-        let before = storage.bytes();
-        storage.replace(&key("/"), &other, Some(&b));
-        let there = storage.get(&key("/").as_ref()).unwrap();
-        assert!(Arc::ptr_eq(there.select(&asking("a")).unwrap(), &a));
-        storage.replace(&key("/"), &a, Some(&other));
-        let there = storage.get(&key("/").as_ref()).unwrap();
-        assert!(Arc::ptr_eq(there.select(&asking("a")).unwrap(), &other));
-        assert_eq!(storage.bytes(), before + 490);
-        storage.replace(&key("/"), &other, None);
-        storage.replace(&key("/"), &b, None);
-        assert!(storage.is_empty() && storage.bytes() == 0);
-    }
-
-    #[test]
-    fn a_scan_of_many_times_the_capacity_pushes_out_nothing_that_is_wanted() {
-        let (storage, table) = (Storage::new(4 << 20), TagTable::default());
-        let put = |path: &str| {
-            let one = stored(&table, 1, "", &HeaderMap::new(), 10_000);
-            storage.put(&key(path), &one, &HeaderMap::new(), 4)
-        };
-        let hot: Vec<_> = (0..100).map(|n| format!("/hot/{n}")).collect();
-        for path in hot.iter() {
-            assert!(put(path));
-        }
-        let used = || {
-            hot.iter()
-                .filter(|path| storage.get(&key(path).as_ref()).is_some())
-        };
-        assert_eq!(used().count(), hot.len());
-        // 20 times the capacity, each asked for once.
-        for n in 0..8_000 {
-            assert!(put(&format!("/scan/{n}")));
-        }
-        let kept = hot
-            .iter()
-            .filter(|path| storage.peek(&key(path).as_ref()).is_some());
-        assert_eq!(kept.count(), hot.len());
-        assert!(storage.bytes() <= 4 << 20);
-    }
-
-    #[tokio::test]
-    async fn a_sweep_removes_what_can_neither_be_used_nor_asked_about() {
-        let (storage, table) = (Storage::new(1 << 20), TagTable::default());
-        for (serial, path) in [(1, "/dead"), (9, "/alive")] {
-            let one = stored(&table, serial, "", &HeaderMap::new(), 10);
-            storage.put(&key(path), &one, &HeaderMap::new(), 2);
-        }
-        let stamp = Stamp::of_invalidation(Era(1), Revision(5));
-        let at = |seconds| BootInstant::from_boot(Duration::from_secs(seconds));
-        table.apply_to_everything(stamp, Mode::Hard, at(1));
-        assert_eq!(storage.sweep(at(1)).await, 1);
-        assert!(storage.get(&key("/dead").as_ref()).is_none());
-        assert!(storage.get(&key("/alive").as_ref()).is_some());
-        assert_eq!(storage.sweep(at(60)).await, 0);
-        assert_eq!(storage.sweep(at(61)).await, 1, "nobody can use it any more");
-    }
-
-    #[tokio::test]
-    async fn one_invalidation_of_a_hundred_thousand_responses_frees_their_memory() {
-        let (storage, table) = (Storage::new(1 << 30), TagTable::default());
-        let all = [tidegate_domain::Tag::parse("all").unwrap()];
-        let filled = Stamp::of_fill(Era(1), Revision(1)).unwrap();
-        for n in 0..100_000 {
-            let mut one = Stored::clone(&stored(&table, 1, "", &HeaderMap::new(), 100));
-            one.head.fence = table.hold(filled, 1, &all, BootInstant::default()).unwrap();
-            storage.put(&key(&format!("/{n}")), &Arc::new(one), &HeaderMap::new(), 1);
-        }
-        assert!(storage.bytes() > 100_000 * 100);
-        let stamp = Stamp::of_invalidation(Era(1), Revision(5));
-        let pattern = [tidegate_domain::TagPattern::parse("all").unwrap()];
-        let matched = table
-            .apply(stamp, Mode::Hard, &pattern, BootInstant::default())
-            .await;
-        assert_eq!(matched.responses, 100_000);
-        assert_eq!(storage.sweep(BootInstant::default()).await, 100_000);
-        assert_eq!((storage.len(), storage.bytes()), (0, 0));
-        table.sweep(10);
-        assert!(table.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_sweep_keeps_the_variants_that_live() {
-        let (storage, table) = (Storage::new(1 << 20), TagTable::default());
-        for (serial, value) in [(1, "dead"), (9, "alive")] {
-            let one = stored(&table, serial, "x", &asking(value), 10);
-            storage.put(&key("/"), &one, &asking(value), 2);
-        }
-        let before = storage.bytes();
-        let stamp = Stamp::of_invalidation(Era(1), Revision(5));
-        table.apply_to_everything(stamp, Mode::Hard, BootInstant::default());
-        assert_eq!(storage.sweep(BootInstant::default()).await, 1);
-        let there = storage.get(&key("/").as_ref()).unwrap();
-        assert_eq!(there.variants().len(), 1);
-        assert!(storage.bytes() < before);
-    }
-}
+mod tests;

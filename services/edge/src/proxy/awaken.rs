@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::site::ProxySite;
-use crate::cache::disk::{Asleep, Sought};
+use crate::cache::disk::{Asleep, Disk, Sought};
 use crate::cache::key::Key;
 use crate::cache::storage::is_useless;
-use crate::cache::stored::Stored;
+use crate::cache::stored::{Resource, Stored};
 
 impl ProxySite {
     /// Brings back what is on disk under a key. All who ask for it meanwhile wait for the
@@ -16,23 +16,35 @@ impl ProxySite {
         let Some(disk) = self.shared.storage.disk() else {
             return;
         };
-        match disk.seek(&key) {
-            Sought::Nothing => {}
-            Sought::Waiting(resource) => {
-                let responses = resource.variants().to_vec();
-                self.shared.storage.bring_back(&key, responses, || true);
-            }
-            Sought::BeingRead(patience) => patience.wait().await,
-            // It was brought back after this request looked into memory.
-            Sought::OnDisk(reading) if self.shared.storage.peek(&key.as_ref()).is_some() => {
-                reading.cancel();
-            }
-            Sought::OnDisk(reading) => {
-                let site = self.clone();
-                let take = move |responses| site.take_back(&key, responses);
-                reading.begin(take).wait().await;
+        // What is written while it is looked at here is looked for once more.
+        for _ in 0..2 {
+            match disk.seek(&key) {
+                Sought::Nothing => return,
+                Sought::Waiting(resource) => {
+                    if self.bring_back(disk, &key, &resource) {
+                        return;
+                    }
+                }
+                Sought::BeingRead(patience) => return patience.wait().await,
+                // It was brought back after this request looked into memory.
+                Sought::OnDisk(reading) if self.shared.storage.peek(&key.as_ref()).is_some() => {
+                    return reading.cancel();
+                }
+                Sought::OnDisk(reading) => {
+                    let site = self.clone();
+                    let take = move |responses| site.take_back(&key, responses);
+                    return reading.begin(take).wait().await;
+                }
             }
         }
+    }
+
+    /// Puts back what waits to be written, if it still does: else something newer may have
+    /// taken its place, or it was removed. Whether there is something in memory now.
+    pub(super) fn bring_back(&self, disk: &Disk, key: &Key, resource: &Arc<Resource>) -> bool {
+        let responses = resource.variants().to_vec();
+        let waits = || disk.waits(key, resource);
+        self.shared.storage.bring_back(key, responses, waits)
     }
 
     /// Gives each response its place between fetches and invalidations again, and stores
@@ -51,10 +63,6 @@ impl ProxySite {
             .filter(|stored| !is_useless(stored, now))
             .collect();
         let is_wanted = || storage.disk().is_some_and(|disk| disk.is_wanted(key));
-        match responses.is_empty() {
-            true if is_wanted() => storage.remove(key),
-            true => {}
-            false => storage.bring_back(key, responses, is_wanted),
-        }
+        storage.bring_back(key, responses, is_wanted);
     }
 }

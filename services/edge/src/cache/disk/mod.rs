@@ -41,8 +41,11 @@ pub(crate) fn responses_in(bytes: Bytes) -> Option<usize> {
 
 /// What an entry takes a multiple of.
 const PAGE: usize = 4_096;
-/// Reads under way at once. One more is a miss.
-const MAX_READS: usize = 64;
+/// Bytes that the reads under way may hold together; if one response is more than that, it
+/// alone. One more is a miss.
+const MAX_READ_BYTES: usize = 64 << 20;
+/// A read begins with room for so many.
+const FIRST_BYTES: usize = store::MAX_VALUE;
 /// For how long a request waits for the disk.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// What the table of what is where takes for an entry, at most.
@@ -92,6 +95,11 @@ struct Counts {
     failed_reads: AtomicU64,
 }
 
+/// What so many bytes take of the room for reads.
+fn pages(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(PAGE)).unwrap_or(u32::MAX)
+}
+
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
@@ -102,6 +110,7 @@ pub struct Disk {
     engine: Engine,
     waiting: Mutex<Waiting>,
     has_work: Arc<Notify>,
+    /// Pages that reads may take.
     reads: Arc<Semaphore>,
     counts: Counts,
     is_broken: AtomicBool,
@@ -171,7 +180,7 @@ impl Disk {
             engine,
             waiting: Mutex::default(),
             has_work: Arc::default(),
-            reads: Arc::new(Semaphore::new(MAX_READS)),
+            reads: Arc::new(Semaphore::new(MAX_READ_BYTES / PAGE)),
             counts: Counts::default(),
             is_broken: AtomicBool::new(false),
             bodies: AtomicU64::new(0),
@@ -191,12 +200,13 @@ impl Disk {
     }
 
     /// Memory that it takes at most, besides what `--cache-mib` bounds: buffers, what waits,
-    /// what is remembered of invalidations, and the table of what is where if all of it is
-    /// as small as can be.
+    /// what is read (each piece of it twice for a moment), what is remembered of
+    /// invalidations, and the table of what is where if all of it is as small as can be. A
+    /// response that is larger than what may wait or be read comes on top of it.
     #[must_use]
     pub fn memory_at_most(&self) -> u64 {
         let index = self.capacity / PAGE as u64 * INDEX_BYTES;
-        let reads = (MAX_READS * store::MAX_VALUE) as u64;
+        let reads = 2 * MAX_READ_BYTES as u64;
         2 * store::BATCH_BYTES as u64 + waiting::MAX_BYTES + Faded::BYTES + reads + index
     }
 
@@ -258,8 +268,7 @@ impl Disk {
         if !self.engine.may_hold(&key.as_ref()) {
             return Sought::Nothing;
         }
-        let Ok(place) = self.reads.clone().try_acquire_owned() else {
-            count(&self.counts.failed_reads);
+        let Some(place) = self.room_to_read(pages(FIRST_BYTES)) else {
             return Sought::Nothing;
         };
         Sought::OnDisk(Reading {
@@ -268,6 +277,12 @@ impl Disk {
             key: key.clone(),
             place,
         })
+    }
+
+    /// Nothing is known to be written while this is held.
+    #[cfg(test)]
+    pub(crate) async fn hold_writes(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.engine.holds_writes.clone().lock_owned().await
     }
 
     /// Figures.
@@ -288,15 +303,28 @@ impl Disk {
         }
     }
 
-    async fn read(&self, key: &Key) -> Option<Vec<Asleep>> {
+    fn room_to_read(&self, pages: u32) -> Option<OwnedSemaphorePermit> {
+        let room = self.reads.clone().try_acquire_many_owned(pages).ok();
+        if room.is_none() {
+            count(&self.counts.failed_reads);
+        }
+        room
+    }
+
+    /// Reads what is under a key, and takes more room for it if there is need.
+    async fn read(&self, key: &Key, place: &mut OwnedSemaphorePermit) -> Option<Vec<Asleep>> {
         let record = self.piece(&Name::Responses(key.clone())).await?;
         let Some(responses) = record::read(record) else {
             count(&self.counts.misses);
             return None;
         };
+        let apart = responses.iter().filter_map(|(_, place)| place.as_ref());
+        let bytes: usize = apart.map(Place::bytes).sum();
+        let rest = pages(MAX_READ_BYTES).saturating_sub(pages(FIRST_BYTES));
+        place.merge(self.room_to_read(pages(bytes).min(rest))?);
         let mut all = Vec::with_capacity(responses.len());
         for (mut asleep, place) in responses {
-            if let Some(Place::Apart { body, pieces }) = place {
+            if let Some(Place::Apart { body, pieces, .. }) = place {
                 let mut whole = Vec::new();
                 for index in 0..pieces {
                     whole.push(self.piece(&Name::Piece { body, index }).await?);
@@ -341,12 +369,12 @@ impl Reading {
         };
         let (disk, key, place) = (self.disk.clone(), self.key, self.place);
         self.disk.spawner.spawn(async move {
-            let _ending = Ending {
+            let mut ending = Ending {
                 disk: Arc::downgrade(&disk),
                 key: key.clone(),
-                _place: place,
+                place,
             };
-            if let Some(responses) = disk.read(&key).await {
+            if let Some(responses) = disk.read(&key, &mut ending.place).await {
                 take(responses);
             }
         });
@@ -367,6 +395,12 @@ impl Patience {
 }
 
 impl Disk {
+    /// Whether this is what waits to be written under the key, or is being written, still.
+    #[must_use]
+    pub fn waits(&self, key: &Key, resource: &Arc<Resource>) -> bool {
+        self.waiting.lock().is_current(key, resource)
+    }
+
     /// Whether what is being read under the key is still what is there.
     #[must_use]
     pub fn is_wanted(&self, key: &Key) -> bool {
@@ -378,7 +412,7 @@ impl Disk {
 struct Ending {
     disk: Weak<Disk>,
     key: Key,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 impl Drop for Ending {

@@ -75,8 +75,18 @@ impl Asleep {
 pub(super) enum Place {
     /// Behind the head.
     Here,
-    /// In so many pieces of their own, under this number.
-    Apart { body: u64, pieces: u32 },
+    /// In so many pieces of their own, under this number, and how many bytes that is.
+    Apart { body: u64, pieces: u32, bytes: u64 },
+}
+
+impl Place {
+    /// Bytes that are elsewhere.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Here => 0,
+            Self::Apart { bytes, .. } => usize::try_from(*bytes).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 /// Responses, and where the body of each is.
@@ -93,10 +103,15 @@ pub(super) fn written(responses: &[(&Arc<Stored>, Place)]) -> Bytes {
                     to.extend_from_slice(&piece);
                 }
             }
-            Place::Apart { body, pieces } => {
+            Place::Apart {
+                body,
+                pieces,
+                bytes,
+            } => {
                 to.put_u8(1);
                 to.put_u64_le(*body);
                 to.put_u32_le(*pieces);
+                to.put_u64_le(*bytes);
             }
         }
     }
@@ -120,6 +135,7 @@ pub(super) fn read(mut from: Bytes) -> Option<Vec<(Asleep, Option<Place>)>> {
             _ => Some(Place::Apart {
                 body: from.try_get_u64_le().ok()?,
                 pieces: from.try_get_u32_le().ok()?,
+                bytes: from.try_get_u64_le().ok()?,
             }),
         };
         all.push((asleep, place));

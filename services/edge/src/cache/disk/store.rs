@@ -185,6 +185,9 @@ pub(super) struct Engine {
     /// Nothing that is written gets there.
     #[cfg(test)]
     pub(super) loses_writes: std::sync::atomic::AtomicBool,
+    /// While this is held nothing that is written is known to have got there.
+    #[cfg(test)]
+    pub(super) holds_writes: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -240,6 +243,8 @@ impl Engine {
             entries,
             #[cfg(test)]
             loses_writes: false.into(),
+            #[cfg(test)]
+            holds_writes: Arc::default(),
         })
     }
 
@@ -261,6 +266,8 @@ impl Engine {
 
     /// Waits until what was begun is written, or has failed.
     pub(super) async fn written(&self) {
+        #[cfg(test)]
+        drop(self.holds_writes.lock().await);
         self.store.wait().await;
     }
 

@@ -23,8 +23,6 @@ use crate::cache::tags::TagTable;
 use crate::standing::Era;
 
 const MIB: usize = 1 << 20;
-/// All reads that there may be but one.
-const OTHERS: u32 = 63;
 
 struct World {
     disk: Arc<Disk>,
@@ -34,10 +32,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with_mib(64)
+    }
+
+    fn with_mib(mib: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::open(&DiskConfig {
             folder: folder.path().to_owned(),
-            capacity: 64 * MIB as u64,
+            capacity: (mib * MIB) as u64,
         })
         .unwrap();
         let table = TagTable::fading_into(disk.faded(), 1);
@@ -143,6 +145,19 @@ impl World {
             asleep.awake(fence)
         };
         Some(all.into_iter().map(awake).collect())
+    }
+
+    /// Takes the room of so many MiB that others read.
+    fn other_reads(&self, mib: usize) -> OwnedSemaphorePermit {
+        let reads = self.disk.reads.clone();
+        reads.try_acquire_many_owned(pages(mib * MIB)).unwrap()
+    }
+
+    /// Waits until nothing is read.
+    async fn nothing_is_read(&self) {
+        while self.disk.reads.available_permits() < MAX_READ_BYTES / PAGE {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn files(&self) -> Vec<PathBuf> {
@@ -292,6 +307,42 @@ async fn damage_is_a_miss_and_never_another_body() {
     );
 }
 
+#[tokio::test]
+async fn one_bit_makes_it_a_miss() {
+    let world = World::new();
+    let body = world.resource(&[3_000]);
+    let whole = bytes_of(&body.variants()[0].body);
+    // Of the body, of the head before it, and of the name before that.
+    for (path, of_entry) in [
+        ("/body", &whole[1_000..1_100]),
+        ("/head", &b"accept-encoding"[..]),
+        ("/name", &b"/name"[..]),
+    ] {
+        world.write(&key(path), &body).await;
+        let flipped = world
+            .files()
+            .iter()
+            .filter(|file| flip(file, of_entry))
+            .count();
+        assert!(flipped > 0, "{path}");
+        assert!(world.read(&key(path)).await.is_none(), "{path}");
+    }
+    assert_eq!(world.disk.stats().misses, 3);
+}
+
+/// Flips a bit of each place where this is in the file. Whether there was one.
+fn flip(path: &Path, what: &[u8]) -> bool {
+    let mut bytes = fs::read(path).unwrap();
+    let all = bytes.windows(what.len()).enumerate();
+    let places: Vec<_> = all.filter(|(_, it)| *it == what).map(|(n, _)| n).collect();
+    for place in &places {
+        bytes[*place] ^= 1;
+    }
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&bytes, 0).unwrap();
+    !places.is_empty()
+}
+
 fn damage(path: &Path) {
     let file = fs::OpenOptions::new()
         .read(true)
@@ -349,6 +400,42 @@ async fn the_oldest_make_room_and_the_disk_is_not_outgrown() {
 }
 
 #[tokio::test]
+async fn reads_under_way_hold_no_more_than_they_may_together() {
+    let world = World::new();
+    world.write(&key("/a"), &world.resource(&[5 * MIB])).await;
+    // Room for what it begins with and four of its five pieces.
+    let others = world.other_reads(59);
+    assert!(world.read(&key("/a")).await.is_none());
+    assert_eq!(world.disk.stats().failed_reads, 1);
+    drop(others);
+    world.nothing_is_read().await;
+    let others = world.other_reads(58);
+    assert!(world.read(&key("/a")).await.is_some());
+    drop(others);
+    world.nothing_is_read().await;
+}
+
+#[tokio::test]
+async fn what_is_larger_than_all_that_may_be_read_or_wait_is_written_and_read_alone() {
+    let world = World::with_mib(192);
+    let film = world.resource(&[MAX_READ_BYTES + MIB]);
+    world.write(&key("/film"), &film).await;
+    let others = world.other_reads(1);
+    assert!(world.read(&key("/film")).await.is_none());
+    drop(others);
+    world.nothing_is_read().await;
+    let back = world.disk.seek(&key("/film"));
+    let Sought::OnDisk(reading) = back else {
+        panic!("it was written");
+    };
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    // However long it takes.
+    reading.begin(move |all| sender.send(all).unwrap());
+    assert_eq!(receiver.await.unwrap().len(), 1);
+    world.nothing_is_read().await;
+}
+
+#[tokio::test]
 async fn all_who_look_wait_for_one_read_and_too_many_reads_are_misses() {
     let world = World::new();
     world.write(&key("/a"), &world.resource(&[10])).await;
@@ -356,20 +443,7 @@ async fn all_who_look_wait_for_one_read_and_too_many_reads_are_misses() {
         panic!("it was written");
     };
     assert!(matches!(world.disk.seek(&key("/a")), Sought::BeingRead(_)));
-    drop(
-        world
-            .disk
-            .reads
-            .clone()
-            .try_acquire_many_owned(OTHERS)
-            .unwrap(),
-    );
-    let all = world
-        .disk
-        .reads
-        .clone()
-        .try_acquire_many_owned(OTHERS)
-        .unwrap();
+    let all = world.other_reads(63);
     world.write(&key("/b"), &world.resource(&[10])).await;
     assert!(matches!(world.disk.seek(&key("/b")), Sought::Nothing));
     assert_eq!(world.disk.stats().failed_reads, 1);

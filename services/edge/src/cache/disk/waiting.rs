@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use crate::cache::key::Key;
 use crate::cache::stored::Resource;
 
-/// Bytes of responses that wait.
+/// Bytes of responses that wait. As long as there are fewer one more is taken, however
+/// large.
 pub(super) const MAX_BYTES: u64 = 32 << 20;
 
 /// See the module.
@@ -52,7 +53,7 @@ impl Waiting {
     /// there was room; if not, nothing waits under the key.
     pub(super) fn add(&mut self, key: Key, resource: Arc<Resource>) -> bool {
         self.remove(&key);
-        if self.bytes + resource.bytes() > MAX_BYTES {
+        if self.bytes >= MAX_BYTES {
             return false;
         }
         self.bytes += resource.bytes();
@@ -193,11 +194,14 @@ mod tests {
         let mut waiting = Waiting::default();
         assert!(waiting.add(key("/a"), resource(MAX_BYTES)));
         assert!(!waiting.add(key("/b"), resource(1)));
-        assert!(!waiting.add(key("/a"), resource(MAX_BYTES + 1)));
+        assert!(waiting.add(key("/a"), resource(1)));
+        assert!(waiting.add(key("/b"), resource(10 * MAX_BYTES)));
+        assert!(!waiting.add(key("/a"), resource(1)));
         assert!(
             waiting.get(&key("/a")).is_none(),
             "it is not what is newest"
         );
+        waiting.remove(&key("/b"));
         for n in 0..10_000 {
             waiting.add(key(&format!("/{n}")), resource(1));
             waiting.remove(&key(&format!("/{n}")));

@@ -167,7 +167,11 @@ async fn apart(disk: &Disk, stored: &Stored) -> Option<Place> {
         }
         pieces += 1;
     }
-    Some(Place::Apart { body, pieces })
+    Some(Place::Apart {
+        body,
+        pieces,
+        bytes: stored.body.len() as u64,
+    })
 }
 
 /// A body in pieces that are no longer than a value may be.

@@ -2,7 +2,8 @@
 //! a copy in memory holds of them.
 
 use super::*;
-use crate::cache::disk::DiskConfig;
+use crate::cache::disk::{DiskConfig, Sought};
+use crate::cache::key::Key;
 use tempfile::TempDir;
 
 /// A site with a disk.
@@ -43,16 +44,19 @@ impl Small {
     }
 
     fn is_in_memory(&self, target: &str) -> bool {
-        let url = PathAndQuery::parse(target).unwrap();
-        let key = crate::cache::key::KeyRef {
+        let storage = &self.world.site.shared.storage;
+        storage.peek(&self.key(target).as_ref()).is_some()
+    }
+
+    fn key(&self, target: &str) -> Key {
+        Key {
             site: self.world.site.number,
-            host: "www.example.com",
+            host: "www.example.com".into(),
             port: 0,
             secure: false,
-            url: &url,
+            url: PathAndQuery::parse(target).unwrap(),
             extra: None,
-        };
-        self.world.site.shared.storage.peek(&key).is_some()
+        }
     }
 
     fn hits(&self) -> u64 {
@@ -244,6 +248,44 @@ async fn what_was_replaced_does_not_come_back() {
         .fetched(get("/a", &[]), &[no_store], "for another")
         .await;
     assert_eq!(got.body(), "for another");
+}
+
+#[tokio::test]
+async fn what_is_refreshed_is_not_written() {
+    let mut small = Small::new().await;
+    let waiting = [FRESH, ("cache-control", "no-cache")];
+    for (n, body) in ["one", "two"].into_iter().enumerate() {
+        let reload = get("/a", &waiting[n..]);
+        small.world.fetched(reload, &[FRESH], body).await;
+    }
+    let stats = small.world.site.shared.stats();
+    assert_eq!((stats.evicted, stats.disk.waiting_bytes), (0, 0));
+    assert_eq!(stats.disk.written, 0);
+    small.push_out("/a").await;
+    assert_eq!(small.world.cached("/a").await.body(), "two");
+    assert_eq!(small.world.site.shared.stats().disk.written, 1);
+}
+
+#[tokio::test]
+async fn what_waits_to_be_written_comes_back_unless_it_was_removed() {
+    let mut small = Small::new().await;
+    let key = small.key("/a");
+    let shared = small.world.site.shared.clone();
+    let disk = shared.storage.disk().unwrap();
+    let held = disk.hold_writes().await;
+    small.world.fetched(get("/a", &[]), &[FRESH], BODY).await;
+    shared.storage.push_out();
+    assert!(!small.is_in_memory("/a"));
+    assert!(small.world.cached("/a").await.is_hit());
+    shared.storage.push_out();
+    let Sought::Waiting(resource) = disk.seek(&key) else {
+        panic!("it waits to be written");
+    };
+    // Between a look and what it leads to.
+    shared.storage.remove(&key);
+    assert!(!small.world.site.bring_back(disk, &key, &resource));
+    assert!(!small.is_in_memory("/a"));
+    drop(held);
 }
 
 #[tokio::test]
