@@ -89,7 +89,7 @@ impl EdgeMetrics {
         )?;
         registry.gauge_from(
             "tidegate_edge_cache_refused",
-            "Responses that were not stored because they are too large for the memory there is, since the start.",
+            "Responses that were not stored because they are larger than their site allows or than the memory has room for, since the start.",
             of_sites(|sites| sites.parts().shared.stats().refused),
         )?;
         for (name, help, read) in DISK {

@@ -277,6 +277,7 @@ impl Errand {
             return Err(NotShared::passing("error"));
         }
         if length(response.headers()).is_some_and(|len| len > self.setup.max_object_bytes) {
+            self.site.shared.storage.refuse();
             return Err(NotShared {
                 // What there is of it in parts is as good as before.
                 ends_copy: self.copy.is_some(),

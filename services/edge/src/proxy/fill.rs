@@ -134,6 +134,7 @@ impl Errand {
     fn push(&mut self, shared: &SharedBody, chunk: Bytes) {
         if !shared.push(chunk) && !self.is_too_large {
             self.is_too_large = true;
+            self.site.shared.storage.refuse();
             // Its readers set the pace from here on.
             self.place = None;
             self.site.flights.remove(&self.flight);

@@ -26,17 +26,20 @@ pub(super) struct Setup {
     pub(super) extra: ExtraParts,
     /// What browsers are told about pages and tagged responses.
     pub(super) browser: HeaderValue,
+    /// What the site wants, or what there is room for if that is less.
     pub(super) max_object_bytes: u64,
     pub(super) max_variants: usize,
 }
 
 impl Setup {
-    /// Takes a configuration. Connections to an origin that stays the same are kept.
+    /// Takes a configuration. Connections to an origin that stays the same are kept. No body
+    /// that is longer than `largest_body` can be stored.
     pub(super) fn new(
         name: &SiteName,
         site: Arc<CheckedSite>,
         old: Option<&Self>,
         surroundings: &Surroundings,
+        largest_body: u64,
     ) -> Self {
         let kept = old
             .filter(|old| old.site.config().origin == site.config().origin)
@@ -49,6 +52,14 @@ impl Setup {
         }
         let config = site.config();
         let cache = &config.cache;
+        if cache.max_object_bytes > largest_body {
+            tracing::warn!(
+                site = %name,
+                max_object_bytes = cache.max_object_bytes,
+                largest_body,
+                "the site's max_object_bytes is more than --cache-mib has room for: what is larger than largest_body is not stored"
+            );
+        }
         Self {
             origin,
             defaults: Defaults {
@@ -69,7 +80,7 @@ impl Setup {
             // What is no field value was refused when the configuration was checked.
             browser: HeaderValue::from_str(&config.browser.cache_control)
                 .unwrap_or(HeaderValue::from_static("no-cache")),
-            max_object_bytes: cache.max_object_bytes,
+            max_object_bytes: cache.max_object_bytes.min(largest_body),
             max_variants: cache.max_variants as usize,
             site,
         }

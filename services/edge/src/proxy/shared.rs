@@ -84,7 +84,8 @@ pub struct SharedStats {
     pub bytes: u64,
     /// Keys that were evicted, since the start.
     pub evicted: u64,
-    /// Responses that were too large to be stored, since the start.
+    /// Responses that were larger than their site allows or than there is room for, since the
+    /// start.
     pub refused: u64,
     /// Figures of the disk, if there is one.
     pub disk: DiskStats,

@@ -115,7 +115,8 @@ impl ProxySite {
     /// asked of it is answered with 502.
     #[must_use]
     pub fn new(name: SiteName, config: Arc<CheckedSite>, shared: Arc<Shared>) -> Arc<Self> {
-        let setup = Setup::new(&name, config, None, &shared.surroundings);
+        let largest = shared.storage.largest_body();
+        let setup = Setup::new(&name, config, None, &shared.surroundings, largest);
         let number = shared.next_site();
         let tags = Arc::new(match shared.storage.disk() {
             Some(disk) => TagTable::fading_into(disk.faded(), number),
@@ -225,6 +226,7 @@ impl ProxySite {
             config,
             Some(&old),
             &self.shared.surroundings,
+            self.shared.storage.largest_body(),
         ));
         let keeps = new.keeps_copies_of(&old);
         self.setup.store(new);

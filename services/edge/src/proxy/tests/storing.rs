@@ -155,8 +155,13 @@ async fn a_body_that_breaks_is_broken_for_the_client_and_never_stored() {
 #[tokio::test]
 async fn what_is_too_large_passes_through_whole_and_is_not_stored() {
     let large = "x".repeat(3 << 20);
-    for announces in [true, false] {
-        let mut world = World::with(|config| config.cache.max_object_bytes = 1 << 20).await;
+    // For the site, and for the memory there is.
+    let too_large = [(64 << 20, 1 << 20), (4 << 20, 16 << 20)];
+    let announced = [true, false].map(|it| too_large.map(|bounds| (bounds, it)));
+    for ((capacity, max), announces) in announced.concat() {
+        let limits = RevalidationLimits::default();
+        let edit = |config: &mut SiteConfig| config.cache.max_object_bytes = max;
+        let mut world = World::stored_in(capacity, None, limits, edit).await;
         let length = large.len().to_string();
         let mut fields = vec![FRESH];
         if announces {
@@ -168,8 +173,12 @@ async fn what_is_too_large_passes_through_whole_and_is_not_stored() {
             body.send(chunk.to_vec()).await;
         }
         drop(body);
-        assert_eq!(done(waiting).await.body().len(), large.len());
-        assert_eq!(world.site.shared.stats().responses, 0);
+        let got = done(waiting).await;
+        assert_eq!(got.body().len(), large.len());
+        let is_told = got.cache_status().ends_with("detail=too-large");
+        assert_eq!(is_told, announces, "{}", got.cache_status());
+        let stats = world.site.shared.stats();
+        assert_eq!((stats.responses, stats.refused), (0, 1));
         // A part of it can be asked for from now on.
         let part = world.begin(get("/a", &[("range", "bytes=0-1")])).await;
         let asked = world.origin.next().await;
