@@ -7,6 +7,9 @@ use http::header::{COOKIE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
+/// Most fields of a request. The pieces of a `Cookie` are one.
+pub(super) const MAX_FIELDS: usize = 100;
+
 /// A request that no site is asked about.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed {
@@ -31,6 +34,10 @@ const EXPECTATION: Malformed = malformed(
     StatusCode::EXPECTATION_FAILED,
     "Expect: allowed: 100-continue",
 );
+const TOO_MANY: Malformed = malformed(
+    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "fields: allowed: 100",
+);
 const METHOD: Malformed = malformed(
     StatusCode::NOT_IMPLEMENTED,
     "method: allowed: any but CONNECT and TRACE",
@@ -48,11 +55,15 @@ pub(super) fn admit(request: &mut Request) -> Result<(), Malformed> {
     if fields.contains_key(TRANSFER_ENCODING) && !is_chunked_once(fields) {
         return Err(CODING);
     }
-    if fields.contains_key(EXPECT) && !is_continue(fields) {
-        return Err(EXPECTATION);
+    if fields.contains_key(EXPECT) {
+        check_expectation(request)?;
     }
     if request.version() == Version::HTTP_2 {
         join_cookies(request.headers_mut());
+        // In the older version nobody gets here with more.
+        if request.headers().len() > MAX_FIELDS {
+            return Err(TOO_MANY);
+        }
     }
     Ok(())
 }
@@ -95,9 +106,18 @@ fn is_chunked_once(fields: &HeaderMap) -> bool {
         && first.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
-fn is_continue(fields: &HeaderMap) -> bool {
-    let mut all = fields.get_all(EXPECT).iter();
-    all.all(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+/// Who speaks HTTP/1.0 does not wait for an interim response, and would not understand one
+/// (RFC 9110, section 10.1.1).
+fn check_expectation(request: &mut Request) -> Result<(), Malformed> {
+    if request.version() == Version::HTTP_10 {
+        request.headers_mut().remove(EXPECT);
+        return Ok(());
+    }
+    let mut all = request.headers().get_all(EXPECT).iter();
+    match all.all(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        true => Ok(()),
+        false => Err(EXPECTATION),
+    }
 }
 
 /// HTTP/2 may cut the field in pieces (RFC 9113, section 8.2.3).
@@ -178,6 +198,30 @@ mod tests {
             let mut request = request(ONE, "/", &[("host", "a")]);
             *request.method_mut() = method;
             assert_eq!(admit(&mut request), Err(METHOD));
+        }
+    }
+
+    #[test]
+    fn what_a_client_of_the_first_version_expects_goes_no_further() {
+        for expected in ["100-continue", "200-ok"] {
+            let mut request = request(ONE, "/", &[("host", "a"), ("expect", expected)]);
+            *request.version_mut() = Version::HTTP_10;
+            assert_eq!(admit(&mut request), Ok(()));
+            assert!(!request.headers().contains_key(EXPECT));
+        }
+    }
+
+    #[test]
+    fn fields_are_counted_in_the_newer_version_too() {
+        for (name, count, expected) in [
+            ("x", MAX_FIELDS - 1, Ok(())),
+            ("x", MAX_FIELDS, Err(TOO_MANY)),
+            ("cookie", 3 * MAX_FIELDS, Ok(())),
+        ] {
+            let mut fields = vec![("host", "a")];
+            fields.extend(std::iter::repeat_n((name, "y"), count));
+            let mut request = request(TWO, "/", &fields);
+            assert_eq!(admit(&mut request), expected, "{name}");
         }
     }
 

@@ -18,6 +18,7 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use super::admission::MAX_FIELDS;
 use super::front::Front;
 use super::patience::Patient;
 use super::server::ServerLimits;
@@ -38,8 +39,6 @@ const MAX_TAKEN_BACK: usize = 20;
 /// Streams that this side has ended because the client broke a rule. One more ends the
 /// connection.
 const MAX_BROKEN: usize = 128;
-/// Most fields of a request.
-const MAX_FIELDS: usize = 100;
 
 /// How connections are served.
 pub(super) struct Connections {

@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use super::access::AccessLine;
 use super::admission::admit;
 use super::min_revision::MinRevision;
+use super::options;
 use super::state::OriginState;
 use super::trusted::{Asker, TrustedProxies};
 use crate::cache::stored::CACHE_STATUS;
@@ -177,11 +178,21 @@ impl Front {
         }
     }
 
-    async fn answer(&self, request: Request, asker: Asker, interim: Option<&Interim>) -> Response {
+    async fn answer(
+        &self,
+        mut request: Request,
+        asker: Asker,
+        interim: Option<&Interim>,
+    ) -> Response {
         let (site, host) = match self.site(&request) {
             Ok(found) => found,
             Err(refused) => return refused.into(),
         };
+        match options::ends_here(&mut request) {
+            Ok(false) => {}
+            Ok(true) => return said(options::answer(), OWN),
+            Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        }
         let target = request.uri().path_and_query().map_or("/", |p| p.as_str());
         let url = match PathAndQuery::parse(target) {
             Ok(url) => url,

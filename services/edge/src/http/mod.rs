@@ -6,6 +6,7 @@ mod connection;
 mod explain;
 mod front;
 mod min_revision;
+mod options;
 mod patience;
 mod server;
 mod state;
