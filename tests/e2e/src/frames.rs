@@ -43,15 +43,20 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The status of a HEADERS frame, if it is one that has a number of its own in HPACK.
+    /// The status of a HEADERS frame: by its number in HPACK, or in three digits behind the
+    /// number of its name.
     pub fn status(&self) -> Option<u16> {
-        let numbers = [200, 204, 206, 304, 400, 404, 500];
-        let first = *self.content.first()?;
-        let index = usize::from(first.checked_sub(0x88)?);
-        numbers
-            .get(index)
-            .copied()
-            .filter(|_| self.kind == kind::HEADERS)
+        if self.kind != kind::HEADERS {
+            return None;
+        }
+        match *self.content.first()? {
+            named @ 0x88..=0x8E => {
+                let numbers = [200, 204, 206, 304, 400, 404, 500];
+                numbers.get(usize::from(named - 0x88)).copied()
+            }
+            0x08 | 0x48 => digits(self.content.get(1..)?),
+            _ => None,
+        }
     }
 
     /// The reason in a `RST_STREAM` or GOAWAY frame.
@@ -64,6 +69,33 @@ impl Frame {
         let bytes = self.content.get(at..at + 4)?;
         Some(u32::from_be_bytes(bytes.try_into().ok()?))
     }
+}
+
+/// Three digits as a string of HPACK (RFC 7541, section 5.2).
+fn digits(bytes: &[u8]) -> Option<u16> {
+    const HUFFMAN: u8 = 0x80;
+    let (head, rest) = bytes.split_first()?;
+    let text = rest.get(..usize::from(head & !HUFFMAN))?;
+    if head & HUFFMAN == 0 {
+        return std::str::from_utf8(text).ok()?.parse().ok();
+    }
+    // Of digits, 0 to 2 have five bits, and the others six that begin at 25 (appendix B).
+    let mut bits = text
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |at| u16::from(byte >> at & 1)));
+    let mut number = 0;
+    for _ in 0..3 {
+        let mut code = 0;
+        for _ in 0..5 {
+            code = code << 1 | bits.next()?;
+        }
+        let digit = match code {
+            0..=2 => code,
+            _ => (code << 1 | bits.next()?).checked_sub(22)?,
+        };
+        number = number * 10 + digit;
+    }
+    Some(number)
 }
 
 /// A frame as bytes.
@@ -148,6 +180,33 @@ impl Frames {
             if is_it(&frame) {
                 return Some(frame);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_in_each_of_its_forms() {
+        for (content, status) in [
+            (&[0x88][..], Some(200)),
+            (&[0x8E, 0x00], Some(500)),
+            (&[0x48, 0x03, b'4', b'3', b'1'], Some(431)),
+            (&[0x08, 0x83, 0x69, 0x90, 0xFF], Some(431)),
+            (&[0x48, 0x82, 0x10, 0x01], Some(200)),
+            (&[0x48, 0x83, 0x69], None),
+            (&[0x40], None),
+            (&[], None),
+        ] {
+            let frame = Frame {
+                kind: kind::HEADERS,
+                flags: 0,
+                stream: 1,
+                content: content.to_vec(),
+            };
+            assert_eq!(frame.status(), status, "{content:?}");
         }
     }
 }

@@ -246,7 +246,7 @@ async fn serve(
     cut: Arc<AtomicUsize>,
 ) {
     let (mut bytes, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
-    loop {
+    'open: loop {
         while let Some((message, used)) = message(&bytes, false) {
             bytes.drain(..used);
             let response = answer(&message);
@@ -254,6 +254,9 @@ async fn serve(
             if stream.write_all(&response).await.is_err() {
                 cut.fetch_add(1, Ordering::SeqCst);
                 return;
+            }
+            if says_that_it_closes(&response) {
+                break 'open;
             }
         }
         match stream.read(&mut buffer).await {
@@ -264,6 +267,16 @@ async fn serve(
     for rest in messages(&bytes, false) {
         remember(&asked, rest);
     }
+}
+
+/// Whether a response is the last of its connection.
+fn says_that_it_closes(response: &[u8]) -> bool {
+    let end = find(response, b"\r\n\r\n").unwrap_or(0);
+    let closes = |value: &&str| value.eq_ignore_ascii_case("close");
+    Message::head(&response[..end])
+        .all("connection")
+        .iter()
+        .any(closes)
 }
 
 fn remember(asked: &Mutex<Vec<Message>>, message: Message) {

@@ -80,10 +80,21 @@ impl Abused {
         }
     }
 
-    /// The edge works as before.
+    /// The edge works as before, and nothing that is left over becomes a part of the next
+    /// request. What the origin was asked before is taken by then.
     pub(crate) async fn still_serves(&self) {
         let answer = self.get("/still-there", &[]).await;
         assert_eq!(answer.word(), "200", "{answer:?}");
+        self.was_asked(&["GET /still-there HTTP/1.1"]);
+    }
+
+    /// The origin was asked for this alone since that was looked at last, not counting what
+    /// broke off.
+    pub(crate) fn was_asked(&self, lines: &[&str]) {
+        let mut asked = self.origin.take();
+        asked.retain(|one| one.line != "malformed");
+        let asked: Vec<_> = asked.iter().map(|one| &*one.line).collect();
+        assert_eq!(asked, lines);
     }
 }
 

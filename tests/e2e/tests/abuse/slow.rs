@@ -3,24 +3,18 @@
 use tidegate_e2e::frames::{END_HEADERS, END_STREAM, Frames, frame, kind};
 use tidegate_e2e::raw::{connect, read_to_end, responses};
 use tidegate_e2e::{Launch, eventually};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::Abused;
 use crate::support::HOST;
 
-/// An edge that is less patient than by default.
-fn hasty(launch: Launch) -> Launch {
-    launch
-        .flag("--header-timeout", "500ms")
-        .flag("--receive-timeout", "500ms")
-        .flag("--send-timeout", "500ms")
-}
-
 /// Bytes of what is too large for anybody's buffers.
 const LARGE: usize = 64 << 20;
 
-async fn rig() -> Abused {
+/// An edge that is less patient than by default, in this alone: what a test does not want
+/// cut has the patience of all the others.
+async fn rig(limit: &'static str, patience: &'static str) -> Abused {
     Abused::start_with(
         |asked| match asked.word() {
             "/large" => {
@@ -31,7 +25,7 @@ async fn rig() -> Abused {
             }
             _ => tidegate_e2e::raw::response(&[("cache-control", "max-age=600")], "x"),
         },
-        hasty,
+        move |launch: Launch| launch.flag(limit, patience),
         |_| {},
     )
     .await
@@ -39,15 +33,17 @@ async fn rig() -> Abused {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_does_not_end_in_time_ends_the_connection() {
-    let rig = rig().await;
-    for sent in [
+    // Long enough for what is to be served.
+    let rig = rig("--header-timeout", "3s").await;
+    let each = [
         "",
         "G",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r",
         "GET /a HTTP/1.1\r\n",
         "GET /a HTTP/1.1\r\nHost: shop.example\r\nX: y\r\n",
         "GET /a HTTP/1.1\r\nHost: shop.example\r\n\r\nGET /b HTTP/1.1\r\n",
-    ] {
+    ]
+    .map(async |sent| {
         let mut stream = connect(&rig.address()).await;
         stream.write_all(sent.as_bytes()).await.unwrap();
         let answers = responses(&read_to_end(&mut stream).await);
@@ -57,22 +53,29 @@ async fn a_head_that_does_not_end_in_time_ends_the_connection() {
             .min(usize::from(sent.starts_with("GET")));
         let served = answers.iter().filter(|it| it.word() == "200").count();
         assert_eq!(served, whole, "{sent:?}: {answers:?}");
-    }
+    });
+    futures_util::future::join_all(each).await;
+    rig.was_asked(&["GET /a HTTP/1.1"]);
     // One that says a little again and again.
     let mut stream = connect(&rig.address()).await;
     stream.write_all(b"GET /a HTTP/1.1\r\n").await.unwrap();
+    drip(&mut stream, b"X: y\r\n").await;
+    rig.still_serves().await;
+}
+
+/// Writes this until the other side has had enough.
+async fn drip(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
     let dripping = async {
-        while stream.write_all(b"X: y\r\n").await.is_ok() {
+        while stream.write_all(bytes).await.is_ok() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
     tidegate_e2e::within("an end", dripping).await;
-    rig.still_serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_come_is_given_up() {
-    let rig = rig().await;
+    let rig = rig("--receive-timeout", "1s").await;
     for body in [
         "Content-Length: 10\r\n\r\nx",
         "Transfer-Encoding: chunked\r\n\r\n5\r\nx",
@@ -83,6 +86,17 @@ async fn a_body_that_does_not_come_is_given_up() {
         let answers = responses(&read_to_end(&mut stream).await);
         assert_eq!(answers[0].word(), "408", "{answers:?}");
     }
+    // One that says a little again and again.
+    let mut stream = connect(&rig.address()).await;
+    let sent = format!("POST /a HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    let mut answer = Vec::new();
+    let (_, _) = tokio::join!(
+        drip(&mut writer, b"1\r\nx\r\n"),
+        tidegate_e2e::within("an end", reader.read_to_end(&mut answer)),
+    );
+    assert_eq!(responses(&answer)[0].word(), "408");
     let mut frames = Frames::connect(&rig.address()).await;
     let fields = tidegate_e2e::frames::block(&[
         (":method", "POST"),
@@ -93,8 +107,9 @@ async fn a_body_that_does_not_come_is_given_up() {
     frames
         .send(&frame(kind::HEADERS, END_HEADERS, 1, &fields))
         .await;
-    let answer = frames.until(|it| it.kind == kind::HEADERS).await;
-    assert_ne!(answer.unwrap().status(), Some(200));
+    let answer = frames.until(|it| it.kind == kind::HEADERS).await.unwrap();
+    assert_eq!(answer.status(), Some(408), "{answer:?}");
+    rig.was_asked(&[]);
     rig.still_serves().await;
 }
 
@@ -108,7 +123,7 @@ async fn lazy(rig: &Abused) -> TcpStream {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_takes_nothing_is_cut_off_and_keeps_nothing() {
-    let rig = rig().await;
+    let rig = rig("--send-timeout", "1s").await;
     let mut lazy_ones = Vec::new();
     for _ in 0..4 {
         lazy_ones.push(lazy(&rig).await);
@@ -135,5 +150,6 @@ async fn a_reader_that_takes_nothing_is_cut_off_and_keeps_nothing() {
     for mut stream in lazy_ones {
         assert!(read_to_end(&mut stream).await.len() < LARGE);
     }
+    rig.origin.take();
     rig.still_serves().await;
 }

@@ -190,6 +190,59 @@ async fn a_head_that_is_no_head_is_refused() {
     rig.still_serves().await;
 }
 
+/// RFC 9112, section 2.2: a recipient may take LF alone for the end of a line. It has to take it
+/// so everywhere, and say it otherwise from there on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_a_head_may_end_with_lf_alone_and_goes_on_with_both() {
+    let rig = Abused::start().await;
+    for head in [
+        "POST /a HTTP/1.1\nHost: shop.example\nConnection: close\nContent-Length: 4\n\n",
+        "POST /a HTTP/1.1\r\nHost: shop.example\nConnection: close\nContent-Length: 4\r\n\n",
+        "POST /a HTTP/1.1\nHost: shop.example\r\nConnection: close\r\nContent-Length: 4\n\r\n",
+        "POST /a HTTP/1.1\nHost: shop.example\nConnection: close\nTransfer-Encoding: chunked\n\n4\r\n",
+    ] {
+        let what = format!("{head}body\r\n0\r\n\r\n{SMUGGLED}");
+        let answer = is_one_request(&rig, &what, what.as_bytes(), b"body").await;
+        assert_eq!(answer.unwrap().word(), "200", "{head:?}");
+    }
+    // What ends with it is a field for whoever reads on, too.
+    let bytes = format!(
+        "POST /a HTTP/1.1\r\nHost: {HOST}\r\nX: y\nConnection: close\r\n\
+         Content-Length: 4\r\nX: y\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}"
+    );
+    is_one_request(&rig, "both", bytes.as_bytes(), b"").await;
+    rig.still_serves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_of_the_server_itself_is_answered_here() {
+    let rig = Abused::start().await;
+    let close = "Host: shop.example\r\nConnection: close";
+    for (line, fields, expected) in [
+        ("OPTIONS * HTTP/1.1", "", "204"),
+        ("OPTIONS * HTTP/1.0", "Expect: 100-continue\r\n", "204"),
+        ("OPTIONS /a HTTP/1.1", "Max-Forwards: 0\r\n", "204"),
+        ("OPTIONS /a HTTP/1.1", "Max-Forwards: x\r\n", "400"),
+        ("POST * HTTP/1.1", "", "400"),
+    ] {
+        let answers = rig.send(format!("{line}\r\n{fields}{close}\r\n\r\n")).await;
+        assert_eq!(answers.len(), 1, "{line}: {answers:?}");
+        assert_eq!(answers[0].word(), expected, "{line}: {answers:?}");
+        let allowed = answers[0].all("allow").join(",");
+        assert_eq!(
+            allowed.contains("OPTIONS"),
+            expected == "204",
+            "{answers:?}"
+        );
+        assert!(rig.origin.take().is_empty(), "{line}");
+    }
+    let bytes = format!("OPTIONS /a HTTP/1.1\r\nMax-Forwards: 7\r\n{close}\r\n\r\n");
+    assert_eq!(rig.send(bytes).await[0].word(), "200");
+    let asked = rig.origin.take();
+    assert_eq!(asked[0].all("max-forwards"), ["6"], "{asked:?}");
+    rig.still_serves().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_host_of_an_absolute_target_counts_and_no_other_goes_on() {
     let rig = Abused::start().await;
@@ -237,7 +290,7 @@ async fn a_get_with_a_body_is_passed_with_it_and_stored_for_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_protocol_of_http_is_never_switched_to_behind_the_edge() {
     let rig = Abused::start().await;
-    for upgrade in [
+    for (index, upgrade) in [
         "h2c",
         "H2C",
         "h2c, websocket",
@@ -245,38 +298,58 @@ async fn another_protocol_of_http_is_never_switched_to_behind_the_edge() {
         "h2",
         "HTTP/2.0",
         "TLS/1.0",
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let upgrade = format!("Upgrade: {upgrade}");
         let lines = [
             "Connection: close, Upgrade, HTTP2-Settings",
             "HTTP2-Settings: AAMAAABkAAQAAP__",
             upgrade.as_str(),
         ];
-        let answer = rig.get("/a", &lines).await;
+        // Nothing of it is stored yet.
+        let answer = rig.get(&format!("/{index}"), &lines).await;
         assert_eq!(answer.word(), "200", "{upgrade}: {answer:?}");
-        for asked in rig.origin.take() {
-            for name in ["upgrade", "http2-settings", "connection"] {
-                assert!(asked.all(name).is_empty(), "{upgrade}: {asked:?}");
-            }
+        let asked = rig.origin.take();
+        assert_eq!(asked.len(), 1, "{upgrade}: {asked:?}");
+        for name in ["upgrade", "http2-settings", "connection"] {
+            assert!(asked[0].all(name).is_empty(), "{upgrade}: {asked:?}");
         }
     }
+    rig.still_serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_in_a_url_becomes_a_line_of_a_head() {
     let rig = Abused::start().await;
-    for target in [
-        "/%0d%0aSet-Cookie:%20a=b",
-        "/x?a=%0d%0aSet-Cookie:%20a=b%0d%0a%0d%0aHTTP/1.1%20200%20OK",
-        "/%E5%98%8A%E5%98%8DSet-Cookie:%20a=b",
-        "/a%00b",
-        "/_tidegate/%0d%0aX:%20y",
+    for (target, asked_for) in [
+        ("/%0d%0aSet-Cookie:%20a=b", Some("/%0D%0ASet-Cookie:%20a=b")),
+        (
+            "/x?a=%0d%0aSet-Cookie:%20a=b%0d%0a%0d%0aHTTP/1.1%20200%20OK",
+            Some("/x?a=%0D%0ASet-Cookie:%20a=b%0D%0A%0D%0AHTTP/1.1%20200%20OK"),
+        ),
+        (
+            "/%E5%98%8A%E5%98%8DSet-Cookie:%20a=b",
+            Some("/%E5%98%8A%E5%98%8DSet-Cookie:%20a=b"),
+        ),
+        ("/a%00b", Some("/a%00b")),
+        ("/_tidegate/%0d%0aX:%20y", None),
     ] {
         let answer = rig.get(target, &[]).await;
         assert!(answer.all("set-cookie").is_empty(), "{target}: {answer:?}");
-        for asked in rig.origin.take() {
+        let lines: Vec<_> = asked_for
+            .map(|url| format!("GET {url} HTTP/1.1"))
+            .into_iter()
+            .collect();
+        let asked = rig.origin.take();
+        let asked_lines: Vec<_> = asked.iter().map(|one| one.line.clone()).collect();
+        assert_eq!(asked_lines, lines, "{target}");
+        for asked in asked {
             assert!(asked.all("set-cookie").is_empty(), "{target}: {asked:?}");
-            assert_eq!(asked.line.split(' ').count(), 3, "{target}: {asked:?}");
         }
+        let status = if asked_for.is_some() { "200" } else { "404" };
+        assert_eq!(answer.word(), status, "{target}: {answer:?}");
     }
+    rig.still_serves().await;
 }
