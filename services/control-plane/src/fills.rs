@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tidegate_clock::{BootInstant, Clock};
-use tidegate_domain::{InstanceId, PathAndQuery, SiteName};
+use tidegate_domain::{Digest, DigestHasher, InstanceId, PathAndQuery, SiteName};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 /// Responses that are being fetched at once. Beyond that edges fetch for themselves.
@@ -21,15 +21,29 @@ const MAX_WAITING: usize = 4_096;
 /// An edge that says nothing for so long may be gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is being fetched.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct FillKey {
-    /// The site.
-    pub(crate) site: SiteName,
-    /// Normalised.
-    pub(crate) url: PathAndQuery,
-    /// The request fields that belong to the key, sorted by name.
-    pub(crate) fields: Vec<(String, Bytes)>,
+/// What is being fetched. However much the request says of it, this is of one size and
+/// keeps nothing of the request in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct FillKey(Digest);
+
+impl FillKey {
+    /// The URL is normalised; the request fields are those that belong to the key, sorted
+    /// by name.
+    pub(crate) fn of(site: &SiteName, url: &PathAndQuery, fields: &[(String, Bytes)]) -> Self {
+        let mut hasher = DigestHasher::new();
+        let mut add = |part: &[u8]| {
+            // With its length before it no part can look like two.
+            hasher.update(&(part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        };
+        add(site.as_str().as_bytes());
+        add(url.as_str().as_bytes());
+        for (name, value) in fields {
+            add(name.as_bytes());
+            add(value);
+        }
+        Self(hasher.finish())
+    }
 }
 
 /// Who fetches it.
@@ -62,6 +76,36 @@ pub(crate) enum Ended {
     Silent,
     /// It is still under way, and was waited for long enough.
     Slow,
+}
+
+/// A turn that the edge has not been told of yet. Dropped, it is given back: the edge has
+/// left and will not fetch anything.
+#[derive(Debug)]
+pub(crate) struct Untold<'a> {
+    fills: &'a Fills,
+    key: FillKey,
+    who: &'a InstanceId,
+    how: Option<Ended>,
+}
+
+impl Untold<'_> {
+    /// The edge is told that it is its turn.
+    pub(crate) fn told(mut self) {
+        self.how = None;
+    }
+
+    /// There is nothing to fetch: others find it.
+    pub(crate) fn is_there(mut self) {
+        self.how = Some(Ended::Shared);
+    }
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        if let Some(how) = self.how {
+            self.fills.end(&self.key, self.who, how);
+        }
+    }
 }
 
 /// See the module.
@@ -117,15 +161,25 @@ impl Fills {
         }
         inner.number += 1;
         let (number, until) = (inner.number, now + PATIENCE);
-        inner.ends.push_back((until, number, key.clone()));
+        inner.ends.push_back((until, number, *key));
         let fill = Fill {
             number,
             owner: who.clone(),
             until,
             ended: watch::Sender::new(None),
         };
-        inner.fills.insert(key.clone(), fill);
+        inner.fills.insert(*key, fill);
         Turn::Yours
+    }
+
+    /// Holds a turn until the edge is told of it.
+    pub(crate) fn until_told<'a>(&'a self, key: &FillKey, who: &'a InstanceId) -> Untold<'a> {
+        Untold {
+            fills: self,
+            key: *key,
+            who,
+            how: Some(Ended::Released),
+        }
     }
 
     /// The edge that was told to fetch it has done so, or will not.
@@ -194,11 +248,19 @@ mod tests {
     use tidegate_clock::ManualClock;
 
     fn key(path: &str) -> FillKey {
-        FillKey {
-            site: SiteName::parse("dev").unwrap(),
-            url: PathAndQuery::parse(path).unwrap(),
-            fields: vec![("host".into(), Bytes::from_static(b"a.example"))],
-        }
+        key_of("dev", path, &[("host", "a.example")])
+    }
+
+    fn key_of(site: &str, path: &str, fields: &[(&str, &'static str)]) -> FillKey {
+        let fields = fields.iter().map(|(name, value)| {
+            let value = Bytes::from_static(value.as_bytes());
+            ((*name).to_owned(), value)
+        });
+        FillKey::of(
+            &SiteName::parse(site).unwrap(),
+            &PathAndQuery::parse(path).unwrap(),
+            &fields.collect::<Vec<_>>(),
+        )
     }
 
     fn edge(name: &str) -> InstanceId {

@@ -14,14 +14,14 @@ use tidegate_domain::{
     TagPattern,
 };
 use tidegate_proto::{duration_to_wire, v1};
-use tonic::Code;
+use tonic::{Code, Response};
 
 use crate::events::{Replay, Replayed};
 use crate::link::{Change, Channels, Client, Event};
 use crate::pages::{BlobError, BlobSource, BlobStream};
 use crate::proxy::{
-    EntrySource, PushedEntry, SecondTier, TierAnswer, TierPlace, TierQuestion, TierShare, TierTurn,
-    Unanswered, VISITOR,
+    EntrySource, PushedEntry, SecondTier, TierAnswer, TierPlace, TierQuestion, TierShare,
+    TierStored, TierTurn, Unanswered, VISITOR,
 };
 use crate::standing::Standing;
 use crate::told::told;
@@ -146,14 +146,8 @@ impl SecondTier for ControlPlane {
             }),
         };
         async move {
-            let answer = match client.lookup_entry(request).await {
-                Ok(answer) => answer.into_inner(),
-                // It says so at once: this request is none of which something is shared.
-                Err(status) if status.code() == Code::InvalidArgument => {
-                    v1::LookupEntryResponse::default()
-                }
-                Err(status) => return Err(unanswered(status)),
-            };
+            let answer = client.lookup_entry(request).await;
+            let answer = answer.map(Response::into_inner).or_else(nothing_there)?;
             let turn = match answer.fill() {
                 v1::FillState::Unspecified => TierTurn::Nobody,
                 v1::FillState::Yours => TierTurn::Yours,
@@ -167,7 +161,7 @@ impl SecondTier for ControlPlane {
         .boxed()
     }
 
-    fn share(&self, share: TierShare) -> BoxFuture<'static, Result<bool, Unanswered>> {
+    fn share(&self, share: TierShare) -> BoxFuture<'static, Result<TierStored, Unanswered>> {
         let mut client = self.client.clone();
         let TierPlace { site, url, key } = share.place;
         let entry = share.entry;
@@ -191,11 +185,7 @@ impl SecondTier for ControlPlane {
             instance_id: self.instance.to_string(),
             key,
         };
-        async move {
-            let stored = client.store_entry(request).await.map_err(unanswered)?;
-            Ok(stored.into_inner().stored)
-        }
-        .boxed()
+        async move { stored(client.store_entry(request).await.map(Response::into_inner)) }.boxed()
     }
 
     fn release(&self, place: TierPlace) -> BoxFuture<'static, Result<(), Unanswered>> {
@@ -211,6 +201,24 @@ impl SecondTier for ControlPlane {
             Ok(())
         }
         .boxed()
+    }
+}
+
+/// What a look-up that is refused comes to. The control plane is well, so it is no reason
+/// to leave it alone: nothing of this request is shared, or it does not know the site.
+fn nothing_there(status: tonic::Status) -> Result<v1::LookupEntryResponse, Unanswered> {
+    match status.code() {
+        Code::InvalidArgument | Code::NotFound => Ok(v1::LookupEntryResponse::default()),
+        _ => Err(unanswered(status)),
+    }
+}
+
+fn stored(answer: Result<v1::StoreEntryResponse, tonic::Status>) -> Result<TierStored, Unanswered> {
+    match answer {
+        Ok(answer) if answer.stored => Ok(TierStored::Stored),
+        Ok(_) => Ok(TierStored::NotStored),
+        Err(status) if status.code() == Code::InvalidArgument => Ok(TierStored::Unfit),
+        Err(status) => Err(unanswered(status)),
     }
 }
 
@@ -356,5 +364,31 @@ mod tests {
         let sent = to_choose_by(&request);
         let names: Vec<_> = sent.iter().map(|field| field.name.as_str()).collect();
         assert_eq!(names, ["accept-language"]);
+    }
+
+    #[test]
+    fn a_control_plane_that_refuses_a_look_up_has_answered() {
+        for (code, is_answer) in [
+            (Code::InvalidArgument, true),
+            (Code::NotFound, true),
+            (Code::Unavailable, false),
+            (Code::Internal, false),
+            (Code::DeadlineExceeded, false),
+        ] {
+            let answer = nothing_there(tonic::Status::new(code, ""));
+            assert_eq!(answer.is_ok(), is_answer, "{code:?}");
+            assert!(answer.is_ok_and(|it| it.entry.is_none()) || !is_answer);
+        }
+    }
+
+    #[test]
+    fn what_breaks_a_rule_is_told_from_what_failed() {
+        let said = |code| stored(Err(tonic::Status::new(code, ""))).ok();
+        assert_eq!(said(Code::InvalidArgument), Some(TierStored::Unfit));
+        assert_eq!(said(Code::Unavailable), None);
+        assert_eq!(said(Code::NotFound), None);
+        let said = |is_stored| stored(Ok(v1::StoreEntryResponse { stored: is_stored })).ok();
+        assert_eq!(said(true), Some(TierStored::Stored));
+        assert_eq!(said(false), Some(TierStored::NotStored));
     }
 }

@@ -216,13 +216,14 @@ pub(crate) struct Done {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::future::ready;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tidegate_clock::ManualClock;
     use tidegate_domain::Mode;
     use tidegate_telemetry::Registry;
+    use tokio::sync::OwnedSemaphorePermit;
 
     use super::*;
     use crate::blobs::LocalBlobs;
@@ -231,12 +232,31 @@ mod tests {
     use crate::log::{InlineLog, LogSettings, OwnLog as _};
     use crate::state::testing::{invalidate, proposal, put_site, read_by, site};
 
-    async fn context(folder: &std::path::Path) -> Arc<Context> {
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
+    /// With the site `dev` of `a.example`.
+    pub(in crate::grpc) async fn context_with_site(
+        folder: &std::path::Path,
+        clock: Arc<ManualClock>,
+    ) -> Arc<Context> {
+        let context = context(folder, clock).await;
+        let command = put_site("dev", &["a.example"]);
+        let proposal = proposal(command, context.clock.wall());
+        context.log.propose(proposal).await.unwrap();
+        context
+    }
+
+    /// Keeps everybody from the disk until it is dropped.
+    pub(in crate::grpc) async fn all_reads(context: &Context) -> OwnedSemaphorePermit {
+        let all = u32::try_from(HEAVY_READS).unwrap();
+        let reads = context.heavy_reads.clone().acquire_many_owned(all);
+        reads.await.unwrap()
+    }
+
+    async fn context(folder: &std::path::Path, clock: Arc<ManualClock>) -> Arc<Context> {
+        let clock: Arc<dyn Clock> = clock;
         let log = InlineLog::open(LogSettings::new(clock.clone())).unwrap();
         let reader = log.reader();
         let blobs: Arc<dyn BlobStore> =
-            Arc::new(LocalBlobs::open(folder.join("blobs"), 1_000, clock.clone()).unwrap());
+            Arc::new(LocalBlobs::open(folder.join("blobs"), 10_000, clock.clone()).unwrap());
         let (alive, _survivor) = Alive::new();
         let fleet = Fleet::new(
             FleetSettings::default(),
@@ -278,7 +298,7 @@ mod tests {
     /// Lets the configuration change after each of the first `changes` readings.
     async fn call(changes: usize) -> (Result<Done, Fault>, usize) {
         let folder = tempfile::tempdir().unwrap();
-        let context = context(folder.path()).await;
+        let context = context(folder.path(), Arc::default()).await;
         let put = |n: usize| {
             let command = put_site("dev", &[&format!("v{n}.example")]);
             let proposal = proposal(command, context.clock.wall());

@@ -49,11 +49,7 @@ pub(crate) async fn for_edge(
     let Some(shared) = &sought.shared else {
         return look(context, &sought).await;
     };
-    let key = FillKey {
-        site: sought.site.clone(),
-        url: sought.url.clone(),
-        fields: shared.key.clone(),
-    };
+    let key = FillKey::of(&sought.site, &sought.url, &shared.key);
     // What would not be stored need not be waited for.
     let is_worth_it = shared.may_fill
         && context.shares.has_room(&*context.clock)
@@ -62,25 +58,30 @@ pub(crate) async fn for_edge(
         true => context.fills.turn(&key, &shared.instance),
         false => Turn::Nobody,
     };
+    let untold =
+        matches!(turn, Turn::Yours).then(|| context.fills.until_told(&key, &shared.instance));
     // Behind the turn: what was shared before it is found.
-    let found = look(context, &sought).await;
-    let is_there = !matches!(&found, Ok(found) if found.entry.is_none());
-    if is_there {
-        if matches!(turn, Turn::Yours) {
-            let how = found.as_ref().map_or(Ended::Released, |_| Ended::Shared);
-            context.fills.end(&key, &shared.instance, how);
+    let found = look(context, &sought).await?;
+    if found.entry.is_some() {
+        if let Some(untold) = untold {
+            untold.is_there();
         }
-        return found;
+        return Ok(found);
     }
     let said = |fill: v1::FillState| {
-        found.map(|found| v1::LookupEntryResponse {
+        Ok(v1::LookupEntryResponse {
             fill: fill.into(),
             ..found
         })
     };
     let (nobody, yours) = (v1::FillState::Unspecified, v1::FillState::Yours);
     let fill = match turn {
-        Turn::Yours => return said(yours),
+        Turn::Yours => {
+            if let Some(untold) = untold {
+                untold.told();
+            }
+            return said(yours);
+        }
         Turn::Nobody => return said(nobody),
         Turn::UnderWay(fill) => fill,
     };
@@ -206,5 +207,54 @@ impl Context {
             Ok(Some((entry, found)))
         })
         .await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
+    use tidegate_clock::ManualClock;
+    use tidegate_domain::SiteFilter;
+
+    use super::*;
+    use crate::grpc::context::tests::{all_reads, context_with_site};
+
+    fn question(context: &Context, instance: &str) -> v1::LookupEntryRequest {
+        let head = context.log.head();
+        let cursor = context.log.cursor_at(head, SiteFilter::ALL).unwrap();
+        v1::LookupEntryRequest {
+            site: "dev".into(),
+            url: "/a".into(),
+            request_headers: Vec::new(),
+            shared: Some(v1::SharedQuestion {
+                instance_id: instance.into(),
+                cursor: cursor.to_string(),
+                key: vec![v1::HeaderField {
+                    name: "host".into(),
+                    value: Bytes::from_static(b"a.example"),
+                }],
+                may_fill: true,
+                wait: None,
+            }),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_its_edge_gives_up_leaves_the_turn_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = context_with_site(folder.path(), Arc::new(ManualClock::default())).await;
+        let reads = all_reads(&context).await;
+        let one = for_edge(&context, question(&context, "one"));
+        assert!(one.now_or_never().is_none(), "it waits for the disk");
+        drop(reads);
+        for (instance, told) in [
+            ("two", v1::FillState::Yours),
+            ("three", v1::FillState::UnderWay),
+        ] {
+            let answer = for_edge(&context, question(&context, instance)).await;
+            assert_eq!(answer.unwrap().fill(), told, "{instance}");
+        }
     }
 }

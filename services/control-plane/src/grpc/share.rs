@@ -62,6 +62,7 @@ pub(crate) async fn store(
     caller: String,
     request: v1::StoreEntryRequest,
 ) -> Result<v1::StoreEntryResponse, Fault> {
+    let received = context.clock.boot();
     let answer = |stored| Ok(v1::StoreEntryResponse { stored });
     let site = fields::site_name(&request.site)?;
     let filled_at = fields::cursor("fill_cursor", &request.fill_cursor)?;
@@ -76,14 +77,15 @@ pub(crate) async fn store(
         true => None,
         false => Some((
             fields::instance_id(&request.instance_id)?,
-            FillKey {
-                site: site.clone(),
-                url: entry.url.clone(),
-                fields: key("key", &view.config, &request.key)?,
-            },
+            FillKey::of(&site, &entry.url, &key("key", &view.config, &request.key)?),
         )),
     };
-    let stored = put(context, caller, (site, view.revision()), entry, filled_at).await;
+    let offer = Offer {
+        entry,
+        filled_at,
+        received,
+    };
+    let stored = put(context, caller, (site, view.revision()), offer).await;
     if let Some((instance, key)) = told {
         let how = match &stored {
             Ok(true) => Ended::Shared,
@@ -102,11 +104,8 @@ pub(crate) fn release(context: &Context, request: &v1::ReleaseEntryRequest) -> R
     let site = fields::site_name(&request.site)?;
     let instance = fields::instance_id(&request.instance_id)?;
     let view = context.site(&site)?;
-    let key = FillKey {
-        url: entry::url_in("url", &view.config, &request.url)?,
-        fields: key("key", &view.config, &request.key)?,
-        site,
-    };
+    let url = entry::url_in("url", &view.config, &request.url)?;
+    let key = FillKey::of(&site, &url, &key("key", &view.config, &request.key)?);
     context.fills.end(&key, &instance, Ended::Released);
     Ok(())
 }
@@ -129,17 +128,36 @@ pub(crate) fn key(
     Ok(key)
 }
 
+/// A response that an edge wants to share.
+struct Offer {
+    /// With its time as of when it was received.
+    entry: PushedEntry,
+    filled_at: Cursor,
+    received: BootInstant,
+}
+
 async fn put(
     context: &Context,
     caller: String,
     (site, site_revision): (SiteName, Revision),
-    mut entry: PushedEntry,
-    filled_at: Cursor,
+    offer: Offer,
 ) -> Result<bool, Fault> {
     if !context.shares.admits(&*context.clock) {
         return Ok(false);
     }
+    let Offer {
+        mut entry,
+        filled_at,
+        received,
+    } = offer;
     context.keep_body(&mut entry).await?;
+    // It has aged while its body waited for the disk; from here on the order counts.
+    let waited = context.clock.boot().saturating_since(received);
+    entry.age = entry.age.saturating_add(waited);
+    entry.ttl = entry.ttl.saturating_sub(waited);
+    if entry.ttl.is_zero() {
+        return Ok(false);
+    }
     let command = Command::StoreEntry {
         site,
         site_revision,
@@ -217,9 +235,14 @@ fn forbids_sharing(value: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
     use tidegate_clock::ManualClock;
+    use tidegate_domain::{PathAndQuery, SiteFilter};
 
     use super::*;
+    use crate::grpc::context::tests::{all_reads, context_with_site};
     use crate::state::testing;
 
     fn site() -> CheckedSite {
@@ -297,5 +320,50 @@ mod tests {
         assert_eq!(admitted(100), 20);
         clock.advance(Duration::from_millis(1));
         assert_eq!(admitted(100), 50);
+    }
+
+    /// A share of 60 s that is too large to be kept beside what is known of it.
+    fn large(context: &Context) -> v1::StoreEntryRequest {
+        let head = context.log.head();
+        let cursor = context.log.cursor_at(head, SiteFilter::ALL).unwrap();
+        let seconds = |seconds| prost_types::Duration { seconds, nanos: 0 };
+        v1::StoreEntryRequest {
+            site: "dev".into(),
+            entry: Some(v1::Entry {
+                url: "/a".into(),
+                status: 200,
+                body: vec![b'x'; entry::MAX_INLINE_BYTES + 1].into(),
+                ttl: Some(seconds(60)),
+                vary: vec![v1::HeaderField {
+                    name: "host".into(),
+                    value: Bytes::from_static(b"a.example"),
+                }],
+                ..v1::Entry::default()
+            }),
+            fill_cursor: cursor.to_string(),
+            age: Some(seconds(7)),
+            ..v1::StoreEntryRequest::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_the_disk_gets_older_meanwhile() {
+        for (waited, is_stored) in [(20, true), (60, false)] {
+            let clock = Arc::new(ManualClock::default());
+            let folder = tempfile::tempdir().unwrap();
+            let context = context_with_site(folder.path(), clock.clone()).await;
+            let reads = all_reads(&context).await;
+            let mut storing = Box::pin(store(&context, "edge".into(), large(&context)));
+            assert!(storing.as_mut().now_or_never().is_none(), "it waits");
+            clock.advance(Duration::from_secs(waited));
+            drop(reads);
+            assert_eq!(storing.await.unwrap().stored, is_stored, "{waited}");
+            let host = ("host".to_owned(), Bytes::from_static(b"a.example"));
+            let url = PathAndQuery::parse("/a").unwrap();
+            let found = context.entry(testing::site("dev"), url, vec![host], Vec::new());
+            let found = found.await.unwrap();
+            let times = found.map(|(_, it)| (it.age.as_secs(), it.fresh_for.as_secs()));
+            assert_eq!(times, is_stored.then_some((27, 40)));
+        }
     }
 }

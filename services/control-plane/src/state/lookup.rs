@@ -45,7 +45,8 @@ pub struct FoundEntry {
 
 /// The entry made for such a request: the pushed one, or while there is none that is
 /// fresh, the one that an edge shares. `request` has names in lower case; for what is
-/// shared, `key` stands for the fields that it names.
+/// shared, `key` stands for the fields that it names, and each of them has to be named by
+/// it: else it is a share of something else, however well the rest agrees.
 ///
 /// What was shared before the site's configuration changed may be of another URL or
 /// origin, and is none.
@@ -63,7 +64,7 @@ pub(crate) fn find(
     let live = live.filter(|record| record.revision >= totals.floor);
     let (mut shared, pushed) = live.partition::<Vec<_>, _>(|record| record.shared);
     let configured = tables::site(view, site)?.map_or(0, |site| site.revision);
-    shared.retain(|record| record.revision > configured);
+    shared.retain(|record| record.revision > configured && names(record, key));
     let pushed = best(pushed, request, &[]);
     let is_fresh = |record: &storage::EntryRecord| {
         freshness(record, totals.soft_floor, now).0 == Freshness::Fresh
@@ -75,6 +76,13 @@ pub(crate) fn find(
     Ok(shared
         .filter(|it| pushed.is_none() || is_fresh(it))
         .or(pushed))
+}
+
+/// Whether the entry names all of these request fields.
+fn names(record: &storage::EntryRecord, key: &[(String, Bytes)]) -> bool {
+    let vary = record.entry.iter().flat_map(|entry| &entry.vary);
+    key.iter()
+        .all(|(name, _)| vary.clone().any(|field| field.name == *name))
 }
 
 /// Of the entries whose request fields agree, the one that names most of them, then

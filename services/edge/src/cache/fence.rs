@@ -144,11 +144,12 @@ impl Fence {
     }
 
     /// The fence of a copy that was made of another one and is no younger than that: stale
-    /// since no later.
+    /// since no later, and in doubt if that one is.
     #[must_use]
     pub fn no_younger_than(self, other: &Self) -> Self {
         Self {
             soft_since: other.soft_since.clone(),
+            is_in_doubt: self.is_in_doubt || other.is_in_doubt,
             ..self
         }
     }

@@ -24,8 +24,26 @@ struct Inner {
 }
 
 impl Changed {
-    /// A URL has changed.
-    pub(super) fn note(&self, url: &PathAndQuery, now: BootInstant) {
+    /// URLs have changed, or anything may have. `then` reads the number of the last fetch
+    /// that has begun, and is called only once that is noted: what such a fetch brings is
+    /// ended by that number, and one that begins later finds the note, whatever it brings.
+    pub(super) fn note_before<T>(
+        &self,
+        urls: &[PathAndQuery],
+        is_all: bool,
+        now: BootInstant,
+        then: impl FnOnce() -> T,
+    ) -> T {
+        for url in urls {
+            self.note(url, now);
+        }
+        if is_all {
+            self.note_all(now);
+        }
+        then()
+    }
+
+    fn note(&self, url: &PathAndQuery, now: BootInstant) {
         let mut inner = self.0.lock();
         if inner.urls.len() >= MAX_URLS && !inner.urls.contains_key(url) {
             inner.urls.clear();
@@ -34,8 +52,7 @@ impl Changed {
         inner.urls.insert(url.clone(), now);
     }
 
-    /// Anything may have changed.
-    pub(super) fn note_all(&self, now: BootInstant) {
+    fn note_all(&self, now: BootInstant) {
         let mut inner = self.0.lock();
         inner.urls.clear();
         inner.all = Some(now);
@@ -75,6 +92,20 @@ mod tests {
         assert!(allows(&changed, "/b", 50, 150));
         changed.note_all(at(200));
         assert!(!allows(&changed, "/b", 19, 210));
+    }
+
+    #[test]
+    fn a_change_is_noted_before_it_is_read_which_fetches_are_earlier() {
+        let a = PathAndQuery::parse("/a").unwrap();
+        for (urls, is_all, b_is_allowed) in [(&[a][..], false, true), (&[], true, false)] {
+            let changed = Changed::default();
+            let number = changed.note_before(urls, is_all, at(100), || {
+                assert!(!allows(&changed, "/a", 50, 101));
+                assert_eq!(allows(&changed, "/b", 50, 101), b_is_allowed);
+                7
+            });
+            assert_eq!(number, 7);
+        }
     }
 
     #[test]

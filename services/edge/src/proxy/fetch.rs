@@ -19,9 +19,9 @@ use super::listing::Listing;
 use super::not_shared::NotShared;
 use super::part::{Base, Begun, Content};
 use super::pass;
+use super::promise::Promise;
 use super::revalidations::Place;
 use super::setup::Setup;
-use super::share::Promise;
 use super::shared_body::{Reader, SharedBody};
 use super::site::{ProxySite, count};
 use super::visit::Ask;
@@ -247,6 +247,7 @@ impl Errand {
             Content::Rest { .. } => length(&head.fields),
             Content::Whole | Content::Part(_) => length(response.headers()),
         };
+        self.foresee(&head, &content, announced);
         let head = Arc::new(head);
         let budget = self.site.shared.fills.clone();
         let shared = SharedBody::new(budget, self.setup.max_object_bytes, announced);
@@ -395,8 +396,8 @@ impl Errand {
         self.place = None;
         if why.is_lasting {
             self.site.shared.remember_uncacheable(&self.ask.key);
-            self.share_nothing();
         }
+        self.share_nothing(why.to_other_edges());
         if why.ends_copy && self.copy.is_some() && !response.status().is_server_error() {
             self.site.shared.storage.remove(&self.ask.key);
         }

@@ -10,6 +10,7 @@ use super::fetch::Errand;
 use super::flight::GONE_FOR;
 use super::head;
 use super::part::Content;
+use super::share::NotOffered;
 use super::shared_body::SharedBody;
 use crate::cache::fence::Touched;
 use crate::cache::stored::{Head, Stored, StoredBody};
@@ -132,11 +133,13 @@ impl Errand {
     }
 
     fn push(&mut self, shared: &SharedBody, chunk: Bytes) {
+        self.count_towards_share(chunk.len() as u64);
         if !shared.push(chunk) && !self.is_too_large {
             self.is_too_large = true;
             self.site.shared.storage.refuse();
             // Its readers set the pace from here on.
             self.place = None;
+            self.share_nothing(NotOffered::ThisTime);
             self.site.flights.remove(&self.flight);
             self.site.shared.remember_uncacheable(&self.ask.key);
         }

@@ -44,6 +44,7 @@ mod not_shared;
 mod part;
 mod pass;
 mod posted;
+mod promise;
 mod revalidations;
 mod second_tier;
 mod setup;
@@ -65,7 +66,8 @@ pub use entries::{EntrySource, PushedEntry, VISITOR};
 pub use explain::{CopyFacts, Explanation, LastHit, Would};
 pub use revalidations::RevalidationLimits;
 pub use second_tier::{
-    SecondTier, TierAnswer, TierPlace, TierQuestion, TierShare, TierStats, TierTurn, Unanswered,
+    SecondTier, TierAnswer, TierPlace, TierQuestion, TierShare, TierStats, TierStored, TierTurn,
+    Unanswered,
 };
 pub use shared::{Shared, SharedConfig, SharedStats};
 pub use site::{NothingHere, ProxySite, SiteStats};

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use super::share::NotOffered;
 use crate::cache::policy::storable::Unstorable;
 
 /// A response that is not stored.
@@ -12,6 +13,8 @@ pub(super) struct NotShared {
     pub(super) is_lasting: bool,
     /// What is stored is out of date.
     pub(super) ends_copy: bool,
+    /// It is so by who has asked: another one may get a response that is for all.
+    pub(super) is_by_asker: bool,
 }
 
 impl NotShared {
@@ -21,6 +24,7 @@ impl NotShared {
             reason,
             is_lasting: false,
             ends_copy: false,
+            is_by_asker: false,
         }
     }
 
@@ -30,6 +34,15 @@ impl NotShared {
             reason,
             is_lasting: true,
             ends_copy: true,
+            is_by_asker: false,
+        }
+    }
+
+    /// What it means for the other edges.
+    pub(super) fn to_other_edges(&self) -> NotOffered {
+        match self.is_lasting && !self.is_by_asker {
+            true => NotOffered::ByItself,
+            false => NotOffered::ThisTime,
         }
     }
 }
@@ -52,9 +65,11 @@ impl NotShared {
             Unstorable::Status => "status",
             Unstorable::NoFreshness => "no-freshness",
         };
+        // Of credentials another request may have none.
+        let is_by_asker = why == Unstorable::Credentials;
         Self {
-            // Of credentials another request may have none.
-            ends_copy: why != Unstorable::Credentials,
+            ends_copy: !is_by_asker,
+            is_by_asker,
             ..Self::lasting(reason)
         }
     }

@@ -153,7 +153,7 @@ impl ProxySite {
         response: &Response<OriginBody>,
         posted: Option<Posted>,
     ) -> Option<Keeping> {
-        let mut tags = Vec::new();
+        let mut urls = Vec::new();
         if is_no_error(response.status()) {
             let target = Target {
                 host: &ask.key.host,
@@ -161,32 +161,31 @@ impl ProxySite {
                 url: &ask.target,
             };
             let named = target.named_by(response.headers());
-            let named = named.iter().map(|url| setup.site.normalize(url));
-            for url in std::iter::once(ask.key.url.clone()).chain(named) {
-                tags.push(url_tag(&url));
-                // What other edges have fetched of it is of no use either.
-                self.changed.note(&url, self.shared.now());
-            }
+            urls.push(ask.key.url.clone());
+            urls.extend(named.iter().map(|url| setup.site.normalize(url)));
         }
+        let mut tags: Vec<_> = urls.iter().map(url_tag).collect();
         let owner = GroupOwner {
             host: &ask.key.host,
             port: ask.key.port,
         };
-        match owner.invalidated_by(response.headers()) {
+        let groups = owner.invalidated_by(response.headers());
+        let is_all = groups.is_err();
+        match groups {
             Ok(groups) => tags.extend(groups),
             // One of them may be any.
-            Err(TooManyGroups) => {
-                tags.push(host_tag(&ask.key.host));
-                self.changed.note_all(self.shared.now());
-            }
+            Err(TooManyGroups) => tags.push(host_tag(&ask.key.host)),
         }
-        match posted {
-            Some(posted) => self.keep_posted(setup, ask, posted, &tags),
-            None => {
-                self.tags.change_here(&tags, || self.shared.last_serial());
-                None
-            }
-        }
+        // What other edges have fetched of it is of no use either.
+        let now = self.shared.now();
+        self.changed
+            .note_before(&urls, is_all, now, || match posted {
+                Some(posted) => self.keep_posted(setup, ask, posted, &tags),
+                None => {
+                    self.tags.change_here(&tags, || self.shared.last_serial());
+                    None
+                }
+            })
     }
 }
 

@@ -38,8 +38,9 @@ pub trait SecondTier: Send + Sync + 'static {
     /// Looks for what another edge shares, or a backend has pushed.
     fn look(&self, question: TierQuestion) -> BoxFuture<'static, Result<TierAnswer, Unanswered>>;
 
-    /// Shares a response. Whether it was stored.
-    fn share(&self, share: TierShare) -> BoxFuture<'static, Result<bool, Unanswered>>;
+    /// Shares a response. An answer ends what this edge was told to do, but for
+    /// [`TierStored::Unfit`].
+    fn share(&self, share: TierShare) -> BoxFuture<'static, Result<TierStored, Unanswered>>;
 
     /// Says that nothing will be shared of what this edge was told to fetch.
     fn release(&self, place: TierPlace) -> BoxFuture<'static, Result<(), Unanswered>>;
@@ -57,7 +58,8 @@ pub struct TierPlace {
     pub site: SiteName,
     /// Normalised.
     pub url: PathAndQuery,
-    /// The host, with the port if one was named, and the request fields of the site's key.
+    /// The host, with the port if one was named, the scheme, and the request fields of the
+    /// site's key.
     pub key: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -107,6 +109,26 @@ pub struct TierShare {
     pub entry: PushedEntry,
     /// The request fields that it varies on, besides those of the key.
     pub vary: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What the control plane says of a response that was to be shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TierStored {
+    /// It is there for the others.
+    Stored,
+    /// It is not, this time.
+    NotStored,
+    /// It breaks a rule, and so will the next ones.
+    Unfit,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// Nothing was asked: there was no answer lately.
+    LeftAlone,
+    /// What was asked may have been heard.
+    NoAnswer,
 }
 
 /// What all sites of an edge have in common.
@@ -186,10 +208,10 @@ impl Tier {
         &self,
         asking: impl FnOnce() -> BoxFuture<'static, Result<TierAnswer, Unanswered>>,
         patience: Duration,
-    ) -> Option<TierAnswer> {
+    ) -> Result<TierAnswer, Silence> {
         let Some(pass) = self.breaker.pass() else {
             TierCounts::count(&self.counts.skipped);
-            return None;
+            return Err(Silence::LeftAlone);
         };
         TierCounts::count(&self.counts.look_ups);
         let answer = match tokio::time::timeout(patience, asking()).await {
@@ -199,13 +221,13 @@ impl Tier {
         match answer {
             Ok(answer) => {
                 pass.succeeded();
-                Some(answer)
+                Ok(answer)
             }
             Err(error) => {
                 pass.failed();
                 TierCounts::count(&self.counts.failed);
                 tracing::debug!(%error, "nothing was looked up in the second tier; the origin is asked");
-                None
+                Err(Silence::NoAnswer)
             }
         }
     }

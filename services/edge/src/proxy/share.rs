@@ -1,4 +1,5 @@
-//! What a fetch shares with the other edges, once its response is whole.
+//! What a fetch shares with the other edges, once its response is whole; and what shows
+//! before that nothing of it will be shared.
 
 use std::sync::Arc;
 
@@ -8,19 +9,17 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tidegate_domain::Cursor;
-use tidegate_domain::site::SecondTier as Rules;
-use tracing::Instrument as _;
 
 use super::entries::{PushedEntry, VISITOR};
 use super::fetch::Errand;
-use super::part::strong_tag;
-use super::second_tier::{SHARE_TIMEOUT, SecondTier, TierCounts, TierPlace, TierShare};
-use super::shared::Shared;
+use super::part::{Content, strong_tag};
+use super::second_tier::{SHARE_TIMEOUT, TierShare};
 use super::tier::only_value;
 use crate::cache::fence::Touched;
 use crate::cache::policy::directives::stated;
 use crate::cache::policy::vary::VaryNames;
-use crate::cache::stored::{CACHE_STATUS, Stored};
+use crate::cache::stored::{CACHE_STATUS, Head, Stored};
+use crate::origin::fields::FORWARDED_PROTO;
 
 /// Fields that say who may keep a response: none of them may object, whichever counts here.
 const CACHE_FIELDS: [HeaderName; 3] = [
@@ -36,98 +35,48 @@ const TAG_FIELDS: [HeaderName; 4] = [
     HeaderName::from_static("cache-groups"),
 ];
 
-/// This edge was told to fetch a response and to share it. Dropped, it says that it will
-/// not, so that nobody waits for it.
-pub(super) struct Promise {
-    source: Arc<dyn SecondTier>,
-    place: Option<TierPlace>,
-    shared: Arc<Shared>,
+/// Why a response is not shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotOffered {
+    /// By what it says itself: the next ones will say so too.
+    ByItself,
+    /// By who has asked for it, or by what has happened meanwhile.
+    ThisTime,
 }
 
-impl Promise {
-    pub(super) fn new(source: Arc<dyn SecondTier>, place: TierPlace, shared: Arc<Shared>) -> Self {
-        Self {
-            source,
-            place: Some(place),
-            shared,
-        }
-    }
-
-    /// Shares it, behind the answer. Where too much is on its way it is dropped.
-    fn keep(mut self, make: impl FnOnce(TierPlace) -> TierShare + Send + 'static) {
-        let counts = |shared: &Shared, which: fn(&TierCounts) -> &std::sync::atomic::AtomicU64| {
-            TierCounts::count(which(&shared.tier.counts));
-        };
-        let Some(busy) = self.shared.tier.place_to_share() else {
-            return counts(&self.shared, |it| &it.dropped);
-        };
-        let Some(place) = self.place.take() else {
-            return;
-        };
-        let (source, shared) = (self.source.clone(), self.shared.clone());
-        let sharing = async move {
-            let _busy = busy;
-            let storing = source.share(make(place.clone()));
-            match tokio::time::timeout(SHARE_TIMEOUT, storing).await {
-                Ok(Ok(true)) => counts(&shared, |it| &it.shared),
-                Ok(Ok(false)) => counts(&shared, |it| &it.refused),
-                Ok(Err(error)) => {
-                    counts(&shared, |it| &it.dropped);
-                    tracing::debug!(%error, "a response was not shared");
-                }
-                Err(_) => counts(&shared, |it| &it.dropped),
-            }
-        };
-        tokio::spawn(sharing.in_current_span());
-    }
-}
-
-impl Drop for Promise {
-    fn drop(&mut self) {
-        let Some(place) = self.place.take() else {
-            return;
-        };
-        // Where there is no place for it, those who wait do so for as long as they want.
-        let Some(busy) = self.shared.tier.place_to_share() else {
-            return;
-        };
-        let releasing = self.source.release(place);
-        // Outside of a runtime the process is ending.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let _busy = busy;
-                let _ = tokio::time::timeout(SHARE_TIMEOUT, releasing).await;
-            });
-        }
-    }
-}
+/// A response without its body, and the request fields that it varies on.
+type Offered = (PushedEntry, Vec<(HeaderName, HeaderValue)>);
 
 impl Errand {
     /// Shares what the origin has confirmed, as [`offer`](Self::offer) does, if it has
     /// confirmed these very bytes to this request: another one's credentials may have
     /// brought them about.
     pub(super) fn offer_validated(&mut self, stored: &Arc<Stored>, is_kept: bool) {
-        if strong_tag(&stored.head).is_some() {
-            self.offer(stored, is_kept);
-        } else {
-            self.promise = None;
+        match strong_tag(&stored.head) {
+            Some(_) => self.offer(stored, is_kept),
+            None => self.share_nothing(NotOffered::ThisTime),
         }
     }
 
     /// Shares what this fetch has stored, if it was told to and it is for everybody.
     pub(super) fn offer(&mut self, stored: &Arc<Stored>, is_kept: bool) {
-        let is_broken = self.site.shared.faults.shares_stale_fills;
-        let Some(promise) = self.promise.take().filter(|_| is_kept || is_broken) else {
+        if self.promise.is_none() {
+            return;
+        }
+        let is_whole = stored.body.partial().is_none();
+        let offered = match is_whole && (is_kept || self.site.shared.faults.shares_stale_fills) {
+            true => self.offered(&stored.head, Some(stored.body.len() as u64)),
+            false => Err(NotOffered::ThisTime),
+        };
+        let (entry, vary) = match offered {
+            Ok(offered) => offered,
+            Err(why) => return self.share_nothing(why),
+        };
+        let (Some(promise), Some(filled_at)) = (self.promise.take(), self.shared_as_of()) else {
             return;
         };
-        let rules = self.setup.site.config().cache.second_tier.as_ref();
-        let offered = rules.and_then(|rules| self.offered(stored, rules));
-        let (Some((entry, vary)), Some(filled_at)) = (offered, self.shared_as_of()) else {
-            drop(promise);
-            return self.remember_not_shared();
-        };
         let stored = stored.clone();
-        promise.keep(move |place| TierShare {
+        promise.keep(self.ask.key.clone(), move |place| TierShare {
             place,
             filled_at,
             entry: PushedEntry {
@@ -138,16 +87,36 @@ impl Errand {
         });
     }
 
-    /// The response is nothing to share, and the next ones will not be either.
-    pub(super) fn share_nothing(&mut self) {
-        if self.promise.take().is_some() {
-            self.remember_not_shared();
+    /// The head is here: if it shows that nothing will be shared, nobody waits for the
+    /// body. `announced` is the length that the body will have, if it is known.
+    pub(super) fn foresee(&mut self, head: &Head, content: &Content, announced: Option<u64>) {
+        if self.promise.is_none() {
+            return;
+        }
+        let offered = match content {
+            Content::Whole => self.offered(head, announced),
+            Content::Part(_) | Content::Rest { .. } => Err(NotOffered::ThisTime),
+        };
+        if let Err(why) = offered {
+            self.share_nothing(why);
         }
     }
 
-    fn remember_not_shared(&self) {
-        let (tier, now) = (&self.site.shared.tier, self.site.shared.now());
-        tier.remember_not_shared(&self.ask.key, now);
+    /// So many bytes more of the body are here: what is too large is not waited for either.
+    pub(super) fn count_towards_share(&mut self, bytes: u64) {
+        let promise = self.promise.as_mut();
+        if promise.is_some_and(|promise| !promise.takes(bytes)) {
+            self.share_nothing(NotOffered::ByItself);
+        }
+    }
+
+    /// Nothing will be shared, and if that is by the response itself, nothing of the next
+    /// ones either.
+    pub(super) fn share_nothing(&mut self, why: NotOffered) {
+        if self.promise.take().is_some() && why == NotOffered::ByItself {
+            let (tier, now) = (&self.site.shared.tier, self.site.shared.now());
+            tier.remember_not_shared(&self.ask.key, now);
+        }
     }
 
     /// As of when others may rely on it: as of when its fetch began.
@@ -158,41 +127,43 @@ impl Errand {
         self.began_at
     }
 
-    /// The response as others may have it, without its body, and the request fields that it
-    /// varies on; `None` if it is not for them.
-    fn offered(&self, stored: &Stored, rules: &Rules) -> Option<Offered> {
-        let head = &stored.head;
-        let is_whole = stored.body.partial().is_none();
-        let is_small = stored.body.len() as u64 <= rules.max_body_bytes;
-        let is_as_it_was = head.fence.touched() == Touched::Untouched
-            || self.site.shared.faults.shares_stale_fills;
-        if head.status != StatusCode::OK || !(is_whole && is_small && is_as_it_was) {
-            return None;
-        }
+    /// The response as others may have it, if it is for them. `bytes` is the length of its
+    /// body, if that is known.
+    fn offered(&self, head: &Head, bytes: Option<u64>) -> Result<Offered, NotOffered> {
+        let rules = self.setup.site.config().cache.second_tier.as_ref();
+        let rules = rules.ok_or(NotOffered::ThisTime)?;
+        let is_large = bytes.is_some_and(|bytes| bytes > rules.max_body_bytes);
         // An invalidation of a group is matched where its name can be told.
-        if head.terms.no_cache || !head.tags.groups.is_empty() {
-            return None;
+        let is_of_groups = !head.tags.groups.is_empty();
+        if head.status != StatusCode::OK || is_large || head.terms.no_cache || is_of_groups {
+            return Err(NotOffered::ByItself);
         }
         let mut fields = head.origin_fields();
-        if !self.is_for_everybody(&fields) {
-            return None;
+        self.check_meant_for_all(&fields)?;
+        let of_site = &self.setup.tag_fields;
+        let is_of_no_site =
+            |name: &HeaderName| !of_site.contains(name) && fields.contains_key(name);
+        if TAG_FIELDS.iter().any(is_of_no_site) {
+            return Err(NotOffered::ByItself);
         }
-        let now = self.site.shared.now();
-        let (left, _) = head.terms.freshness.left_and_over(now);
-        let fresh_for = left.checked_sub(SHARE_TIMEOUT)?;
-        if fresh_for < rules.min_fresh {
-            return None;
+        let freshness = &head.terms.freshness;
+        if freshness.lifetime < rules.min_fresh + SHARE_TIMEOUT {
+            return Err(NotOffered::ByItself);
         }
         let vary = self.varies_on(&fields)?;
-        let of_site = &self.setup.tag_fields;
+        let now = self.site.shared.now();
+        let (left, _) = freshness.left_and_over(now);
+        let fresh_for = left.saturating_sub(SHARE_TIMEOUT);
+        let is_as_it_was = head.fence.touched() == Touched::Untouched
+            || self.site.shared.faults.shares_stale_fills;
+        if fresh_for < rules.min_fresh || !is_as_it_was || !self.is_asked_by_anybody(&fields) {
+            return Err(NotOffered::ThisTime);
+        }
         for name in [AGE, CONTENT_LENGTH, VARY, CACHE_STATUS]
             .iter()
             .chain(of_site)
         {
             fields.remove(name);
-        }
-        if TAG_FIELDS.iter().any(|name| fields.contains_key(name)) {
-            return None;
         }
         let entry = PushedEntry {
             status: head.status,
@@ -200,51 +171,61 @@ impl Errand {
             body: Bytes::new(),
             tags: head.tags.own.clone(),
             fresh_for,
-            age: head.terms.freshness.age(now),
+            age: freshness.age(now),
             validated_as_of: head.fence.filled.revision(),
             is_shared: true,
         };
-        Some((entry, vary))
+        Ok((entry, vary))
     }
 
-    /// Whether the origin says for how long it is fresh, that nobody is forbidden to keep
-    /// it, and nobody's credentials have brought it about.
-    fn is_for_everybody(&self, fields: &HeaderMap) -> bool {
+    /// Whether the origin says for how long it is fresh, and that nobody is forbidden to
+    /// keep it.
+    fn check_meant_for_all(&self, fields: &HeaderMap) -> Result<(), NotOffered> {
         let targets = &self.setup.defaults.targets;
         let stated = stated(fields, targets);
         let directives = &stated.directives;
-        let is_for_all = directives.public || directives.s_maxage.is_some();
         let states_time = directives.s_maxage.or(directives.max_age).is_some()
             || (fields.contains_key(EXPIRES) && !stated.is_targeted);
-        let request = &self.ask.fields;
-        let is_asked_by_anybody =
-            !request.contains_key(AUTHORIZATION) && (is_for_all || !request.contains_key(COOKIE));
         let of_all = CACHE_FIELDS;
         let speaks = targets.iter().chain(&of_all);
         let objects = speaks
             .flat_map(|name| fields.get_all(name))
             .any(|value| forbids(value.as_bytes()));
         let is_for_one = !directives.for_one().is_empty() || fields.contains_key(SET_COOKIE);
-        states_time && is_asked_by_anybody && !objects && !is_for_one
+        match states_time && !objects && !is_for_one {
+            true => Ok(()),
+            false => Err(NotOffered::ByItself),
+        }
     }
 
-    /// The request fields that the response varies on; `None` if they cannot be told to
-    /// others, or belong to the key already.
-    fn varies_on(&self, fields: &HeaderMap) -> Option<Vec<(HeaderName, HeaderValue)>> {
-        let names = VaryNames::read(fields).ok()?;
+    /// Whether nobody's credentials have brought it about.
+    fn is_asked_by_anybody(&self, fields: &HeaderMap) -> bool {
+        let stated = stated(fields, &self.setup.defaults.targets);
+        let is_for_all = stated.directives.public || stated.directives.s_maxage.is_some();
+        let request = &self.ask.fields;
+        !request.contains_key(AUTHORIZATION) && (is_for_all || !request.contains_key(COOKIE))
+    }
+
+    /// The request fields that the response varies on. What belongs to the key already, or
+    /// is for nobody else, cannot be told to others.
+    fn varies_on(&self, fields: &HeaderMap) -> Result<Vec<(HeaderName, HeaderValue)>, NotOffered> {
+        let names = VaryNames::read(fields).map_err(|_| NotOffered::ByItself)?;
         let of_key = &self.setup.extra.headers;
-        names
-            .iter()
-            .map(|name| {
-                let is_known = *name == HOST || VISITOR.contains(name) || of_key.contains(name);
-                let value = only_value(&self.ask.fields, name)?;
-                (!is_known).then(|| (name.clone(), value))
-            })
-            .collect()
+        let is_known = |name: &HeaderName| {
+            [HOST, FORWARDED_PROTO].contains(name)
+                || VISITOR.contains(name)
+                || of_key.contains(name)
+        };
+        if names.iter().any(is_known) {
+            return Err(NotOffered::ByItself);
+        }
+        let values = names.iter().map(|name| {
+            let value = only_value(&self.ask.fields, name)?;
+            Some((name.clone(), value))
+        });
+        values.collect::<Option<_>>().ok_or(NotOffered::ThisTime)
     }
 }
-
-type Offered = (PushedEntry, Vec<(HeaderName, HeaderValue)>);
 
 /// Whether a list of directives may hold one that keeps a response from others.
 fn forbids(value: &[u8]) -> bool {

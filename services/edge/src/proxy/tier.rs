@@ -14,9 +14,11 @@ use super::entries::{PushedEntry, VISITOR};
 use super::fetch::Errand;
 use super::flight::Origin as Came;
 use super::head::{self, Parts};
-use super::second_tier::{SecondTier, TierAnswer, TierCounts, TierPlace, TierQuestion, TierTurn};
+use super::promise::Promise;
+use super::second_tier::{
+    SecondTier, Silence, TierAnswer, TierCounts, TierPlace, TierQuestion, TierTurn,
+};
 use super::setup::Setup;
-use super::share::Promise;
 use super::visit::Ask;
 use crate::cache::fence::Touched;
 use crate::cache::judge::{Demand, Trust};
@@ -98,17 +100,29 @@ impl Errand {
             may_fill: self.flight.key.part.is_none() && !self.ask.directives.no_store,
             wait: Duration::ZERO,
         };
+        let promise = || {
+            let (source, place) = (source.clone(), place.clone());
+            Promise::new(source, place, shared.clone(), rules.max_body_bytes)
+        };
+        let may_fill = question.may_fill;
+        let heard = |answer: Result<TierAnswer, Silence>| {
+            if may_fill && matches!(answer, Err(Silence::NoAnswer)) {
+                // It may have been told to fetch it, in an answer that nobody hears any more.
+                drop(promise());
+            }
+            answer.ok()
+        };
         let ask = |question: &TierQuestion, patience| {
             let (source, question) = (source.clone(), question.clone());
             tier.ask(move || source.look(question), patience)
         };
-        let mut answer = ask(&question, rules.look_up_timeout).await?;
+        let mut answer = heard(ask(&question, rules.look_up_timeout).await)?;
         if is_under_way(&answer) && !rules.wait.is_zero() {
             question.wait = rules.wait;
-            answer = ask(&question, rules.wait + rules.look_up_timeout).await?;
+            answer = heard(ask(&question, rules.wait + rules.look_up_timeout).await)?;
         }
         if answer.turn == TierTurn::Yours {
-            self.promise = Some(Promise::new(source.clone(), place, shared.clone()));
+            self.promise = Some(promise());
         }
         let entry = answer.entry?;
         let late = shared.now().saturating_since(asked);
@@ -209,11 +223,15 @@ fn key_fields(setup: &Setup, ask: &Ask) -> Option<Vec<(HeaderName, HeaderValue)>
         0 => ask.key.host.to_string(),
         port => format!("{}:{port}", ask.key.host),
     };
-    let mut key = vec![(HOST, HeaderValue::try_from(host).ok()?)];
-    if ask.key.secure {
-        // The origin is told so in this field.
-        key.push((FORWARDED_PROTO, HeaderValue::from_static("https")));
-    }
+    // The origin is told in this field how it is asked for.
+    let scheme = match ask.key.secure {
+        true => "https",
+        false => "http",
+    };
+    let mut key = vec![
+        (HOST, HeaderValue::try_from(host).ok()?),
+        (FORWARDED_PROTO, HeaderValue::from_static(scheme)),
+    ];
     for name in &setup.extra.headers {
         if *name == HOST || VISITOR.contains(name) {
             return None;

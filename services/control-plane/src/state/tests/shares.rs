@@ -114,6 +114,25 @@ fn a_fresh_push_is_served_also_where_a_newer_share_fits() {
 }
 
 #[test]
+fn what_does_not_name_all_of_the_key_stands_in_no_other_share_s_way() {
+    let mut bench = Bench::with_site();
+    assert_eq!(applied(&share_at(&mut bench, as_of(2))), 3);
+    let key = [("host", "dev.example"), ("x-forwarded-proto", "https")]
+        .map(|(name, value)| (name.to_owned(), Bytes::from_static(value.as_bytes())));
+    let look = |bench: &Bench| {
+        let reader = bench.reader();
+        let found = reader.lookup_entry(&site("dev"), &url("/a?b=1"), &[], &key, bench.time);
+        found.unwrap().map(|found| found.revision.0)
+    };
+    assert_eq!(look(&bench), None, "it does not say of which scheme it is");
+    let fields = [("host", "dev.example"), ("x-forwarded-proto", "https")];
+    let https = entry("/a?b=1", &[], &fields);
+    assert_eq!(applied(&bench.apply(share("dev", https, as_of(3)))), 4);
+    assert_eq!(look(&bench), Some(4));
+    check_entries(&*bench.store, &site("dev"));
+}
+
+#[test]
 fn shares_and_pushes_have_one_quota_and_shares_give_way_first() {
     enum Kind {
         Push,

@@ -422,3 +422,18 @@ fn what_was_hit_softly_in_its_sleep_is_in_doubt_whoever_holds_the_mark() {
     );
     assert_ne!(again(Some(now())).touched(), Touched::Hard, "it knew of it");
 }
+
+#[test]
+fn what_is_made_of_a_copy_in_doubt_is_in_doubt_too() {
+    let table = TagTable::fading_into(&Arc::default(), 1);
+    let tags = [tag("item:1")];
+    let soft = patterns(&["item:1"]);
+    apply(&table, at(5), Mode::Soft, &soft, now());
+    let in_doubt = table.hold_again((at(1), 1), None, &tags, now());
+    let updated = || table.hold(at(1), 1, &tags, now()).unwrap();
+    assert_ne!(updated().touched(), Touched::Hard);
+    let of_it = updated().no_younger_than(&in_doubt);
+    assert_eq!(of_it.touched(), Touched::Hard);
+    let of_that = updated().no_younger_than(&of_it);
+    assert_eq!(of_that.touched(), Touched::Hard);
+}

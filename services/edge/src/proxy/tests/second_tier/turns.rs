@@ -1,0 +1,105 @@
+//! What this edge was told to fetch while others wait, and that it is given back once
+//! nothing will come of it.
+
+use super::*;
+
+#[tokio::test]
+async fn a_fetch_that_fails_lets_those_who_wait_go_on() {
+    let (mut world, plane) = world(Plane::default()).await;
+    let waiting = world.get("/a").await;
+    drop(world.origin.next().await);
+    assert_eq!(done(waiting).await.status, 502);
+    settle().await;
+    assert_eq!(plane.released.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn a_turn_that_nobody_waited_for_is_given_back() {
+    let gate = Arc::new(Semaphore::new(0));
+    let plane = Plane {
+        gate: Some(gate.clone()),
+        ..Plane::default()
+    };
+    let (mut world, plane) = world_with(plane, |config| {
+        config.cache.second_tier = Some(Rules {
+            look_up_timeout: Duration::from_millis(1),
+            ..Rules::default()
+        });
+    })
+    .await;
+    world.fetched(get("/a", &[]), &[FRESH], "own").await;
+    plane.gives_back(1).await;
+    assert_eq!(plane.released.lock()[0], plane.questions.lock()[0].place);
+    assert!(plane.shares.lock().is_empty());
+    // What would not have been shared was no turn.
+    let part = [FRESH, ETAG, ("content-range", "bytes 0-2/6")];
+    let waiting = world.begin(get("/b", &[("range", "bytes=0-2")])).await;
+    world.origin.next().await.answer(206, &part, "abc");
+    assert_eq!(done(waiting).await.body(), "abc");
+    assert_eq!(plane.asked(), 2);
+    settle().await;
+    assert_eq!(plane.given_back(), 1);
+}
+
+#[tokio::test]
+async fn a_turn_whose_look_up_failed_is_given_back() {
+    let plane = Plane::answering([Err(silent()), Ok(told(TierTurn::UnderWay)), Err(silent())]);
+    let (mut world, plane) = world(plane).await;
+    for (path, so_many) in [("/a", 1), ("/b", 2)] {
+        world.fetched(get(path, &[]), &[FRESH], "own").await;
+        plane.gives_back(so_many).await;
+    }
+}
+
+#[tokio::test]
+async fn a_turn_is_given_back_if_its_share_came_to_nothing_and_nobody_was_told() {
+    for (stored, is_given_back) in [
+        (Some(Ok(TierStored::Stored)), false),
+        (Some(Ok(TierStored::NotStored)), false),
+        (Some(Ok(TierStored::Unfit)), true),
+        (Some(Err(silent())), true),
+        (None, true),
+    ] {
+        let (mut world, plane) = world(Plane::default()).await;
+        plane.stores.lock().push_back(stored.clone());
+        world.fetched(get("/a", &[]), &[FRESH], "own").await;
+        settle().await;
+        assert_eq!(plane.shares.lock().len(), 1);
+        if stored.is_none() {
+            assert_eq!(plane.given_back(), 0, "it may be there yet");
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(3)).await;
+            settle().await;
+        }
+        assert_eq!(plane.given_back(), usize::from(is_given_back), "{stored:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_a_rule_of_the_control_plane_is_not_offered_again_at_every_fetch() {
+    let (mut world, plane) = world(Plane::default()).await;
+    plane.stores.lock().push_back(Some(Ok(TierStored::Unfit)));
+    for _ in 0..3 {
+        world.fetched(get("/a", &[]), &[FRESH], "own").await;
+        settle().await;
+        world.invalidate("*", Mode::Hard);
+    }
+    assert_eq!((plane.asked(), plane.shares.lock().len()), (1, 1));
+    world.clock.advance(Duration::from_secs(60));
+    world.fetched(get("/a", &[]), &[FRESH], "own").await;
+    settle().await;
+    assert_eq!((plane.asked(), plane.shares.lock().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_part_is_no_share_and_nobody_waits_for_it() {
+    let (mut world, plane) = world(Plane::default()).await;
+    let waiting = world.get("/a").await;
+    let part = [FRESH, ETAG, ("content-range", "bytes 0-2/6")];
+    let body = world.origin.next().await.begin(206, &part);
+    plane.gives_back(1).await;
+    body.send("abc").await;
+    drop(body);
+    done(waiting).await;
+    assert!(plane.shares.lock().is_empty());
+}
