@@ -57,6 +57,11 @@ fn holds_with_what_edges_share() {
 }
 
 #[test]
+fn holds_with_clients_that_leave_and_fetches_that_are_given_up() {
+    holds(Bounds::left(), ALL);
+}
+
+#[test]
 fn holds_at_an_edge_that_is_cut_off_and_comes_back() {
     holds(Bounds::fenced(), ALL);
 }

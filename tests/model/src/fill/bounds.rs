@@ -39,6 +39,9 @@ pub struct Bounds {
     pub entries: bool,
     /// Whether another edge shares what it fetches: the second tier.
     pub shares: bool,
+    /// Whether clients leave before they have an answer, and fetches are given up because
+    /// of it.
+    pub leaves: bool,
 }
 
 impl Bounds {
@@ -60,6 +63,7 @@ impl Bounds {
             weak: false,
             entries: false,
             shares: false,
+            leaves: false,
         }
     }
 
@@ -114,6 +118,15 @@ impl Bounds {
     pub const fn shares() -> Self {
         Self {
             shares: true,
+            ..Self::pairs()
+        }
+    }
+
+    /// Clients that leave, and fetches that are given up or read to their end for nobody.
+    #[must_use]
+    pub const fn left() -> Self {
+        Self {
+            leaves: true,
             ..Self::pairs()
         }
     }
@@ -173,6 +186,7 @@ impl Bounds {
             ("forgetting", Self::forgetting()),
             ("entries", Self::entries()),
             ("shares", Self::shares()),
+            ("left", Self::left()),
             ("fenced", Self::fenced()),
             ("reset", Self::reset()),
             ("joined-reset", Self::joined_reset()),
@@ -192,6 +206,11 @@ impl Bounds {
             forgets: true,
             ..Self::soft()
         };
+        let left = Self {
+            fetches: 3,
+            requests: 3,
+            ..Self::left()
+        };
         let fenced = Self {
             invalidations: 2,
             ..Self::fenced()
@@ -207,6 +226,7 @@ impl Bounds {
         vec![
             ("larger-joins", more_writes),
             ("larger-soft", soft),
+            ("larger-left", left),
             ("larger-fenced", fenced),
             ("larger-reset", reset),
             ("larger-joined-reset", joined_reset),

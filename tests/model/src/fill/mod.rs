@@ -16,6 +16,7 @@
 //! | `proxy`: `start`, `depart` | `edge/src/proxy/departure.rs`, `proxy/revalidations.rs` |
 //! | `proxy`: `may_serve`, `holds_for` | `edge/src/proxy/flight.rs` |
 //! | `proxy`: `ask`, `receive`, `store`, `end` | `edge/src/proxy/fetch.rs`, `proxy/tier.rs`, `proxy/fill.rs` |
+//! | `proxy`: `give_up`; `step`: `of_deserted` | `edge/src/proxy/flight.rs`, `proxy/fetch.rs`, `run`; `proxy/fill.rs`, `unwanted` |
 //! | `step`: `apply`, `raise_era`, `begin` | `edge/src/link/subscriber.rs`, `edge/src/standing.rs` |
 //! | `step`: `push` | `control-plane/src/state/entry.rs` |
 //! | `step`: `share` | `control-plane/src/state/shared_entry.rs`, `edge/src/proxy/share.rs` |
@@ -36,7 +37,8 @@
 //! `serve-stale`, which sites choose, and what stands in when the origin fails, which is never
 //! what a hard invalidation has hit; what a 304 or a HEAD says of copies that it was not asked
 //! about, which stay behind their own fence; what a POST brings, which stands behind the fence
-//! of when it began, like what a fetch brings; the consistency token (P6).
+//! of when it began, like what a fetch brings; a request that waits for another one's fetch no
+//! longer and begins its own, as one does that may not join; the consistency token (P6).
 
 mod bounds;
 mod cache;
@@ -63,6 +65,8 @@ pub const NO_STALE_FILL: &str =
 const HIT: &str = "a request is answered from the cache after an invalidation";
 const JOINED: &str = "a request is answered by a fetch it has joined";
 const RESET: &str = "after a reset there is a copy that is used as fresh";
+const FINISHED: &str = "what was fetched for clients that have left is stored";
+const ANEW: &str = "after a fetch was given up another one answers";
 const REGAINED: &str = "after a lost lease there is a copy that is used as fresh";
 
 /// Model 2: one edge's cache, its fetches and its requests.
@@ -119,6 +123,15 @@ impl Model for FillModel {
         if self.bounds.requests > 1 {
             all.push(Property::sometimes(JOINED, |_, state: &State| {
                 state.last == Last::Joined
+            }));
+        }
+        if self.bounds.leaves {
+            all.push(Property::sometimes(FINISHED, |_, state: &State| {
+                state.has_left && state.last == Last::Unread
+            }));
+            all.push(Property::sometimes(ANEW, |_, state: &State| {
+                let is_of_fetch = matches!(state.last, Last::Fetched | Last::Joined);
+                state.has_given_up && is_of_fetch
             }));
         }
         if self.bounds.resets > 0 {

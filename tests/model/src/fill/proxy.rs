@@ -19,7 +19,7 @@ impl Flight {
     pub(super) fn is_known(&self) -> bool {
         matches!(
             self.stage,
-            Stage::Head(_) | Stage::Ended(_) | Stage::Private(_)
+            Stage::Head(_) | Stage::Ended(_) | Stage::Private(_) | Stage::GivenUp
         )
     }
 
@@ -100,7 +100,7 @@ impl FillModel {
         {
             let holds = match flight.stage {
                 Stage::Head(head) => self.holds_for(state, &flight, &head, request, strictly),
-                Stage::Ended(_) | Stage::Private(_) => false,
+                Stage::Ended(_) | Stage::Private(_) | Stage::GivenUp => false,
                 _ => true,
             };
             if holds && self.may_serve(&flight, request, strictly) {
@@ -323,15 +323,30 @@ impl FillModel {
         }
     }
 
-    /// `proxy/fill.rs`, `keep`; then nobody joins any more.
+    /// `proxy/fill.rs`, `keep`; then nobody joins any more. It does not matter whether
+    /// somebody waits: who comes later is given what is stored.
     fn end(&self, next: &mut State, at: usize, stored: Stored) {
         if next.table.touched(&stored, &self.guards) != Touched::Hard {
             next.copy = Some(stored);
+            if self.bounds.leaves && !next.is_waited_for(at) {
+                next.last = Last::Unread;
+            }
         }
         self.unlist(next, at);
     }
 
-    fn unlist(&self, next: &mut State, at: usize) {
+    /// `Outcome::GivenUp`, and `SharedBody::give_up`: nothing of it is stored, and who waits
+    /// for it all the same looks for another one, with the copy that it has found.
+    pub(super) fn give_up(&self, next: &mut State, at: usize) {
+        if let Some(flight) = &mut next.flights[at] {
+            flight.stage = Stage::GivenUp;
+            flight.copy = None;
+        }
+        next.has_given_up = true;
+        self.unlist(next, at);
+    }
+
+    pub(super) fn unlist(&self, next: &mut State, at: usize) {
         if next.listed == Some(at) {
             next.listed = None;
         }

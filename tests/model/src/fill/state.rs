@@ -56,6 +56,8 @@ pub(super) enum Stage {
     Ended(Stored),
     /// What it brought is for the one who started it alone.
     Private(u8),
+    /// It was not gone on with, because nobody waited for it.
+    GivenUp,
 }
 
 /// A request.
@@ -141,6 +143,10 @@ pub struct State {
     pub(super) started: u8,
     pub(super) requests: [Option<Request>; REQUESTS],
     pub(super) arrived: u8,
+    /// A client has left before it had an answer, and a fetch was given up: for the model
+    /// alone.
+    pub(super) has_left: bool,
+    pub(super) has_given_up: bool,
     /// The last answer was older than its request may be given.
     pub(super) is_broken: bool,
     /// The last answer came from the cache, was given to who had joined, or was
@@ -155,6 +161,8 @@ pub(super) enum Last {
     Hit,
     Joined,
     Fetched,
+    /// There was none: what a fetch brought was stored, and nobody waited for it.
+    Unread,
 }
 
 impl State {
@@ -185,6 +193,8 @@ impl State {
             started: 0,
             requests: [None; REQUESTS],
             arrived: 0,
+            has_left: false,
+            has_given_up: false,
             is_broken: false,
             last: Last::Nothing,
         }
@@ -274,18 +284,23 @@ impl State {
         }
     }
 
-    /// Drops fetches that nobody waits for.
+    /// Whether somebody waits for a fetch.
+    pub(super) fn is_waited_for(&self, at: usize) -> bool {
+        let waits = |request: &Request| matches!(request.stage, Waiting::Seated { flight, .. } if flight == at);
+        self.requests.iter().flatten().any(waits)
+    }
+
+    /// Drops fetches that are over and nobody waits for.
     pub(super) fn tidy(&mut self) {
-        let waited_for = |at: usize| {
-            self.requests.iter().flatten().any(
-                |request| matches!(request.stage, Waiting::Seated { flight, .. } if flight == at),
+        let is_over = |flight: &Flight| {
+            matches!(
+                flight.stage,
+                Stage::Ended(_) | Stage::Private(_) | Stage::GivenUp
             )
         };
         let over: Vec<usize> = (0..FLIGHTS)
             .filter(|at| {
-                let ended =
-                    |flight: &Flight| matches!(flight.stage, Stage::Ended(_) | Stage::Private(_));
-                self.flights[*at].as_ref().is_some_and(ended) && !waited_for(*at)
+                self.flights[*at].as_ref().is_some_and(is_over) && !self.is_waited_for(*at)
             })
             .collect();
         for at in over {

@@ -3,7 +3,7 @@
 use super::FillModel;
 use super::bounds::TAGS;
 use super::cache::tag_of;
-use super::state::{Applying, Invalidation, Push, Request, Sharing, Stage, State, Waiting};
+use super::state::{Applying, Flight, Invalidation, Push, Request, Sharing, Stage, State, Waiting};
 
 /// Something that happens. Requests and fetches go by number. What does not happen is a
 /// delay or a pause.
@@ -65,6 +65,13 @@ pub enum Action {
     Receive(usize),
     /// Its body is whole, and it is stored.
     Store(usize),
+    /// A client leaves before it has its answer.
+    Leave(usize),
+    /// A fetch is given up because nobody waits for it.
+    GiveUp(usize),
+    /// One was about to be, and who has come in the last moment has it read on: nobody
+    /// joins it any more.
+    GoOnAlone(usize),
 }
 
 impl FillModel {
@@ -78,6 +85,9 @@ impl FillModel {
         }
         for (at, request) in state.requests.iter().enumerate() {
             let Some(request) = request else { continue };
+            if self.bounds.leaves {
+                out.push(Action::Leave(at));
+            }
             match request.stage {
                 Waiting::Arrived => {
                     out.push(Action::Look(at));
@@ -99,6 +109,9 @@ impl FillModel {
         }
         for (at, flight) in state.flights.iter().enumerate() {
             let Some(flight) = flight else { continue };
+            if self.bounds.leaves {
+                self.of_deserted(state, (at, flight), out);
+            }
             match flight.stage {
                 Stage::Queued => out.push(Action::Depart(at)),
                 Stage::Begun => {
@@ -111,8 +124,28 @@ impl FillModel {
                     out.push(Action::Receive(at));
                 }
                 Stage::Head(_) => out.push(Action::Store(at)),
-                Stage::Ended(_) | Stage::Private(_) => {}
+                Stage::Ended(_) | Stage::Private(_) | Stage::GivenUp => {}
             }
+        }
+    }
+
+    /// `proxy/fetch.rs`, `run`, and `proxy/fill.rs`, `unwanted`. That nobody waits is found
+    /// out first, and somebody may join before the fetch is given up. So this may happen to
+    /// any that has begun and is not over.
+    fn of_deserted(&self, state: &State, (at, flight): (usize, &Flight), out: &mut Vec<Action>) {
+        match flight.stage {
+            Stage::Begun | Stage::Whole(_) | Stage::NotModified => out.push(Action::GiveUp(at)),
+            Stage::Head(_) => {
+                out.push(Action::GiveUp(at));
+                if state.listed == Some(at) {
+                    out.push(Action::GoOnAlone(at));
+                }
+            }
+            Stage::Queued
+            | Stage::Entry { .. }
+            | Stage::Ended(_)
+            | Stage::Private(_)
+            | Stage::GivenUp => {}
         }
     }
 
@@ -257,6 +290,13 @@ impl FillModel {
             }
             Action::Receive(at) => self.receive(&mut next, at),
             Action::Store(at) => self.store(&mut next, at),
+            Action::Leave(at) => {
+                next.has_left = true;
+                next.requests[at] = None;
+                next.tidy();
+            }
+            Action::GiveUp(at) => self.give_up(&mut next, at),
+            Action::GoOnAlone(at) => self.unlist(&mut next, at),
         }
         next
     }
