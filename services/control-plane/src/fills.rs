@@ -315,6 +315,100 @@ mod tests {
         assert!(!is_yours(&fills, "/a", "one"), "the late word of another");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_edge_that_is_silent_has_only_so_long_from_when_it_was_told() {
+        let (clock, fills) = fills();
+        assert!(is_yours(&fills, "/a", "one"));
+        clock.advance(PATIENCE - Duration::from_secs(1));
+        let fill = under_way(&fills, "/a", "two");
+        let before = tokio::time::Instant::now();
+        let ended = fills.wait(fill, Duration::from_secs(60)).await;
+        assert_eq!((ended, before.elapsed().as_secs()), (Ended::Silent, 1));
+    }
+
+    #[test]
+    fn who_was_told_is_told_again() {
+        let (_, fills) = fills();
+        assert!(is_yours(&fills, "/a", "one"));
+        assert!(is_yours(&fills, "/a", "one"), "another request of it");
+        assert!(!is_yours(&fills, "/a", "two"));
+    }
+
+    #[test]
+    fn the_time_of_a_turn_that_is_over_ends_no_later_one() {
+        let (clock, fills) = fills();
+        assert!(is_yours(&fills, "/a", "one"));
+        fills.end(&key("/a"), &edge("one"), Ended::Shared);
+        clock.advance(PATIENCE - Duration::from_secs(1));
+        assert!(is_yours(&fills, "/a", "two"));
+        clock.advance(Duration::from_secs(1));
+        assert!(!is_yours(&fills, "/a", "three"), "it has its own time");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_want_to_wait_does_not() {
+        let (_, fills) = fills();
+        assert!(is_yours(&fills, "/a", "one"));
+        let fill = under_way(&fills, "/a", "two");
+        let waiting = fills.wait(fill, Duration::ZERO);
+        assert_eq!(waiting.now_or_never(), Some(Ended::Slow));
+    }
+
+    #[tokio::test]
+    async fn only_so_many_wait() {
+        let (_, fills) = fills();
+        assert!(is_yours(&fills, "/a", "one"));
+        let wait = || {
+            let fill = under_way(&fills, "/a", "two");
+            Box::pin(fills.wait(fill, Duration::from_secs(1)))
+        };
+        let mut waiting: Vec<_> = (0..MAX_WAITING).map(|_| wait()).collect();
+        for one in &mut waiting {
+            assert_eq!(one.as_mut().now_or_never(), None);
+        }
+        assert_eq!(wait().now_or_never(), Some(Ended::Slow));
+        waiting.pop();
+        assert_eq!(wait().now_or_never(), None);
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_nobody_was_told_of_is_given_back() {
+        type End = fn(Untold<'_>);
+        let cases: [(End, Option<Ended>); 3] = [
+            (|untold| drop(untold), Some(Ended::Released)),
+            (Untold::is_there, Some(Ended::Shared)),
+            (Untold::told, None),
+        ];
+        for (end, ended) in cases {
+            let (_, fills) = fills();
+            let one = edge("one");
+            assert!(is_yours(&fills, "/a", "one"));
+            let untold = fills.until_told(&key("/a"), &one);
+            let fill = under_way(&fills, "/a", "two");
+            end(untold);
+            let waiting = fills.wait(fill, Duration::from_secs(1));
+            assert_eq!(waiting.now_or_never(), ended);
+        }
+    }
+
+    #[test]
+    fn whatever_belongs_to_the_key_tells_two_fetches_apart() {
+        let one = key_of("dev", "/a", &[("a", "b")]);
+        assert_eq!(one, key_of("dev", "/a", &[("a", "b")]));
+        for other in [
+            key_of("de", "/a", &[("a", "b")]),
+            key_of("dev", "/b", &[("a", "b")]),
+            key_of("dev", "/a", &[("b", "b")]),
+            key_of("dev", "/a", &[("a", "a")]),
+            key_of("dev", "/a", &[("ab", "")]),
+            key_of("dev", "/a", &[("", "ab")]),
+            key_of("dev", "/a", &[("a", "b"), ("a", "b")]),
+            key_of("dev", "/a", &[]),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+
     #[test]
     fn there_are_only_so_many() {
         let (clock, fills) = fills();

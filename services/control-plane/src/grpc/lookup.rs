@@ -15,9 +15,6 @@ use crate::fills::{Ended, FillKey, Turn};
 use crate::fleet::locate;
 use crate::state::{FoundEntry, Freshness};
 
-/// The longest time that a look-up waits.
-const MAX_WAIT: Duration = Duration::from_secs(10);
-
 /// A look-up of an edge, read.
 struct Sought {
     site: SiteName,
@@ -33,6 +30,7 @@ struct Shared {
     at: Cursor,
     key: Vec<(String, Bytes)>,
     may_fill: bool,
+    /// No longer than another edge is given for its fetch.
     wait: Duration,
 }
 
@@ -114,7 +112,7 @@ fn read(context: &Context, request: v1::LookupEntryRequest) -> Result<Sought, Fa
                 at: fields::cursor("shared.cursor", &shared.cursor)?,
                 key,
                 may_fill: shared.may_fill,
-                wait: wait.min(MAX_WAIT),
+                wait,
             })
         }
     };
@@ -239,6 +237,32 @@ mod tests {
                 wait: None,
             }),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_an_edge_that_is_silent_is_told_to_fetch_then() {
+        let (clock, folder) = (Arc::new(ManualClock::default()), tempfile::tempdir());
+        let folder = folder.unwrap();
+        let context = context_with_site(folder.path(), clock.clone()).await;
+        let fill = |answer: Result<v1::LookupEntryResponse, Fault>| answer.unwrap().fill();
+        let one = for_edge(&context, question(&context, "one")).await;
+        assert_eq!(fill(one), v1::FillState::Yours);
+        let mut long = question(&context, "two");
+        let wait = duration_to_wire(Duration::from_secs(3_600));
+        long.shared.as_mut().unwrap().wait = Some(wait);
+        let two = async {
+            let before = tokio::time::Instant::now();
+            let told = fill(for_edge(&context, long).await);
+            (told, before.elapsed().as_secs())
+        };
+        let passing = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            clock.advance(Duration::from_secs(60));
+        };
+        let (two, ()) = tokio::join!(two, passing);
+        assert_eq!(two, (v1::FillState::Yours, 5));
+        let three = for_edge(&context, question(&context, "three")).await;
+        assert_eq!(fill(three), v1::FillState::UnderWay);
     }
 
     #[tokio::test]

@@ -187,7 +187,14 @@ async fn shares_beyond_their_pace_are_not_stored_and_take_no_place_in_the_order(
         assert_eq!(stored.unwrap(), number < 50, "{number}");
     }
     assert_eq!(rig.head().await.revision, began.revision + 50);
+    let told = || async {
+        let now = rig.head().await.cursor;
+        let ask = |shared: &mut v1::SharedQuestion| shared.may_fill = true;
+        look_at(&rig, "/more", &now, ask).await.fill()
+    };
+    assert_eq!(told().await, v1::FillState::Unspecified, "it is of no use");
     clock.advance(Duration::from_secs(1));
+    assert_eq!(told().await, v1::FillState::Yours);
     let stored = store(&rig, share("/later", &began.cursor)).await;
     assert!(stored.unwrap());
     rig.stop().await;
@@ -291,6 +298,12 @@ async fn one_edge_is_told_to_fetch_and_the_others_wait_for_what_it_shares() {
             });
         }
     };
+    let other = look_at(&rig, "/a", &now, |_| {}).await;
+    assert_eq!(
+        other.fill(),
+        v1::FillState::Unspecified,
+        "it shares nothing"
+    );
     let first = look_at(&rig, "/a", &now, by("one", 0)).await;
     assert_eq!(first.fill(), v1::FillState::Yours);
     let second = look_at(&rig, "/a", &now, by("two", 0)).await;
