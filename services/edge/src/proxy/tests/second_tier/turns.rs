@@ -92,14 +92,22 @@ async fn what_breaks_a_rule_of_the_control_plane_is_not_offered_again_at_every_f
 }
 
 #[tokio::test]
-async fn a_part_is_no_share_and_nobody_waits_for_it() {
+async fn what_is_joined_of_parts_is_no_share_and_nobody_waits_for_it() {
     let (mut world, plane) = world(Plane::default()).await;
+    let begins = [FRESH, ETAG, ("content-range", "bytes 0-2/6")];
+    let waiting = world.begin(get("/a", &[("range", "bytes=0-2")])).await;
+    world.origin.next().await.answer(206, &begins, "abc");
+    assert_eq!(done(waiting).await.status, 206);
+    settle().await;
+    let before = plane.given_back();
     let waiting = world.get("/a").await;
-    let part = [FRESH, ETAG, ("content-range", "bytes 0-2/6")];
-    let body = world.origin.next().await.begin(206, &part);
-    plane.gives_back(1).await;
-    body.send("abc").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("range"), Some("bytes=3-"));
+    let ends = [FRESH, ETAG, ("content-range", "bytes 3-5/6")];
+    let body = asked.begin(206, &ends);
+    plane.gives_back(before + 1).await;
+    body.send("def").await;
     drop(body);
-    done(waiting).await;
+    assert_eq!(done(waiting).await.body(), "abcdef");
     assert!(plane.shares.lock().is_empty());
 }
