@@ -95,7 +95,7 @@ impl Untold<'_> {
     }
 
     /// There is nothing to fetch: others find it.
-    pub(crate) fn is_there(mut self) {
+    pub(crate) fn answered(mut self) {
         self.how = Some(Ended::Shared);
     }
 }
@@ -376,8 +376,8 @@ mod tests {
         type End = fn(Untold<'_>);
         let cases: [(End, Option<Ended>); 3] = [
             (|untold| drop(untold), Some(Ended::Released)),
-            (Untold::is_there, Some(Ended::Shared)),
-            (Untold::told, None),
+            (|untold| untold.answered(), Some(Ended::Shared)),
+            (|untold| untold.told(), None),
         ];
         for (end, ended) in cases {
             let (_, fills) = fills();

@@ -62,7 +62,7 @@ pub(crate) async fn for_edge(
     let found = look(context, &sought).await?;
     if found.entry.is_some() {
         if let Some(untold) = untold {
-            untold.is_there();
+            untold.answered();
         }
         return Ok(found);
     }
