@@ -4,9 +4,23 @@ use super::*;
 
 const LEAVE: (&str, &str) = ("x-leave-after-head", "1");
 
-/// What must not happen would have happened by then.
+/// What must not happen would have happened by then: everybody has had many a turn, before
+/// the time that a fetch waits and after it.
 async fn longer_than_a_fetch_waits() {
-    tokio::time::sleep(2 * crate::proxy::flight::GONE_FOR).await;
+    tokio::time::pause();
+    for _ in 0..8 {
+        everybody_had_a_turn().await;
+        tokio::time::advance(crate::proxy::flight::GONE_FOR / 2).await;
+    }
+    everybody_had_a_turn().await;
+    tokio::time::resume();
+}
+
+async fn everybody_had_a_turn() {
+    // Sockets have theirs now and then between tasks.
+    for _ in 0..500 {
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn world(finish_fill_bytes: u64) -> World {
