@@ -104,32 +104,27 @@ impl Folder {
         let room = statvfs(&self.path).map_err(|error| self.wrong(&error.into()))?;
         let free = room.f_bavail.saturating_mul(room.f_frsize);
         if files.iter().map(missing).sum::<u64>() > free {
-            return Err(DiskError::NoRoom {
-                folder: self.path.clone(),
-                mib,
-                cause: io::Error::other(format!("{} MiB are free", free >> 20)),
-            });
+            let cause = io::Error::other(format!("{} MiB are free", free >> 20));
+            return Err(self.no_room(mib, cause));
         }
         for (path, metadata) in files {
-            let bytes = metadata.len();
             let file = OpenOptions::new().write(true).open(path);
             let file = file.map_err(|error| self.wrong(&error))?;
-            match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::OPNOTSUPP) => {
-                    tracing::warn!(folder = %self.path.display(), "the file system of --disk-cache-dir reserves no room: it may turn out to be full");
-                    return Ok(());
-                }
-                Err(cause) => {
-                    return Err(DiskError::NoRoom {
-                        folder: self.path.clone(),
-                        mib,
-                        cause: cause.into(),
-                    });
-                }
+            let takes = take_room(&file, metadata.len());
+            if !takes.map_err(|cause| self.no_room(mib, cause))? {
+                tracing::warn!(folder = %self.path.display(), "the file system of --disk-cache-dir reserves no room: it may turn out to be full");
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    fn no_room(&self, mib: u64, cause: io::Error) -> DiskError {
+        DiskError::NoRoom {
+            folder: self.path.clone(),
+            mib,
+            cause,
+        }
     }
 
     fn files(&self) -> io::Result<Vec<(PathBuf, Metadata)>> {
@@ -142,6 +137,15 @@ impl Folder {
 
     fn wrong(&self, cause: &io::Error) -> DiskError {
         DiskError::folder(&self.path, cause)
+    }
+}
+
+/// Takes room from the disk for so many bytes of a file. Whether the file system can do that.
+fn take_room(file: &File, bytes: u64) -> io::Result<bool> {
+    match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::OPNOTSUPP) => Ok(false),
+        Err(cause) => Err(cause.into()),
     }
 }
 
@@ -193,6 +197,17 @@ mod tests {
             error.contains("--disk-cache-dir") && error.contains("no folder"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn room_is_taken_or_said_to_be_missing() {
+        let file = tempfile::tempfile().unwrap();
+        if take_room(&file, 64 << 10).unwrap() {
+            let metadata = file.metadata().unwrap();
+            assert!(metadata.blocks() * 512 >= 64 << 10, "{}", metadata.blocks());
+        }
+        // No file may be so long, whatever there is room for.
+        assert!(take_room(&file, 1 << 62).is_err());
     }
 
     #[test]

@@ -330,30 +330,35 @@ async fn one_bit_makes_it_a_miss() {
     assert_eq!(world.disk.stats().misses, 3);
 }
 
-/// Flips a bit of each place where this is in the file. Whether there was one.
+/// Flips a bit of each place where this is in the first megabyte. Whether there was one.
 fn flip(path: &Path, what: &[u8]) -> bool {
-    let mut bytes = fs::read(path).unwrap();
-    let all = bytes.windows(what.len()).enumerate();
-    let places: Vec<_> = all.filter(|(_, it)| *it == what).map(|(n, _)| n).collect();
-    for place in &places {
-        bytes[*place] ^= 1;
-    }
-    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all_at(&bytes, 0).unwrap();
-    !places.is_empty()
+    let mut found = false;
+    change(path, |bytes| {
+        let mut from = 0;
+        while let Some(at) = bytes[from..].windows(what.len()).position(|it| it == what) {
+            bytes[from + at] ^= 1;
+            from += at + what.len();
+            found = true;
+        }
+    });
+    found
 }
 
 fn damage(path: &Path) {
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
+    change(path, |bytes| {
+        for byte in bytes.iter_mut().step_by(7) {
+            *byte ^= 1;
+        }
+    });
+}
+
+/// Changes the first megabyte of a file.
+fn change(path: &Path, change: impl FnOnce(&mut [u8])) {
+    let mut options = fs::OpenOptions::new();
+    let file = options.read(true).write(true).open(path).unwrap();
     let mut bytes = vec![0; MIB];
     file.read_exact_at(&mut bytes, 0).unwrap();
-    for byte in bytes.iter_mut().step_by(7) {
-        *byte ^= 1;
-    }
+    change(&mut bytes);
     file.write_all_at(&bytes, 0).unwrap();
 }
 
