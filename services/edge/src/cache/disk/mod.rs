@@ -225,6 +225,7 @@ impl Disk {
         }
         let mut waiting = self.waiting.lock();
         let is_worth_it = resource.whole_bodies().next().is_some();
+        // Looked at under the lock: whoever gives up empties the table after that.
         let is_taken = is_worth_it
             && !self.is_broken.load(Ordering::Relaxed)
             && waiting.add(key.clone(), resource.clone());
@@ -247,6 +248,19 @@ impl Disk {
         waiting.remove(key);
         if self.engine.may_hold(&key.as_ref()) {
             self.engine.forget(&Name::Responses(key.clone()));
+        }
+    }
+
+    /// Writes nothing any more. What waits is gone, and whatever is here under its keys.
+    fn give_up(&self) {
+        if !self.is_broken.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "the disk tier fails: nothing is written to --disk-cache-dir any more until the next start"
+            );
+        }
+        let mut waiting = self.waiting.lock();
+        for key in waiting.keys() {
+            self.forget_locked(&mut waiting, &key);
         }
     }
 
@@ -282,7 +296,7 @@ impl Disk {
     /// Nothing is known to be written while this is held.
     #[cfg(test)]
     pub(crate) async fn hold_writes(&self) -> tokio::sync::OwnedMutexGuard<()> {
-        self.engine.holds_writes.clone().lock_owned().await
+        self.engine.faults.holds.clone().lock_owned().await
     }
 
     /// Figures.

@@ -182,12 +182,20 @@ pub(super) struct Engine {
     store: Store<Name, Value, std::hash::RandomState, CacheProperties>,
     /// Makes entries of names and values; it keeps none.
     entries: Cache<Name, Value, std::hash::RandomState>,
-    /// Nothing that is written gets there.
     #[cfg(test)]
-    pub(super) loses_writes: std::sync::atomic::AtomicBool,
-    /// While this is held nothing that is written is known to have got there.
-    #[cfg(test)]
-    pub(super) holds_writes: Arc<tokio::sync::Mutex<()>>,
+    pub(super) faults: Faults,
+}
+
+/// What a disk may do to what is written.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    /// Nothing gets there.
+    pub(super) loses: std::sync::atomic::AtomicBool,
+    /// The engine panics, as foyer does once some writes have failed.
+    pub(super) panics: std::sync::atomic::AtomicBool,
+    /// While this is held nothing is known to have got there.
+    pub(super) holds: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -242,9 +250,7 @@ impl Engine {
             store,
             entries,
             #[cfg(test)]
-            loses_writes: false.into(),
-            #[cfg(test)]
-            holds_writes: Arc::default(),
+            faults: Faults::default(),
         })
     }
 
@@ -256,7 +262,7 @@ impl Engine {
     /// Begins to write.
     pub(super) fn write(&self, name: &Name, value: Value) {
         #[cfg(test)]
-        if self.loses_writes.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.faults.loses.load(std::sync::atomic::Ordering::Relaxed) {
             return;
         }
         let entry = self.entries.insert(name.clone(), value);
@@ -267,7 +273,14 @@ impl Engine {
     /// Waits until what was begun is written, or has failed.
     pub(super) async fn written(&self) {
         #[cfg(test)]
-        drop(self.holds_writes.lock().await);
+        {
+            drop(self.faults.holds.lock().await);
+            let panics = &self.faults.panics;
+            assert!(
+                !panics.load(std::sync::atomic::Ordering::Relaxed),
+                "broken on purpose"
+            );
+        }
         self.store.wait().await;
     }
 

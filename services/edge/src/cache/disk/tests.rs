@@ -147,6 +147,18 @@ impl World {
         Some(all.into_iter().map(awake).collect())
     }
 
+    /// Whether what is written gets nowhere.
+    fn loses(&self, all: bool) {
+        self.disk.engine.faults.loses.store(all, Ordering::Relaxed);
+    }
+
+    async fn is_broken(&self) {
+        while self.disk.stats().is_broken == 0 {
+            tokio::task::yield_now().await;
+        }
+        self.settled().await;
+    }
+
     /// Takes the room of so many MiB that others read.
     fn other_reads(&self, mib: usize) -> OwnedSemaphorePermit {
         let reads = self.disk.reads.clone();
@@ -244,17 +256,9 @@ async fn what_could_not_be_written_leaves_nothing_older_behind() {
     let world = World::new();
     for (path, len) in [("/small", 20), ("/in/pieces", MIB)] {
         world.write(&key(path), &world.resource(&[10])).await;
-        world
-            .disk
-            .engine
-            .loses_writes
-            .store(true, Ordering::Relaxed);
+        world.loses(true);
         world.write(&key(path), &world.resource(&[len])).await;
-        world
-            .disk
-            .engine
-            .loses_writes
-            .store(false, Ordering::Relaxed);
+        world.loses(false);
         assert!(world.read(&key(path)).await.is_none(), "{path}");
     }
     let stats = world.disk.stats();
@@ -266,22 +270,38 @@ async fn a_disk_that_takes_nothing_any_more_is_left_alone() {
     for len in [20, MIB] {
         let world = World::new();
         let resource = world.resource(&[len]);
-        world
-            .disk
-            .engine
-            .loses_writes
-            .store(true, Ordering::Relaxed);
+        world.loses(true);
         for n in 1..64 {
             world.write(&key("/a"), &resource).await;
             assert_eq!(world.disk.stats().failed_writes, n);
         }
         assert_eq!(world.disk.stats().is_broken, 0);
         world.write(&key("/a"), &resource).await;
-        assert_eq!(world.disk.stats().is_broken, 1);
+        world.is_broken().await;
         world.write(&key("/a"), &resource).await;
         let stats = world.disk.stats();
         assert_eq!((stats.failed_writes, stats.dropped), (64, 1));
     }
+}
+
+#[tokio::test]
+async fn an_engine_that_panics_leaves_nothing_waiting_and_nothing_older_behind() {
+    let world = World::new();
+    let resource = world.resource(&[10]);
+    for path in ["/a", "/b", "/c"] {
+        world.write(&key(path), &resource).await;
+    }
+    let panics = &world.disk.engine.faults.panics;
+    panics.store(true, Ordering::Relaxed);
+    for path in ["/a", "/b"] {
+        world.disk.offer(&key(path), &world.resource(&[20]));
+    }
+    world.is_broken().await;
+    for (path, is_there) in [("/a", false), ("/b", false), ("/c", true)] {
+        assert_eq!(world.read(&key(path)).await.is_some(), is_there, "{path}");
+    }
+    world.write(&key("/d"), &resource).await;
+    assert!(world.read(&key("/d")).await.is_none());
 }
 
 #[tokio::test]

@@ -87,6 +87,11 @@ impl Waiting {
         self.slots.get(key).map(|slot| slot.resource.clone())
     }
 
+    /// Keys of what waits or is being written.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.slots.keys().cloned().collect()
+    }
+
     /// The next to be written. It stays here until [`done`](Self::done).
     pub(super) fn next(&mut self) -> Option<(Key, Arc<Resource>)> {
         loop {

@@ -19,18 +19,30 @@ const INLINE_BYTES: usize = 256 << 10;
 /// Keys whose writing has failed in a row after which the disk is given up.
 const MAX_FAILURES: u64 = 64;
 
-/// Writes as long as there is a disk.
+/// Writes as long as there is a disk, and until it fails again and again.
 pub(super) async fn run(disk: Weak<Disk>, has_work: Arc<Notify>) {
     let mut failures = Failures::default();
-    loop {
+    let _ending = Ending(disk.clone());
+    while !failures.ends {
         {
             let Some(disk) = disk.upgrade() else {
                 return;
             };
-            while write_some(&disk, &mut failures).await {}
+            while !failures.ends && write_some(&disk, &mut failures).await {}
         }
         // Where nobody is left to notify, a look now and then ends this.
         let _ = tokio::time::timeout(super::PATIENCE, has_work.notified()).await;
+    }
+}
+
+/// Nobody writes any more, however that came: foyer panics once some writes have failed.
+struct Ending(Weak<Disk>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(disk) = self.0.upgrade() {
+            disk.give_up();
+        }
     }
 }
 
@@ -54,21 +66,21 @@ enum Begun {
 
 /// Keys whose writing has failed since the last one that got there.
 #[derive(Debug, Default)]
-struct Failures(u64);
+struct Failures {
+    in_a_row: u64,
+    /// They are too many.
+    ends: bool,
+}
 
 impl Failures {
     fn add(&mut self, disk: &Disk) {
         count(&disk.counts.failed_writes);
-        self.0 += 1;
-        if self.0 >= MAX_FAILURES && !disk.is_broken.swap(true, Ordering::Relaxed) {
-            tracing::error!(
-                "the disk tier fails: nothing is written to --disk-cache-dir any more until the next start"
-            );
-        }
+        self.in_a_row += 1;
+        self.ends = self.in_a_row >= MAX_FAILURES;
     }
 
     fn end(&mut self) {
-        self.0 = 0;
+        self.in_a_row = 0;
     }
 }
 
