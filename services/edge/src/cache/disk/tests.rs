@@ -153,10 +153,14 @@ impl World {
     }
 
     async fn is_broken(&self) {
-        while self.disk.stats().is_broken == 0 {
-            tokio::task::yield_now().await;
-        }
-        self.settled().await;
+        let is_broken = async {
+            while self.disk.stats().is_broken == 0 {
+                tokio::task::yield_now().await;
+            }
+            self.settled().await;
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), is_broken).await;
+        in_time.expect("what waits is gone once the disk is broken");
     }
 
     /// Takes the room of so many MiB that others read.
