@@ -2,16 +2,19 @@
 //! knowledge), and what bounds it.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::{Request, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -19,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::admission::MAX_FIELDS;
+use super::batch::Batch;
 use super::front::Front;
 use super::patience::Patient;
 use super::server::ServerLimits;
@@ -43,13 +47,17 @@ const MAX_BROKEN: usize = 128;
 /// How connections are served.
 pub(super) struct Connections {
     front: Arc<Front>,
-    builder: Builder<Streams>,
     limits: ServerLimits,
 }
 
 impl Connections {
     pub(super) fn new(front: Arc<Front>, limits: ServerLimits) -> Self {
-        let mut builder = Builder::new(Streams::new(limits.send_timeout));
+        Self { front, limits }
+    }
+
+    fn builder(&self, streams: Streams) -> Builder<Streams> {
+        let limits = &self.limits;
+        let mut builder = Builder::new(streams);
         // No `pipeline_flush`: with it, hyper leaves its answer to a head that is too
         // large unsent.
         builder
@@ -71,11 +79,7 @@ impl Connections {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT);
-        Self {
-            front,
-            builder,
-            limits,
-        }
+        builder
     }
 
     /// Serves a connection until its client has had enough; after `stop` until what has
@@ -87,16 +91,15 @@ impl Connections {
         let line = Arc::new(Line::default());
         let usage = Arc::new(Usage::default());
         let stream = Patient::new(stream, self.limits.header_timeout, self.limits.send_timeout);
-        let stream = TokioIo::new(Announcing::new(stream, line.clone()));
+        let batch = Batch::new(stream);
+        let stream = TokioIo::new(Announcing::new(batch.clone(), line.clone()));
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
             let (front, usage) = (self.front.clone(), usage.clone());
             let interim = (request.version() == Version::HTTP_11).then(|| line.begin());
             async move {
                 let is_http2 = request.version() == Version::HTTP_2;
                 let in_use = usage.begin(is_http2);
-                let answer = front
-                    .handle(request.map(Body::new), peer, interim.as_ref())
-                    .await;
+                let answer = front.handle(boxed(request), peer, interim.as_ref()).await;
                 interim.as_ref().inspect(|interim| interim.end());
                 Ok::<_, Infallible>(match is_http2 {
                     true => answer.map(|body| Body::new(Paced::new(body, in_use))),
@@ -104,18 +107,36 @@ impl Connections {
                 })
             }
         });
-        let serving = self.builder.serve_connection_with_upgrades(stream, service);
+        let (streams, mut running) = Streams::new(self.limits.send_timeout);
+        let builder = self.builder(streams);
+        let serving = builder.serve_connection_with_upgrades(stream, service);
         let mut serving = pin!(serving);
+        let mut is_gathering = false;
         // What wakes a connection is nearly always its client: these are looked at only
         // when they themselves wake it.
         let mut signals = FuturesUnordered::new();
         let (mut is_stopping, mut is_idle) = (false, false);
         loop {
             signals.push(self.signal(&usage, &stop, is_stopping));
+            // What the responses say, hyper writes in the turn after this one.
+            let turns = poll_fn(|cx| {
+                if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                if running.poll(cx) && !is_gathering {
+                    is_gathering = true;
+                    batch.gather();
+                }
+                match is_gathering.then(|| batch.poll_send(cx)) {
+                    Some(Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),
+                    _ => Poll::Pending,
+                }
+            });
             let signal = tokio::select! {
                 biased;
-                ended = serving.as_mut() => {
-                    if let Err(error) = ended {
+                ended = turns => {
+                    let sent = poll_fn(|cx| batch.poll_send(cx)).await;
+                    if let Err(error) = ended.and(sent.map_err(Into::into)) {
                         tracing::debug!(%error, "a connection ended early");
                     }
                     return;
@@ -138,6 +159,14 @@ impl Connections {
             () = usage.idle(self.limits.idle_timeout) => Signal::Idle,
         }
     }
+}
+
+/// Nothing is allocated for a body that has none, as nearly all requests are.
+fn boxed(request: Request<Incoming>) -> Request<Body> {
+    request.map(|body| match body.is_end_stream() {
+        true => Body::empty(),
+        false => Body::new(body),
+    })
 }
 
 /// Why a connection is to take no more requests.

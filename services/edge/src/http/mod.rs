@@ -2,6 +2,7 @@
 
 mod access;
 mod admission;
+mod batch;
 mod connection;
 mod explain;
 mod front;

@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use futures_util::task::AtomicWaker;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::rt::Executor;
+use parking_lot::Mutex;
 use tokio::time::Sleep;
 
 use super::connection::InUse;
@@ -19,6 +23,10 @@ use super::connection::InUse;
 /// What is handed on at a time: only this much is on its way in one response, and to take
 /// it is what a client has its time for.
 pub(super) const MAX_CHUNK_BYTES: usize = 64 << 10;
+
+/// A body up to this size is handed on whole: all that the streams of a connection can hold
+/// of such is little, and a byte by itself would cost a frame.
+const SMALL_BYTES: usize = 4 << 10;
 
 tokio::task_local! {
     /// Of the response that is being made or sent.
@@ -33,16 +41,26 @@ struct Pace {
     chunks: AtomicU64,
 }
 
-/// Runs each response in a task of its own, and ends it once its client has taken
-/// nothing of it for too long. The stream is reset then.
-#[derive(Debug, Clone)]
+/// Takes the responses of one connection, which runs them itself: those to requests that
+/// came together are made before any of them is sent, and none costs a task.
+#[derive(Clone)]
 pub(super) struct Streams {
     patience: Duration,
+    begun: Begun,
 }
 
+type Begun = Arc<Mutex<Vec<BoxFuture<'static, ()>>>>;
+
 impl Streams {
-    pub(super) fn new(patience: Duration) -> Self {
-        Self { patience }
+    /// Responses that are given up when their client takes nothing of them for so long, and
+    /// where they run.
+    pub(super) fn new(patience: Duration) -> (Self, Running) {
+        let begun = Begun::default();
+        let running = Running {
+            begun: begun.clone(),
+            all: FuturesUnordered::new(),
+        };
+        (Self { patience, begun }, running)
     }
 }
 
@@ -51,9 +69,11 @@ where
     F: Future + Send + 'static,
     F::Output: Send,
 {
+    /// Ends a response once its client has taken nothing of it for too long. The stream is
+    /// reset then.
     fn execute(&self, response: F) {
         let patience = self.patience;
-        tokio::spawn(async move {
+        let bounded = async move {
             let pace = Arc::new(Pace::default());
             let mut response = pin!(PACE.scope(pace.clone(), response));
             let mut wait = Wait::default();
@@ -62,7 +82,25 @@ where
                 Poll::Pending => wait.poll(&pace, patience, cx),
             })
             .await;
-        });
+        };
+        self.begun.lock().push(Box::pin(bounded));
+    }
+}
+
+/// The responses of one connection that are being made or sent: as many as it may have
+/// streams.
+pub(super) struct Running {
+    begun: Begun,
+    all: FuturesUnordered<BoxFuture<'static, ()>>,
+}
+
+impl Running {
+    /// Goes on with those that can go on. Whether there were any.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        self.all.extend(self.begun.lock().drain(..));
+        let is_any = !self.all.is_empty();
+        while let Poll::Ready(Some(())) = self.all.poll_next_unpin(cx) {}
+        is_any
     }
 }
 
@@ -93,12 +131,14 @@ impl Wait {
 
 /// A body that says who is waited for, in pieces of a bounded size. While it lives its
 /// stream has a time limit, and hyper lets go of a body with the last piece, whether the
-/// client has room for that or not. So the last byte of all is a piece of its own: it is
-/// asked for, and goes, when there is room for all before it.
+/// client has room for that or not. So the last byte of all but small ones is a piece of its
+/// own: it is asked for, and goes, when there is room for all before it.
 #[derive(Debug)]
 pub(super) struct Paced {
     inner: Body,
     rest: Bytes,
+    /// Some of it was handed on.
+    has_begun: bool,
     pace: Option<Arc<Pace>>,
     lent: Arc<Lent>,
     _in_use: Option<InUse>,
@@ -149,6 +189,7 @@ impl Paced {
         Self {
             inner,
             rest: Bytes::new(),
+            has_begun: false,
             pace: PACE.try_with(Clone::clone).ok(),
             lent: Arc::default(),
             _in_use: in_use,
@@ -165,7 +206,10 @@ impl Paced {
     fn next_piece(&mut self) -> Bytes {
         let len = self.rest.len();
         let is_end_known = self.inner.is_end_stream();
-        let piece = match is_end_known && (2..=MAX_CHUNK_BYTES).contains(&len) {
+        let is_small = !self.has_begun && len <= SMALL_BYTES;
+        self.has_begun = true;
+        let is_last = is_end_known && !is_small && (2..=MAX_CHUNK_BYTES).contains(&len);
+        let piece = match is_last {
             true => self.rest.split_to(len - 1),
             false => self.rest.split_to(len.min(MAX_CHUNK_BYTES)),
         };
@@ -231,7 +275,7 @@ impl HttpBody for Paced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::{FutureExt as _, StreamExt as _};
+    use futures_util::FutureExt as _;
     use http_body_util::BodyExt as _;
 
     #[tokio::test]
@@ -253,7 +297,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_ends_a_body_of_known_length_is_one_byte() {
-        for len in [1, 2, 3, MAX_CHUNK_BYTES, MAX_CHUNK_BYTES + 1] {
+        let chunk = MAX_CHUNK_BYTES;
+        for len in [SMALL_BYTES + 1, chunk - 1, chunk, chunk + 1, chunk + 2] {
             let mut body = Paced::new(Body::from(vec![7; len]), None);
             let mut pieces = Vec::new();
             while !body.is_end_stream() {
@@ -264,6 +309,9 @@ mod tests {
             assert_eq!(pieces.last(), Some(&1), "{len}: {pieces:?}");
             assert!(pieces.len() <= 3, "{len}: {pieces:?}");
         }
+        let mut small = Paced::new(Body::from(vec![7; SMALL_BYTES]), None);
+        let piece = small.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!((piece.len(), small.is_end_stream()), (SMALL_BYTES, true));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,8 @@
 //! Connections of HTTP/2 from clients that know beforehand that it is spoken here.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use h2::{Reason, RecvStream};
@@ -11,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::super::connection::Connections;
 use super::super::server::ServerLimits;
 use super::memory::Door;
 use super::*;
@@ -193,6 +197,70 @@ async fn the_end_of_a_response_is_not_left_lying_either() {
         // Who takes it has it.
         assert_eq!(client.get(path).await.1.len(), MIDDLING);
     }
+}
+
+/// A stream that counts what is written to it.
+struct Counted(tokio::io::DuplexStream, Arc<AtomicU64>);
+
+impl tokio::io::AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl tokio::io::AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_answers_requests_that_came_together_leaves_in_one_write() {
+    let edge = edge();
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let writes = Arc::new(AtomicU64::new(0));
+    let counted = Counted(far, writes.clone());
+    let connections = Connections::new(edge.front.clone(), ServerLimits::default());
+    let peer = Ipv4Addr::LOCALHOST.into();
+    tokio::spawn(async move {
+        let stop = CancellationToken::new();
+        connections.serve(counted, peer, stop).await;
+    });
+    let mut client = Client::connect(near).await;
+    client.get("/a").await;
+    let before = writes.load(Ordering::Relaxed);
+    let mut answers = Vec::new();
+    for _ in 0..8 {
+        let request = HttpRequest::get("http://www.example.com:81/a")
+            .body(())
+            .unwrap();
+        let (answer, _) = client.sender.send_request(request, true).unwrap();
+        answers.push(answer);
+    }
+    for answer in answers {
+        let (head, mut body) = within("a head", answer).await.unwrap().into_parts();
+        assert_eq!(head.headers["cache-status"], "tidegate; hit");
+        assert!(!whole(&mut body).await.unwrap().is_empty());
+    }
+    let made = writes.load(Ordering::Relaxed) - before;
+    assert!(made <= 2, "{made} writes");
 }
 
 /// One that has room for all of it by its own word, and does not read what comes.
