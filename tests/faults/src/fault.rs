@@ -93,6 +93,17 @@ impl Fault {
         ]
     }
 
+    /// Those through which an edge that runs on loses its lease.
+    #[must_use]
+    pub fn past_lease(edge: usize) -> [Self; 4] {
+        [
+            Self::EdgeDeaf(edge),
+            Self::EdgeMute(edge),
+            Self::EdgeCutOff(edge),
+            Self::EdgeStalled(edge),
+        ]
+    }
+
     /// What it is called, whichever edge it is about.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -19,21 +19,27 @@ pub enum Lane {
     Control,
     /// The edges, one at a time.
     Edges,
+    /// The edges, one at a time, each past its lease.
+    Leases,
 }
 
 impl Lane {
     fn deck(self, random: &mut StdRng) -> Vec<Fault> {
         let mut deck = match self {
             Self::Control => Fault::OF_CONTROL.to_vec(),
-            Self::Edges => Fault::of_edge(0)
-                .into_iter()
-                .enumerate()
-                .map(|(kind, _)| Fault::of_edge(random.random_range(0..EDGES.len()))[kind])
-                .collect(),
+            Self::Edges => of_any_edge(Fault::of_edge, random),
+            Self::Leases => of_any_edge(Fault::past_lease, random),
         };
         deck.shuffle(random);
         deck
     }
+}
+
+/// Each of the faults once, of one edge or another.
+fn of_any_edge<const N: usize>(faults: fn(usize) -> [Fault; N], random: &mut StdRng) -> Vec<Fault> {
+    (0..N)
+        .map(|kind| faults(random.random_range(0..EDGES.len()))[kind])
+        .collect()
 }
 
 /// Makes faults until `stop`, and leaves none behind.
@@ -79,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_deck_holds_every_kind_once_and_the_seed_says_in_which_order() {
-        for (lane, kinds) in [(Lane::Control, 11), (Lane::Edges, 10)] {
+        for (lane, kinds) in [(Lane::Control, 11), (Lane::Edges, 10), (Lane::Leases, 4)] {
             let deck = |seed| lane.deck(&mut StdRng::seed_from_u64(seed));
             let mut names: Vec<_> = deck(1).into_iter().map(Fault::name).collect();
             names.sort_unstable();
