@@ -77,6 +77,9 @@ pub(crate) struct Options {
     /// measures. Default: the folder of this program.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Of `hits` only the tables whose title holds this text, such as "304, 1 KiB, HTTP/1.1".
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
 }
 
 pub(crate) fn main() -> ExitCode {

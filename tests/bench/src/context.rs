@@ -18,6 +18,8 @@ pub(crate) struct Context {
     pub(crate) quick: bool,
     /// What the server gets, and what the load.
     pub(crate) cores: Cores,
+    /// What the title of a table holds that is wanted; none: every table.
+    only: Option<String>,
     two: Option<Cores>,
     bin: PathBuf,
     disk: Arc<TempDir>,
@@ -36,11 +38,17 @@ impl Context {
         Ok(Self {
             quick: options.quick,
             cores,
+            only: options.only.clone(),
             two,
             bin: or_own(&options.bin),
             disk: folder_in(&disk)?.into(),
             memory: folder_in(memory_folder())?.into(),
         })
+    }
+
+    /// Whether a table of this title is wanted.
+    pub(crate) fn wants(&self, title: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| title.contains(only))
     }
 
     /// The same with two cores for the server. None where there is one only.

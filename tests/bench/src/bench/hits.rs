@@ -38,6 +38,9 @@ const FLOOR: &str = "nginx return (floor)";
 /// Connections of HTTP/1.1, each with one request in flight.
 const CONNECTIONS: usize = 32;
 
+/// Bytes of the longest text that a configuration of nginx may hold.
+const MAX_PARAMETER: usize = 2048;
+
 /// One request in so many is a miss, of [`Work::Misses`].
 const ONE_IN: u64 = 10;
 
@@ -152,7 +155,8 @@ struct Subject {
 
 pub(crate) fn run(context: &Context) -> anyhow::Result<Vec<Section>> {
     let mut sections = Vec::new();
-    for variant in variants().filter(|variant| variant.is_quick || !context.quick) {
+    let wanted = |it: &Variant| (it.is_quick || !context.quick) && context.wants(&it.title());
+    for variant in variants().filter(wanted) {
         eprintln!("hits: {}", variant.title());
         let section = if variant.has_two_cores {
             let Some(context) = context.with_two_cores() else {
@@ -168,6 +172,7 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Vec<Section>> {
         };
         sections.push(section);
     }
+    ensure!(!sections.is_empty(), "--only: no table has such a title");
     Ok(sections)
 }
 
@@ -250,8 +255,9 @@ fn servers(context: &Context, variant: &Variant, origin: &Origin) -> Vec<Started
         (NGINX_OPEN, nginx(CacheFiles::KeptOpen)),
         (VARNISH, varnish::start(context, address)),
     ];
-    // It has no origin to ask and no copy that could be current.
-    if variant.work == Work::Hits {
+    // It has no origin to ask and no copy that could be current, and its body stands in its
+    // configuration.
+    if variant.work == Work::Hits && variant.body <= MAX_PARAMETER {
         let floor = nginx::return_bytes(context, &origin.body, protocol);
         started.push((FLOOR, floor));
     }
