@@ -6,8 +6,8 @@
 //!
 //! - [`policy`]: HTTP caching as RFC 9111 has it, a file a topic.
 //! - [`tagging`]: the tags of a response.
-//! - [`stamp`], [`fence`], [`tags`], `walk`, [`recent`], [`faded`]: which invalidation a
-//!   copy is behind.
+//! - [`stamp`], [`fence`], [`tags`], `walk`, [`recent`], `old_changes`, [`faded`]: which
+//!   invalidation a copy is behind.
 //! - [`key`], [`stored`], [`compact`], [`partial`], [`storage`]: the copies;
 //!   [`disk`]: those for which memory has no room.
 //! - [`judge`]: whether a copy may be used.
@@ -18,6 +18,7 @@ pub mod faded;
 pub mod fence;
 pub mod judge;
 pub mod key;
+mod old_changes;
 pub mod partial;
 pub mod policy;
 pub mod recent;

@@ -35,7 +35,6 @@
 //! left memory, or more strictly.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -46,6 +45,7 @@ use tidegate_domain::{Mode, Tag, TagPattern};
 
 use super::faded::Faded;
 use super::fence::{Fence, TagMark, Touched};
+use super::old_changes::OldChanges;
 use super::recent::Recent;
 use super::stamp::Stamp;
 use super::walk::Walk;
@@ -55,10 +55,8 @@ use crate::standing::Moment;
 const STEPS_AT_ONCE: usize = 8;
 /// Tags looked at for removal with every fetch, besides twice those it brought.
 const SWEEP_STEP: usize = 8;
-/// Changes by unsafe requests that are remembered one by one ...
+/// Changes by unsafe requests that are remembered one by one.
 const MAX_CHANGED_HERE: usize = 1_024;
-/// ... and places for those before them.
-const OLD_CHANGES: usize = 4_096;
 
 /// What an invalidation matched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -110,35 +108,6 @@ struct Inner {
     old_changes: OldChanges,
     /// Where those are remembered that do so no longer, and the number of the site.
     faded: Option<(Arc<Faded>, u64)>,
-}
-
-/// Changes through this edge that are not remembered one by one any more. Each leaves its
-/// number in a place chosen by the hash of its tag: of a fetch that was under way then it may
-/// be said that another's change has ended it, and never that its own has not.
-#[derive(Debug, Default)]
-struct OldChanges {
-    /// None until there is one.
-    places: Box<[u64]>,
-    hasher: RandomState,
-}
-
-impl OldChanges {
-    fn remember(&mut self, tag: &Tag, serial: u64) {
-        if self.places.is_empty() {
-            self.places = vec![0; OLD_CHANGES].into();
-        }
-        let place = self.place(tag);
-        self.places[place] = self.places[place].max(serial);
-    }
-
-    fn last(&self, tag: &Tag) -> u64 {
-        self.places.get(self.place(tag)).copied().unwrap_or(0)
-    }
-
-    fn place(&self, tag: &Tag) -> usize {
-        let hash = self.hasher.hash_one(tag.as_str());
-        usize::try_from(hash % OLD_CHANGES as u64).unwrap_or(0)
-    }
 }
 
 /// A fetch that has begun and has no tags yet. What is invalidated meanwhile is
