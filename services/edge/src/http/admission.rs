@@ -12,8 +12,8 @@ pub(super) const MAX_FIELDS: usize = 100;
 
 /// A request that no site is asked about.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed {
-    pub(super) status: StatusCode,
+pub(crate) struct Malformed {
+    pub(crate) status: StatusCode,
     pub(super) text: &'static str,
 }
 
@@ -44,7 +44,7 @@ const METHOD: Malformed = malformed(
 );
 
 /// Looks at a request, and puts it into the form that all else is written for.
-pub(super) fn admit(request: &mut Request) -> Result<(), Malformed> {
+pub(crate) fn admit(request: &mut Request) -> Result<(), Malformed> {
     // A tunnel to wherever a client wants, and an echo of what only the browser should
     // know, are nothing that a site needs.
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {

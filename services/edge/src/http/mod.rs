@@ -16,6 +16,7 @@ mod streams;
 mod tests;
 mod trusted;
 
+pub(crate) use admission::admit;
 pub(crate) use explain::explain;
 pub use front::{Front, FrontOptions};
 pub(crate) use min_revision::wanted;

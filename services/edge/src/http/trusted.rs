@@ -89,10 +89,10 @@ pub struct TrustedProxies {
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Asker {
-    pub(super) address: IpAddr,
+pub(crate) struct Asker {
+    pub(crate) address: IpAddr,
     /// Whether it asks over TLS.
-    pub(super) secure: bool,
+    pub(crate) secure: bool,
 }
 
 impl TrustedProxies {
@@ -104,7 +104,7 @@ impl TrustedProxies {
 
     /// Who asks for what comes from `peer`. What cannot be believed is removed; what is left
     /// in `X-Forwarded-For` is the client and the proxies behind it.
-    pub(super) fn asker(&self, fields: &mut HeaderMap, peer: IpAddr) -> Asker {
+    pub(crate) fn asker(&self, fields: &mut HeaderMap, peer: IpAddr) -> Asker {
         let peer = peer.to_canonical();
         if !self.trusts(peer) {
             fields.remove(FORWARDED_FOR);

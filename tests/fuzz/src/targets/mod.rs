@@ -3,6 +3,7 @@
 mod cache;
 mod conditions;
 mod domain;
+mod http;
 mod origin;
 mod stored;
 mod wire;
@@ -34,7 +35,10 @@ pub const TARGETS: &[Target] = &[
     target("host", domain::host),
     target("pattern", domain::pattern),
     target("cursor", domain::cursor),
+    target("trusted", http::trusted),
+    target("admission", http::admission),
     target("hop-by-hop", origin::hop_by_hop),
+    target("unkeyed", origin::unkeyed),
     target("location", origin::location),
     target("trace-context", origin::trace_context),
     target("events", origin::events),

@@ -1,9 +1,8 @@
 //! What passes between clients, this edge and the origin.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use http::HeaderMap;
-use http::HeaderName;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tidegate_domain::{MAX_URL_BYTES, PathAndQuery};
 use tidegate_edge::cache::policy::invalidation::Target;
 use tidegate_edge::events::Call;
@@ -12,18 +11,19 @@ use tidegate_telemetry::TraceContext;
 
 use crate::fields;
 
+const CLIENT: Client<'static> = Client {
+    address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+    secure: false,
+    host: "www.example.com",
+    port: 0,
+    version: http::Version::HTTP_11,
+};
+
 /// Nothing of one connection reaches another, and nobody pretends to be a proxy. By whom a
 /// request came is decided before.
 pub(super) fn hop_by_hop(data: &[u8]) {
     let request = fields::any(data);
-    let client = Client {
-        address: Ipv4Addr::new(192, 0, 2, 1).into(),
-        secure: false,
-        host: "www.example.com",
-        port: 0,
-        version: http::Version::HTTP_11,
-    };
-    let sent = to_origin(&http::Method::GET, &request, client, None);
+    let sent = to_origin(&Method::GET, &request, CLIENT, None);
     for name in [
         "connection",
         "te",
@@ -50,6 +50,61 @@ pub(super) fn hop_by_hop(data: &[u8]) {
     let mut twice = once.clone();
     remove_hop_by_hop(&mut twice);
     assert_eq!(once, twice);
+}
+
+/// Fields by which a response could be chosen and that no key holds: their names, with
+/// whatever stands in place of `#`, in each spelling that means the same to some origin.
+const NEVER: [&str; 10] = [
+    "x-forwarded-#",
+    "x-forward-#",
+    "x-forwarded",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-host",
+    "true-client-ip",
+    "front-end-https",
+    "proxy",
+    "tidegate-min-revision",
+];
+
+/// What goes no further changes nothing of what does. The first line is a method.
+pub(super) fn unkeyed(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n');
+    let (line, rest) = data.split_at(end.unwrap_or(data.len()));
+    let Ok(method) = Method::from_bytes(line) else {
+        return;
+    };
+    let mut request = fields::any(rest);
+    request.remove("connection");
+    request.remove("x-forwarded-for");
+    let sent = to_origin(&method, &request, CLIENT, None);
+    let own = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+    for (name, value) in &sent {
+        let spelled = name.as_str().replace('_', "-");
+        let is_own = own.contains(&name.as_str());
+        assert!(is_own || !spelled.starts_with("x-forward"), "{name}");
+        assert!(!NEVER.contains(&&*spelled), "{name}");
+        let is_safe = method.is_safe();
+        assert!(!(is_safe && spelled.contains("method-override")), "{name}");
+        let reads = matches!(method, Method::GET | Method::HEAD);
+        assert!(!(reads && name.as_str().contains('_')), "{name}");
+        let overwritten = is_own || ["host", "forwarded", "via"].contains(&name.as_str());
+        assert!(overwritten || request.get_all(name).iter().any(|it| it == value));
+    }
+    // Whoever adds to a request what is never passed on changes nothing.
+    let value = HeaderValue::from_static("evil.example");
+    let mut forged = request.clone();
+    for (index, name) in NEVER.iter().enumerate() {
+        let name = name.replace('#', ["host", "scheme", "server"][rest.len() % 3]);
+        let separator = if data.len() >> (index % 8) & 1 == 0 {
+            "_"
+        } else {
+            "-"
+        };
+        let name = name.replace('-', separator);
+        forged.insert(HeaderName::try_from(name).expect("a name"), value.clone());
+    }
+    assert_eq!(to_origin(&method, &forged, CLIENT, None), sent);
 }
 
 /// What a response names is of its own origin, and can be a key.
@@ -100,7 +155,7 @@ pub(super) fn events(data: &[u8]) {
     };
     let headers: HeaderMap = fields::of(&HeaderName::from_static("last-event-id"), rest);
     let call = Call {
-        method: &http::Method::GET,
+        method: &Method::GET,
         query: Some(query),
         headers: &headers,
         peer: Ipv4Addr::LOCALHOST.into(),
