@@ -1,5 +1,6 @@
 """The manifests in deploy/kubernetes hold together, and fit the programs."""
 
+import ipaddress
 import re
 import subprocess
 import sys
@@ -73,6 +74,9 @@ def test_the_example_changes_what_it_says():
         assert container["image"].startswith("registry.example.com/tidegate-")
         names = [variable["name"] for variable in container["env"]]
         assert "OTEL_EXPORTER_OTLP_ENDPOINT" in names
+    args = edge["template"]["spec"]["containers"][0]["args"]
+    (proxies,) = [a.split("=", 1)[1] for a in args if a.startswith("--trusted-proxy=")]
+    assert ipaddress.ip_network(proxies).num_addresses < 2**16, "believe few"
     for (kind, _), resource in resources.items():
         assert kind == "Namespace" or resource["metadata"]["namespace"] == "tidegate"
 
@@ -132,7 +136,8 @@ def test_the_disk_of_the_cache_fits_its_volume(help_of):
     memory = int(flags["--cache-mib"]) + int(flags["--pages-mib"]) + besides
     assert memory < mebibytes(container["resources"]["limits"]["memory"])
     text = help_of("tidegate-edge")
-    for flag in ("--disk-cache-dir", "--disk-cache-mib"):
+    for argument in container["args"]:
+        flag = argument.split("=", 1)[0]
         assert re.search(rf"(?<![\w-]){flag}(?![\w-])", text), f"{flag} is not in --help"
 
 
