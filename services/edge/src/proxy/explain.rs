@@ -124,8 +124,8 @@ impl ProxySite {
         }
     }
 
-    /// The port by which a host that is named without one was asked for by last, and
-    /// whether that was over TLS.
+    /// The port by which a host that is named without one was asked for by last, over TLS
+    /// if it ever was.
     fn usual_way(&self, host: &str) -> (u16, bool) {
         let last = self.last_host.load();
         let same = last.as_deref().filter(|last| &*last.host == host);

@@ -41,17 +41,26 @@ enum Round {
 }
 
 impl ProxySite {
+    /// Remembers how the site is asked for. Once that is over TLS, anybody may still come
+    /// without, past the proxies that take it off: that says nothing.
+    fn note_way(&self, ask: &Ask) {
+        let is_detour = !ask.secure && self.last_host.load().as_ref().is_some_and(|it| it.secure);
+        if !is_detour {
+            self.last_host.store(Some(Arc::new(AskedAs {
+                host: ask.host().clone(),
+                port: ask.key.port,
+                secure: ask.secure,
+            })));
+        }
+    }
+
     /// `None` if no entry answers it and there is no origin.
     pub(super) async fn forward(
         self: Arc<Self>,
         ask: Ask,
         mut found: Found,
     ) -> Option<Response<Body>> {
-        self.last_host.store(Some(Arc::new(AskedAs {
-            host: ask.host().clone(),
-            port: ask.key.port,
-            secure: ask.secure,
-        })));
+        self.note_way(&ask);
         let is_head = ask.method == Method::HEAD;
         let is_uncacheable = self.shared.is_uncacheable(&ask.key);
         // A HEAD looks for an entry alone: what comes of it is of no use to a GET. Where

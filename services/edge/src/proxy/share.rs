@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, SET_COOKIE, VARY,
+    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tidegate_domain::Cursor;
@@ -19,7 +19,7 @@ use crate::cache::fence::Touched;
 use crate::cache::policy::directives::stated;
 use crate::cache::policy::vary::VaryNames;
 use crate::cache::stored::{CACHE_STATUS, Head, Stored};
-use crate::origin::fields::FORWARDED_PROTO;
+use crate::origin::fields::is_settled_here;
 
 /// Fields that say who may keep a response: none of them may object, whichever counts here.
 const CACHE_FIELDS: [HeaderName; 3] = [
@@ -206,15 +206,13 @@ impl Errand {
         !request.contains_key(AUTHORIZATION) && (is_for_all || !request.contains_key(COOKIE))
     }
 
-    /// The request fields that the response varies on. What belongs to the key already, or
-    /// is for nobody else, cannot be told to others.
+    /// The request fields that the response varies on. What belongs to the key already, is
+    /// said by this edge or is for nobody else, cannot be told to others.
     fn varies_on(&self, fields: &HeaderMap) -> Result<Vec<(HeaderName, HeaderValue)>, NotOffered> {
         let names = VaryNames::read(fields).map_err(|_| NotOffered::ByItself)?;
         let of_key = &self.setup.extra.headers;
         let is_known = |name: &HeaderName| {
-            [HOST, FORWARDED_PROTO].contains(name)
-                || VISITOR.contains(name)
-                || of_key.contains(name)
+            is_settled_here(name) || VISITOR.contains(name) || of_key.contains(name)
         };
         if names.iter().any(is_known) {
             return Err(NotOffered::ByItself);

@@ -46,8 +46,8 @@ pub struct ProxySite {
     entries: OnceLock<Arc<dyn EntrySource>>,
     second_tier: OnceLock<Arc<dyn SecondTier>>,
     has_entries: AtomicBool,
-    /// How the last request came that the cache alone could not answer: as a warmed URL
-    /// is most likely asked for.
+    /// How the last request came that the cache alone could not answer, over TLS if any
+    /// did: as a warmed URL is most likely asked for.
     pub(super) last_host: ArcSwapOption<AskedAs>,
     pub(super) failures: Failures,
     pub(super) changed: Changed,

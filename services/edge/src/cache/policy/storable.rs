@@ -98,6 +98,7 @@ pub fn examine(
         return Err(Unstorable::Credentials);
     }
     let (vary, for_one) = check_fields(response, directives)?;
+    let vary = vary.of_origin();
     let lifetime = lifetime(status, response, &stated, defaults.ttl, now.wall);
     if let Lifetime::Assumed(assumed) = lifetime {
         let may_assume = is_heuristically_cacheable(status)

@@ -4,8 +4,8 @@ mod request;
 mod unkeyed;
 
 use http::header::{
-    CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    VIA,
+    CONNECTION, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
@@ -96,13 +96,37 @@ pub(super) fn say_via(fields: &mut HeaderMap, received: Version) {
 /// Whether the request came through here so often that it must be in a loop.
 #[must_use]
 pub fn is_in_a_loop(request: &HeaderMap) -> bool {
-    let visits: usize = request
-        .get_all(VIA)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .map(|value| value.matches(PSEUDONYM).count())
-        .sum();
+    let lines = request.get_all(VIA).iter();
+    let visits = lines.map(|line| visits(line.as_bytes())).sum::<usize>();
     visits >= MAX_VISITS
+}
+
+/// How many members of a `Via` name this proxy. What stands in comments names nobody; one
+/// that nothing closes is read as if it were none, so that it hides nobody either.
+fn visits(line: &[u8]) -> usize {
+    let line = String::from_utf8_lossy(line);
+    let (mut bare, mut depth) = (String::new(), 0_u32);
+    for letter in line.chars() {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => bare.push(letter),
+            _ => {}
+        }
+    }
+    let text = if depth == 0 { &*bare } else { &*line };
+    text.split(',')
+        .filter_map(|member| member.split_whitespace().nth(1))
+        .filter(|by| by.eq_ignore_ascii_case(PSEUDONYM))
+        .count()
+}
+
+/// Whether the origin gets a field of a GET as this proxy says it, or not at all, whatever
+/// the client says: of what is asked for alike, no two requests differ by it there. Those
+/// that are about the client alone are others.
+#[must_use]
+pub fn is_settled_here(name: &HeaderName) -> bool {
+    *name == HOST || HOP_BY_HOP.contains(name) || unkeyed::is_of_proxies(name.as_str())
 }
 
 /// Whether the end of the body is told by its last transfer coding (RFC 9112,
@@ -191,6 +215,33 @@ mod tests {
             say_via(&mut request, Version::HTTP_11);
         }
         assert!(is_in_a_loop(&request));
+    }
+
+    #[test]
+    fn a_loop_is_of_this_proxy_alone() {
+        for (line, is_loop) in [
+            ("1.1 tidegate", true),
+            ("HTTP/2.0 Tidegate", true),
+            ("1.1 tidegate (an edge, really)", true),
+            ("1.1 tidegate:80", false),
+            ("1.1 tidegate-eu.example", false),
+            ("1.1 fred (tidegate)", false),
+            ("1.1 fred (a, 1.1 tidegate)", false),
+            ("1.1 fred (, 1.1 tidegate", true),
+            ("tidegate 1.1", false),
+            ("1.1 \u{e9}, 1.1 tidegate", true),
+        ] {
+            let mut request = HeaderMap::new();
+            for _ in 0..MAX_VISITS {
+                let line = HeaderValue::from_bytes(line.as_bytes()).unwrap();
+                request.append(VIA, line);
+            }
+            assert_eq!(is_in_a_loop(&request), is_loop, "{line}");
+            request.remove(VIA);
+            let whole = [line; MAX_VISITS].join(", ");
+            request.insert(VIA, HeaderValue::from_bytes(whole.as_bytes()).unwrap());
+            assert_eq!(is_in_a_loop(&request), is_loop, "{whole}");
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, Method};
 
-/// All that begins so is said anew or not at all.
-const PREFIX: &str = "x-forwarded";
+/// All that begins so is said anew or not at all: some say `X-Forward-` and mean the same.
+const PREFIX: &str = "x-forward";
 
 /// Of these none is passed on. What this proxy knows itself it says in fields of its own.
 const OF_PROXIES: [&str; 23] = [
@@ -42,8 +42,8 @@ const OF_PROXIES: [&str; 23] = [
     "tidegate-min-revision",
 ];
 
-/// By these a GET could be another method to the origin. Others may say so: what they bring
-/// is not stored.
+/// By these a safe method could be another one to the origin. Those that are not may say so:
+/// what they bring is not stored, and ends what is.
 const OF_METHODS: [&str; 3] = [
     "x-http-method-override",
     "x-http-method",
@@ -67,10 +67,9 @@ const READ_HERE: [&str; 9] = [
 
 /// Removes them.
 pub(super) fn remove(method: &Method, fields: &mut HeaderMap) {
-    let reads = matches!(*method, Method::GET | Method::HEAD);
     let names: Vec<HeaderName> = fields
         .keys()
-        .filter(|name| goes_no_further(name, reads))
+        .filter(|name| goes_no_further(name, method))
         .cloned()
         .collect();
     for name in &names {
@@ -78,20 +77,26 @@ pub(super) fn remove(method: &Method, fields: &mut HeaderMap) {
     }
 }
 
-fn goes_no_further(name: &HeaderName, reads: bool) -> bool {
+fn goes_no_further(name: &HeaderName, method: &Method) -> bool {
     let text = name.as_str();
     // CGI and its heirs know no difference between the two.
     match text.contains('_') {
         true => {
             let other = text.replace('_', "-");
-            reads || READ_HERE.contains(&&*other) || is_of_proxies(&other, reads)
+            let reads = matches!(*method, Method::GET | Method::HEAD);
+            reads || READ_HERE.contains(&&*other) || is_unkeyed(&other, method)
         }
-        false => *name == FORWARDED || is_of_proxies(text, reads),
+        false => *name == FORWARDED || is_unkeyed(text, method),
     }
 }
 
-fn is_of_proxies(name: &str, reads: bool) -> bool {
-    name.starts_with(PREFIX) || OF_PROXIES.contains(&name) || (reads && OF_METHODS.contains(&name))
+fn is_unkeyed(name: &str, method: &Method) -> bool {
+    is_of_proxies(name) || (method.is_safe() && OF_METHODS.contains(&name))
+}
+
+/// Whether only a proxy may say it.
+pub(super) fn is_of_proxies(name: &str) -> bool {
+    name.starts_with(PREFIX) || OF_PROXIES.contains(&name)
 }
 
 #[cfg(test)]
@@ -116,6 +121,8 @@ mod tests {
             "forwarded",
             "x-forwarded-host",
             "x-forwarded",
+            "x-forward-for",
+            "x_forward_proto",
             "x_forwarded_host",
             "x-original-url",
             "x_original-url",
@@ -146,6 +153,7 @@ mod tests {
         let names = ["x-http-method-override", "x_http_method"];
         assert!(left(&Method::GET, &names).is_empty());
         assert!(left(&Method::HEAD, &names).is_empty());
+        assert!(left(&Method::OPTIONS, &names).is_empty());
         assert_eq!(left(&Method::POST, &names).len(), 2);
     }
 }

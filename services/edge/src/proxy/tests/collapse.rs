@@ -175,12 +175,15 @@ async fn warming_shares_fetches_and_leaves_what_is_fresh() {
     let over_tls = [("x-over-tls", "1")];
     let fresh = get("/fresh", &over_tls);
     world.fetched(fresh, &[FRESH], "fresh").await;
+    // Who comes past the proxy that takes TLS off is no visitor.
+    let probe = get("/probe", &[]);
+    world.fetched(probe, &[FRESH], "probe").await;
     let urls = ["/fresh", "/cold"].map(|url| PathAndQuery::parse(url).unwrap());
     let site = world.site.clone();
     let warming = tokio::spawn(async move { warm(&site, &urls).await });
     let asked = world.origin.next().await;
     assert_eq!(asked.target, "/cold");
-    // As the last visitor came; nothing else is known of how the site is reached.
+    // As visitors came; nothing else is known of how the site is reached.
     assert_eq!(asked.field("x-forwarded-proto"), Some("https"));
     let visitor = world.begin(get("/cold", &over_tls)).await;
     asked.answer(200, &[FRESH], "warm");

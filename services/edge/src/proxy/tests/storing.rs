@@ -360,6 +360,32 @@ async fn a_field_that_connection_names_selects_no_variant() {
     assert_eq!(world.cached("/a").await.body(), "no language");
 }
 
+/// The origin gets these from the edge, or not at all.
+#[tokio::test]
+async fn what_clients_say_in_the_place_of_the_edge_selects_no_variant() {
+    let mut world = World::new().await;
+    let vary = "Host, X-Forwarded-Host, X-Forwarded-Proto, X-Host, TE, Accept-Language";
+    let answer = [FRESH, ("vary", vary)];
+    let mut got = world.fetched(get("/a", &[]), &answer, "first").await;
+    for index in 0..20 {
+        let forged = format!("evil-{index}.example");
+        let fields = [
+            ("x-forwarded-host", &*forged),
+            ("x-forwarded-proto", &forged),
+            ("x-host", &forged),
+            ("te", &forged),
+        ];
+        got = done(world.begin(get("/a", &fields)).await).await;
+        assert!(got.is_hit(), "{index}: {got:?}");
+    }
+    assert_eq!((got.body(), got.field("vary")), ("first", vary));
+    let german = get("/a", &[("accept-language", "de")]);
+    assert_eq!(
+        world.fetched(german, &answer, "deutsch").await.body(),
+        "deutsch"
+    );
+}
+
 #[tokio::test]
 async fn another_configuration_ends_what_was_stored_under_the_old_one() {
     let mut world = World::new().await;

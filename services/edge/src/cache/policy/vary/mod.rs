@@ -10,6 +10,8 @@ use http::{HeaderMap, HeaderName};
 
 use normal::normalized;
 
+use crate::origin::fields::is_settled_here;
+
 /// A response that varies on more fields is not stored.
 const MAX_NAMES: usize = 16;
 
@@ -51,6 +53,15 @@ impl VaryNames {
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         names.dedup();
         Ok(Self(names.into()))
+    }
+
+    /// Without those that an origin gets as this edge says them, or not at all. Whatever
+    /// clients say there, they get the same, and could have it stored again and again.
+    #[must_use]
+    pub fn of_origin(self) -> Self {
+        let mut names = self.0.into_vec();
+        names.retain(|name| !is_settled_here(name));
+        Self(names.into())
     }
 
     /// Each of them.
@@ -244,6 +255,14 @@ mod tests {
         let stored = names("x").unwrap().select(&request(&[]));
         assert!(stored.matches(&request(&[("y", "1")])));
         assert!(!stored.matches(&request(&[("x", "")])));
+    }
+
+    #[test]
+    fn what_an_origin_never_hears_of_clients_is_no_choice() {
+        let all = "Host, x-forwarded-host, X-Forwarded-Proto, te, x-host, accept";
+        let names = names(all).unwrap();
+        assert_eq!(names.iter().count(), 6, "of what is pushed each counts");
+        assert_eq!(names.of_origin().to_string(), "accept");
     }
 
     #[test]

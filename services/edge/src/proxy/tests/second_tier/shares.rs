@@ -95,6 +95,12 @@ const BY_ITSELF: &[(&str, u16, Fields, Fields)] = &[
     ),
     ("vary on the host", 200, &[], &[EXPLICIT, ("vary", "host")]),
     (
+        "vary on the edge's word",
+        200,
+        &[("x-forwarded-host", "a")],
+        &[EXPLICIT, ("vary", "x-forwarded-host")],
+    ),
+    (
         "vary on the scheme",
         200,
         &[],
