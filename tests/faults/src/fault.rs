@@ -93,12 +93,11 @@ impl Fault {
         ]
     }
 
-    /// Those through which an edge that runs on loses its lease.
+    /// Those through which an edge that runs on loses its lease, and hears nothing.
     #[must_use]
-    pub fn past_lease(edge: usize) -> [Self; 4] {
+    pub fn past_lease(edge: usize) -> [Self; 3] {
         [
             Self::EdgeDeaf(edge),
-            Self::EdgeMute(edge),
             Self::EdgeCutOff(edge),
             Self::EdgeStalled(edge),
         ]
