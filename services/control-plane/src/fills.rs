@@ -305,7 +305,9 @@ mod tests {
         let (clock, fills) = fills();
         assert!(is_yours(&fills, "/a", "one"));
         let fill = under_way(&fills, "/a", "two");
+        let before = tokio::time::Instant::now();
         assert_eq!(fills.wait(fill, Duration::from_secs(1)).await, Ended::Slow);
+        assert_eq!(before.elapsed().as_secs(), 1);
         let fill = under_way(&fills, "/a", "two");
         let long = Duration::from_secs(60);
         assert_eq!(fills.wait(fill, long).await, Ended::Silent);

@@ -237,6 +237,9 @@ async fn a_share_is_as_old_as_it_was_and_the_time_since() {
     assert_eq!(found.age.unwrap().seconds, 27);
     assert_eq!(found.fresh_for.unwrap().seconds, 40);
     assert!(found.entry.unwrap().headers.contains(&date));
+    clock.advance(Duration::from_secs(40));
+    let found = look(&rig, "/a", "s.example").await;
+    assert_eq!(found.entry, None, "its time is over");
     rig.stop().await;
 }
 
@@ -283,6 +286,38 @@ async fn nothing_is_shared_across_a_change_of_the_site_or_with_an_edge_of_anothe
     rig.stop().await;
 }
 
+async fn release(rig: &Rig, url: &str, instance: &str) {
+    let request = v1::ReleaseEntryRequest {
+        site: "s".into(),
+        url: url.into(),
+        instance_id: instance.into(),
+        key: vec![field("host", "s.example")],
+    };
+    rig.edges().release_entry(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_gives_its_turn_back_leaves_it_to_the_next_one() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let now = rig.head().await.cursor;
+    let told = |instance: &'static str| {
+        let ask = move |shared: &mut v1::SharedQuestion| {
+            shared.instance_id = instance.into();
+            shared.may_fill = true;
+        };
+        let answer = look_at(&rig, "/a", &now, ask);
+        async { answer.await.fill() }
+    };
+    assert_eq!(told("one").await, v1::FillState::Yours);
+    release(&rig, "/b", "one").await;
+    release(&rig, "/a", "two").await;
+    assert_eq!(told("two").await, v1::FillState::UnderWay);
+    release(&rig, "/a", "one").await;
+    assert_eq!(told("two").await, v1::FillState::Yours);
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn one_edge_is_told_to_fetch_and_the_others_wait_for_what_it_shares() {
     let rig = Rig::start().await;
@@ -322,16 +357,8 @@ async fn one_edge_is_told_to_fetch_and_the_others_wait_for_what_it_shares() {
     let first = look_at(&rig, "/b", &now, by("one", 0)).await;
     assert_eq!(first.fill(), v1::FillState::Yours);
     let waiting = look_at(&rig, "/b", &now, by("two", 10));
-    let releasing = async {
-        let request = v1::ReleaseEntryRequest {
-            site: "s".into(),
-            url: "/b".into(),
-            instance_id: "one".into(),
-            key: vec![field("host", "s.example")],
-        };
-        rig.edges().release_entry(request).await.unwrap()
-    };
-    let (found, _) = tokio::join!(waiting, releasing);
+    let releasing = release(&rig, "/b", "one");
+    let (found, ()) = tokio::join!(waiting, releasing);
     assert_eq!(found.entry, None);
     assert_ne!(found.fill(), v1::FillState::UnderWay);
     // What is there is there also for who was told to fetch it.

@@ -53,6 +53,15 @@ fn a_share_is_served_until_it_is_invalidated_and_invalidates_nothing() {
 }
 
 #[test]
+fn by_a_clock_that_was_set_back_nobody_knows_how_long_a_share_is_fresh() {
+    let mut bench = Bench::with_site();
+    assert_eq!(applied(&share_at(&mut bench, as_of(2))), 3);
+    assert_eq!(found(&bench, "/a?b=1"), Some((3, Freshness::Fresh)));
+    bench.time -= Duration::from_secs(1);
+    assert_eq!(found(&bench, "/a?b=1"), Some((3, Freshness::Expired)));
+}
+
+#[test]
 fn a_newer_copy_stays() {
     let mut bench = Bench::with_site();
     assert_eq!(applied(&share_at(&mut bench, as_of(2))), 3);
