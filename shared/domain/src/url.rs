@@ -1,6 +1,7 @@
 //! One normalisation of URLs, used for cache keys, for the implicit `url:` tags
 //! and for selectors alike, so that an invalidation names what a request fetched.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,14 +59,14 @@ impl PathAndQuery {
             None => (text, None),
         };
         let broken = || wrong("percent-encoding as \"%\" and two hex digits");
-        let path = remove_dot_segments(&encode(path, is_path_byte).ok_or_else(broken)?);
+        let path = remove_dot_segments(encode(path, is_path_byte).ok_or_else(broken)?);
+        let query = query.map(|query| encode(query, is_query_byte).ok_or_else(broken));
         let path_len = path.len();
-        let text = match query {
-            Some(query) => format!(
-                "{path}?{}",
-                encode(query, is_query_byte).ok_or_else(broken)?
-            ),
-            None => path,
+        let text = match (path, query.transpose()?) {
+            // What is normal already, as nearly everything is, is copied once.
+            (Cow::Borrowed(_), None | Some(Cow::Borrowed(_))) => Cow::Borrowed(text),
+            (path, None) => path,
+            (path, Some(query)) => Cow::Owned(format!("{path}?{query}")),
         };
         if text.len() > 3 * MAX_URL_BYTES {
             return Err(wrong("at most 8192 bytes"));
@@ -197,8 +198,11 @@ pub fn normalize_host(host: &str) -> Result<String, FieldError> {
 }
 
 /// Normalises percent-encoding; `None` if a `%` is not followed by two hex digits.
-fn encode(text: &str, allowed: fn(u8) -> bool) -> Option<String> {
+fn encode(text: &str, allowed: fn(u8) -> bool) -> Option<Cow<'_, str>> {
     let bytes = text.as_bytes();
+    if bytes.iter().all(|byte| allowed(*byte)) {
+        return Some(Cow::Borrowed(text));
+    }
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
     while at < bytes.len() {
@@ -224,7 +228,7 @@ fn encode(text: &str, allowed: fn(u8) -> bool) -> Option<String> {
             out.push(hex_digit(byte & 15));
         }
     }
-    Some(out)
+    Some(Cow::Owned(out))
 }
 
 fn hex_value(digit: u8) -> Option<u8> {
@@ -255,7 +259,10 @@ fn is_query_byte(byte: u8) -> bool {
 }
 
 /// RFC 3986, section 5.2.4, for a path that begins with `/`.
-fn remove_dot_segments(path: &str) -> String {
+fn remove_dot_segments(path: Cow<'_, str>) -> Cow<'_, str> {
+    if !path.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return path;
+    }
     let mut kept: Vec<&str> = Vec::new();
     let mut segments = path[1..].split('/').peekable();
     while let Some(segment) = segments.next() {
@@ -272,7 +279,7 @@ fn remove_dot_segments(path: &str) -> String {
             _ => kept.push(segment),
         }
     }
-    format!("/{}", kept.join("/"))
+    Cow::Owned(format!("/{}", kept.join("/")))
 }
 
 #[cfg(test)]
@@ -323,6 +330,10 @@ mod tests {
             ("/a b", "/a%20b"),
             ("/a*b,c|d", "/a%2Ab%2Cc%7Cd"),
             ("/a?b=%2a&c=d/e?f", "/a?b=%2A&c=d/e?f"),
+            ("/a/./b?c=d", "/a/b?c=d"),
+            ("/a?b=%2a", "/a?b=%2A"),
+            ("/a/.b/..c/d.?e=.", "/a/.b/..c/d.?e=."),
+            ("/%41/..?%41", "/?A"),
             ("/a?", "/a?"),
             ("//a", "//a"),
             ("/a%3fb", "/a%3Fb"),
