@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::MAX_FIELDS;
@@ -107,7 +108,7 @@ impl Connections {
                 })
             }
         });
-        let (streams, mut running) = Streams::new(self.limits.send_timeout);
+        let (streams, mut running) = Streams::new(&self.limits);
         let builder = self.builder(streams);
         let serving = builder.serve_connection_with_upgrades(stream, service);
         let mut serving = pin!(serving);
@@ -117,28 +118,39 @@ impl Connections {
         let mut signals = FuturesUnordered::new();
         let (mut is_stopping, mut is_idle) = (false, false);
         loop {
-            signals.push(self.signal(&usage, &stop, is_stopping));
-            // What the responses say, hyper writes in the turn after this one.
+            signals.push(unconstrained(self.signal(&usage, &stop, is_stopping)));
             let turns = poll_fn(|cx| {
                 if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
                     return Poll::Ready(ended);
                 }
-                if running.poll(cx) && !is_gathering {
-                    is_gathering = true;
-                    batch.gather();
-                }
-                match is_gathering.then(|| batch.poll_send(cx)) {
-                    Some(Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),
+                // What the responses say, hyper writes in the turn after this one. A client
+                // that always has something to say may use up what tokio lets a task do in
+                // a turn, and neither what is to be sent nor a time limit may wait for that.
+                let others = pin!(unconstrained(poll_fn(|cx| {
+                    if running.poll(cx) && !is_gathering {
+                        is_gathering = true;
+                        batch.gather();
+                    }
+                    match is_gathering {
+                        true => batch.poll_send(cx),
+                        false => Poll::Pending,
+                    }
+                })));
+                match others.poll(cx) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
                     _ => Poll::Pending,
                 }
             });
             let signal = tokio::select! {
                 biased;
                 ended = turns => {
-                    let sent = poll_fn(|cx| batch.poll_send(cx)).await;
-                    if let Err(error) = ended.and(sent.map_err(Into::into)) {
+                    if let Err(error) = ended {
                         tracing::debug!(%error, "a connection ended early");
+                        return;
                     }
+                    // What was gathered last, if hyper has not sent it with the end.
+                    let last = poll_fn(|cx| batch.poll_send(cx));
+                    let _ = tokio::time::timeout(self.limits.send_timeout, last).await;
                     return;
                 }
                 Some(signal) = signals.next() => signal,

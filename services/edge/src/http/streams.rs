@@ -1,6 +1,7 @@
 //! Responses on connections of HTTP/2. Each has room of its own there, so a client can
 //! take one and leave another lying; what it leaves lying for too long is given up.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -9,20 +10,25 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::task::AtomicWaker;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::rt::Executor;
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
 use super::connection::InUse;
+use super::server::ServerLimits;
 
 /// What is handed on at a time: only this much is on its way in one response, and to take
 /// it is what a client has its time for.
 pub(super) const MAX_CHUNK_BYTES: usize = 64 << 10;
+
+/// Responses that begin in one turn, for each stream that may be open: who takes requests
+/// back while they are read could otherwise begin any number before the first is looked at.
+const AT_ONCE: usize = 2;
 
 /// A body up to this size is handed on whole: all that the streams of a connection can hold
 /// of such is little, and a byte by itself would cost a frame.
@@ -46,21 +52,26 @@ struct Pace {
 #[derive(Clone)]
 pub(super) struct Streams {
     patience: Duration,
+    max_begun: usize,
     begun: Begun,
 }
 
 type Begun = Arc<Mutex<Vec<BoxFuture<'static, ()>>>>;
 
 impl Streams {
-    /// Responses that are given up when their client takes nothing of them for so long, and
-    /// where they run.
-    pub(super) fn new(patience: Duration) -> (Self, Running) {
+    /// Responses within these limits, and where they run.
+    pub(super) fn new(limits: &ServerLimits) -> (Self, Running) {
         let begun = Begun::default();
         let running = Running {
             begun: begun.clone(),
             all: FuturesUnordered::new(),
         };
-        (Self { patience, begun }, running)
+        let streams = Self {
+            patience: limits.send_timeout,
+            max_begun: AT_ONCE * limits.streams as usize,
+            begun,
+        };
+        (streams, running)
     }
 }
 
@@ -70,7 +81,7 @@ where
     F::Output: Send,
 {
     /// Ends a response once its client has taken nothing of it for too long. The stream is
-    /// reset then.
+    /// reset then, as it is if the response panics, or if too many begin.
     fn execute(&self, response: F) {
         let patience = self.patience;
         let bounded = async move {
@@ -83,12 +94,17 @@ where
             })
             .await;
         };
-        self.begun.lock().push(Box::pin(bounded));
+        // Nothing of it is looked at after a panic, of which the hook has told.
+        let caught = AssertUnwindSafe(bounded).catch_unwind().map(drop);
+        let mut begun = self.begun.lock();
+        if begun.len() < self.max_begun {
+            begun.push(Box::pin(caught));
+        }
     }
 }
 
 /// The responses of one connection that are being made or sent: as many as it may have
-/// streams.
+/// streams, and those to requests taken back since the last turn.
 pub(super) struct Running {
     begun: Begun,
     all: FuturesUnordered<BoxFuture<'static, ()>>,
@@ -275,8 +291,27 @@ impl HttpBody for Paced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt as _;
     use http_body_util::BodyExt as _;
+
+    #[tokio::test]
+    async fn a_response_that_panics_or_is_one_too_many_harms_no_other() {
+        let limits = ServerLimits {
+            streams: 2,
+            ..ServerLimits::default()
+        };
+        let (streams, mut running) = Streams::new(&limits);
+        let done = Arc::new(AtomicUsize::new(0));
+        for number in 0..10 {
+            let done = done.clone();
+            streams.execute(async move {
+                assert_ne!(number, 1, "a response panics");
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        let had_any = std::future::poll_fn(|cx| Poll::Ready(running.poll(cx))).await;
+        assert!(had_any && running.all.is_empty());
+        assert_eq!(done.load(Ordering::Relaxed), AT_ONCE * 2 - 1);
+    }
 
     #[tokio::test]
     async fn a_large_piece_is_handed_on_in_smaller_ones() {

@@ -1,9 +1,9 @@
 //! Connections of HTTP/2 from clients that know beforehand that it is spoken here.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::client::{Connection, SendRequest};
 use h2::{Reason, RecvStream};
 use http::Request as HttpRequest;
@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::task::coop::poll_proceed;
 use tokio_util::sync::CancellationToken;
 
 use super::super::connection::Connections;
@@ -303,6 +304,90 @@ async fn little_of_a_response_is_held_for_a_client_that_does_not_read() {
     // Nearly all of it in the buffers of two connections.
     let held = given.load(Ordering::SeqCst);
     assert!(held < 688 << 10, "{held}");
+    // Nobody waits for it longer than for a client of HTTP/1.1.
+    tokio::time::sleep(3 * ServerLimits::default().send_timeout).await;
+    let ended = within("an end", connection).await;
+    assert!(ended.is_err(), "what was left lying is not whole");
+}
+
+/// A client whose socket is never empty: behind what it asks come frames of a kind that
+/// nobody knows. Like a socket it lets a task do no more in a turn than tokio does.
+struct Babbler {
+    asked: Bytes,
+    frames: usize,
+    heard: Arc<parking_lot::Mutex<Vec<u8>>>,
+}
+
+impl tokio::io::AsyncRead for Babbler {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        ready!(poll_proceed(cx)).made_progress();
+        if self.asked.is_empty() && self.frames > 0 {
+            self.frames -= 1;
+            self.asked = Bytes::from_static(&[0, 0, 0, 0xfa, 0, 0, 0, 0, 0]);
+        }
+        let len = self.asked.len().min(buffer.remaining());
+        buffer.put_slice(&self.asked.split_to(len));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl tokio::io::AsyncWrite for Babbler {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        ready!(poll_proceed(cx)).made_progress();
+        if self.frames > 0 {
+            self.heard.lock().extend_from_slice(bytes);
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_stops_talking_is_answered_meanwhile() {
+    let (near, mut far) = tokio::io::duplex(1 << 20);
+    let mut client = Client::connect(near).await;
+    let request = HttpRequest::get("http://www.example.com/a")
+        .body(())
+        .unwrap();
+    let (_answer, _) = client.sender.send_request(request, true).unwrap();
+    let mut asked = BytesMut::new();
+    // All that it says before it waits for an answer.
+    while let Ok(read) =
+        tokio::time::timeout(Duration::from_secs(1), far.read_buf(&mut asked)).await
+    {
+        assert!(read.unwrap() > 0);
+    }
+    let edge = edge();
+    let heard = Arc::default();
+    let babbler = Babbler {
+        asked: asked.freeze(),
+        frames: 100_000,
+        heard: Arc::clone(&heard),
+    };
+    Connections::new(edge.front.clone(), ServerLimits::default())
+        .serve(
+            babbler,
+            Ipv4Addr::LOCALHOST.into(),
+            CancellationToken::new(),
+        )
+        .await;
+    let heard = String::from_utf8_lossy(&heard.lock()).into_owned();
+    assert!(heard.contains("www.example.com"), "{heard}");
 }
 
 #[tokio::test(start_paused = true)]
