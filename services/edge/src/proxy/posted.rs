@@ -57,7 +57,8 @@ impl ProxySite {
             // Else it is asked of another URL than a GET would ask.
             && ask.target == ask.key.url
             && !ask.directives.no_store
-            && !has_credentials;
+            && !has_credentials
+            && !fields::says_more_than_a_get(&ask.fields);
         if !may_bring_copy {
             return None;
         }

@@ -7,7 +7,7 @@ use http::header::{
     CONNECTION, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
     UPGRADE, VIA,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 pub use request::{
     Client, FORWARDED_FOR, FORWARDED_PROTO, HEEDS_SURROGATE_CONTROL, SURROGATE_CAPABILITY,
@@ -126,7 +126,18 @@ fn visits(line: &[u8]) -> usize {
 /// that are about the client alone are others.
 #[must_use]
 pub fn is_settled_here(name: &HeaderName) -> bool {
-    *name == HOST || HOP_BY_HOP.contains(name) || unkeyed::is_of_proxies(name.as_str())
+    *name == HOST || HOP_BY_HOP.contains(name) || unkeyed::goes_no_further(name, &Method::GET)
+}
+
+/// Whether the origin hears something of a POST that it would not hear of the same GET: what it
+/// answers then may be no answer to a GET.
+#[must_use]
+pub fn says_more_than_a_get(fields: &HeaderMap) -> bool {
+    let differs = |name: &HeaderName| {
+        unkeyed::goes_no_further(name, &Method::GET)
+            && !unkeyed::goes_no_further(name, &Method::POST)
+    };
+    fields.keys().any(differs)
 }
 
 /// Whether the end of the body is told by its last transfer coding (RFC 9112,

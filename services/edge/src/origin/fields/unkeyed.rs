@@ -43,7 +43,7 @@ const OF_PROXIES: [&str; 23] = [
 ];
 
 /// By these a safe method could be another one to the origin. Those that are not may say so:
-/// what they bring is not stored, and ends what is.
+/// what they bring answers no GET, and ends what is stored.
 const OF_METHODS: [&str; 3] = [
     "x-http-method-override",
     "x-http-method",
@@ -77,7 +77,7 @@ pub(super) fn remove(method: &Method, fields: &mut HeaderMap) {
     }
 }
 
-fn goes_no_further(name: &HeaderName, method: &Method) -> bool {
+pub(super) fn goes_no_further(name: &HeaderName, method: &Method) -> bool {
     let text = name.as_str();
     // CGI and its heirs know no difference between the two.
     match text.contains('_') {
@@ -95,7 +95,7 @@ fn is_unkeyed(name: &str, method: &Method) -> bool {
 }
 
 /// Whether only a proxy may say it.
-pub(super) fn is_of_proxies(name: &str) -> bool {
+fn is_of_proxies(name: &str) -> bool {
     name.starts_with(PREFIX) || OF_PROXIES.contains(&name)
 }
 

@@ -59,6 +59,9 @@ async fn what_a_post_brings_is_not_stored_unless_all_of_it_says_so() {
         ),
         (vec![("cache-control", "no-store")], vec![FRESH, of]),
         (vec![("x-never-store", "1")], vec![FRESH, of]),
+        // The origin may take it for what a GET would be asked with.
+        (vec![("accept_language", "de")], vec![FRESH, of]),
+        (vec![("x-http-method-override", "GET")], vec![FRESH, of]),
     ] {
         let mut world = World::new().await;
         world.fetched(post(url, &asks), &said, "posted").await;

@@ -364,7 +364,8 @@ async fn a_field_that_connection_names_selects_no_variant() {
 #[tokio::test]
 async fn what_clients_say_in_the_place_of_the_edge_selects_no_variant() {
     let mut world = World::new().await;
-    let vary = "Host, X-Forwarded-Host, X-Forwarded-Proto, X-Host, TE, Accept-Language";
+    let vary = "Host, X-Forwarded-Host, X-Forwarded-Proto, X-Host, TE, Accept_Language, \
+                X-HTTP-Method-Override, Accept-Language";
     let answer = [FRESH, ("vary", vary)];
     let mut got = world.fetched(get("/a", &[]), &answer, "first").await;
     for index in 0..20 {
@@ -374,6 +375,8 @@ async fn what_clients_say_in_the_place_of_the_edge_selects_no_variant() {
             ("x-forwarded-proto", &forged),
             ("x-host", &forged),
             ("te", &forged),
+            ("accept_language", &forged),
+            ("x-http-method-override", &forged),
         ];
         got = done(world.begin(get("/a", &fields)).await).await;
         assert!(got.is_hit(), "{index}: {got:?}");
