@@ -85,9 +85,10 @@ pub(crate) async fn for_edge(
     };
     match context.fills.wait(fill, shared.wait).await {
         Ended::Shared => look(context, &sought).await,
-        Ended::Released => said(nobody),
         Ended::Slow => said(v1::FillState::UnderWay),
-        Ended::Silent => match context.fills.turn(&key, &shared.instance) {
+        // What one edge could not share another may: else all who waited would ask the
+        // origin, and none of them would share.
+        Ended::Released | Ended::Silent => match context.fills.turn(&key, &shared.instance) {
             Turn::Yours => said(yours),
             Turn::UnderWay(_) => said(v1::FillState::UnderWay),
             Turn::Nobody => said(nobody),

@@ -319,6 +319,35 @@ async fn who_gives_its_turn_back_leaves_it_to_the_next_one() {
 }
 
 #[tokio::test]
+async fn of_those_who_waited_for_a_turn_that_is_given_back_one_takes_it() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let now = rig.head().await.cursor;
+    let told = |instance: &'static str, seconds: i64| {
+        let ask = move |shared: &mut v1::SharedQuestion| {
+            shared.instance_id = instance.into();
+            shared.may_fill = true;
+            shared.wait = Some(prost_types::Duration { seconds, nanos: 0 });
+        };
+        let answer = look_at(&rig, "/a", &now, ask);
+        async { answer.await.fill() }
+    };
+    assert_eq!(told("one", 0).await, v1::FillState::Yours);
+    let releases = async {
+        // By then the others have asked.
+        assert_eq!(told("four", 0).await, v1::FillState::UnderWay);
+        release(&rig, "/a", "one").await;
+    };
+    let (two, three, ()) = tokio::join!(told("two", 2), told("three", 2), releases);
+    let mut both = [two, three];
+    both.sort_unstable();
+    let mut expected = [v1::FillState::Yours, v1::FillState::UnderWay];
+    expected.sort_unstable();
+    assert_eq!(both, expected);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn one_edge_is_told_to_fetch_and_the_others_wait_for_what_it_shares() {
     let rig = Rig::start().await;
     rig.put_site("s").await;

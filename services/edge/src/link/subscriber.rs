@@ -23,6 +23,10 @@ use crate::standing::Standing;
 /// A stream that held this long was a good one: the next attempt is not delayed.
 const STABLE: Duration = Duration::from_secs(30);
 
+/// One that is ended in order after this long was no bad one: it comes back when it is told
+/// to. Where streams are meant to be short, waits that grow would cost the lease.
+const ORDERLY: Duration = Duration::from_secs(5);
+
 /// The longest wait that a go-away may ask for.
 const MAX_AWAY: Duration = Duration::from_secs(60);
 
@@ -69,6 +73,20 @@ impl StreamError {
     }
 }
 
+/// The wait after a stream that lasted so long, and that may have ended by being told to come
+/// back after a while.
+fn wait_after(lasted: Duration, told: Option<Duration>, backoff: &mut Backoff) -> Duration {
+    if lasted >= STABLE {
+        backoff.reset();
+    }
+    match told {
+        Some(wait) if lasted >= ORDERLY => wait,
+        // However soon it says: streams that do not hold are not begun at once.
+        Some(wait) => wait.max(backoff.next_wait()),
+        None => backoff.next_wait(),
+    }
+}
+
 /// What is known of the stream so far.
 struct Stream {
     epoch: Epoch,
@@ -107,31 +125,19 @@ impl<F: Follower> Subscriber<F> {
                 () = stop.cancelled() => return,
                 end = self.follow() => end,
             };
-            let held = began.elapsed() >= STABLE;
-            if held {
-                backoff.reset();
-            }
-            let wait = match end {
-                Ok(wait) => {
-                    tracing::info!(?wait, "the control plane asks to reconnect");
-                    // However soon it says: streams that do not hold are not begun at once.
-                    if held {
-                        wait
-                    } else {
-                        wait.max(backoff.next_wait())
-                    }
-                }
+            let told = end.as_ref().ok().copied();
+            let wait = wait_after(began.elapsed(), told, &mut backoff);
+            match end {
+                Ok(_) => tracing::info!(?wait, "the control plane asks to reconnect"),
                 Err(error) => {
                     if !error.is_sound() {
                         // Nothing held is used unasked, no lease counts, and the next stream
                         // begins with a snapshot.
                         self.standing.raise_era();
                     }
-                    let wait = backoff.next_wait();
                     self.complain(&error, wait);
-                    wait
                 }
-            };
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -426,6 +432,21 @@ mod tests {
             revision: Revision(revision),
             filter: SiteFilter::ALL,
         }
+    }
+
+    #[test]
+    fn streams_that_end_in_order_are_begun_again_when_they_are_told_to_be() {
+        let new = || Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        let longest = |lasted, told| {
+            let mut backoff = new();
+            let waits = (0..50).map(|_| wait_after(lasted, told, &mut backoff));
+            waits.max().unwrap_or_default()
+        };
+        let (short, told) = (Duration::from_millis(4_999), Duration::from_millis(300));
+        assert_eq!(longest(ORDERLY, Some(told)), told);
+        assert!(longest(short, Some(told)) > Duration::from_secs(1));
+        assert!(longest(ORDERLY, None) > Duration::from_secs(1));
+        assert!(longest(STABLE, None) <= Duration::from_millis(200));
     }
 
     #[tokio::test]
