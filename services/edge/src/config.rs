@@ -53,8 +53,8 @@ pub struct Config {
     #[arg(long, env = "TIDEGATE_CACHE_DIR", value_name = "PATH")]
     pub cache_dir: Option<PathBuf>,
 
-    /// Memory for stored responses, in MiB; what is larger than a quarter of it, or than
-    /// 128 MiB, may find no room
+    /// Memory for stored responses, in MiB; what is larger than about a quarter of it, or than
+    /// 125 MiB, may find no room
     #[arg(long, env = "TIDEGATE_CACHE_MIB", default_value_t = 512, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub cache_mib: u64,
 
