@@ -208,7 +208,6 @@ impl Bounds {
         };
         let left = Self {
             fetches: 3,
-            requests: 3,
             ..Self::left()
         };
         let fenced = Self {
