@@ -286,6 +286,15 @@ async fn nothing_is_shared_across_a_change_of_the_site_or_with_an_edge_of_anothe
     rig.stop().await;
 }
 
+/// An edge that would fetch it, and waits so many seconds for another.
+fn by(instance: &'static str, seconds: i64) -> impl FnOnce(&mut v1::SharedQuestion) {
+    move |shared| {
+        shared.instance_id = instance.into();
+        shared.may_fill = true;
+        shared.wait = Some(prost_types::Duration { seconds, nanos: 0 });
+    }
+}
+
 async fn release(rig: &Rig, url: &str, instance: &str) {
     let request = v1::ReleaseEntryRequest {
         site: "s".into(),
@@ -302,11 +311,7 @@ async fn who_gives_its_turn_back_leaves_it_to_the_next_one() {
     rig.put_site("s").await;
     let now = rig.head().await.cursor;
     let told = |instance: &'static str| {
-        let ask = move |shared: &mut v1::SharedQuestion| {
-            shared.instance_id = instance.into();
-            shared.may_fill = true;
-        };
-        let answer = look_at(&rig, "/a", &now, ask);
+        let answer = look_at(&rig, "/a", &now, by(instance, 0));
         async { answer.await.fill() }
     };
     assert_eq!(told("one").await, v1::FillState::Yours);
@@ -324,12 +329,7 @@ async fn of_those_who_waited_for_a_turn_that_is_given_back_one_takes_it() {
     rig.put_site("s").await;
     let now = rig.head().await.cursor;
     let told = |instance: &'static str, seconds: i64| {
-        let ask = move |shared: &mut v1::SharedQuestion| {
-            shared.instance_id = instance.into();
-            shared.may_fill = true;
-            shared.wait = Some(prost_types::Duration { seconds, nanos: 0 });
-        };
-        let answer = look_at(&rig, "/a", &now, ask);
+        let answer = look_at(&rig, "/a", &now, by(instance, seconds));
         async { answer.await.fill() }
     };
     assert_eq!(told("one", 0).await, v1::FillState::Yours);
@@ -352,16 +352,6 @@ async fn one_edge_is_told_to_fetch_and_the_others_wait_for_what_it_shares() {
     let rig = Rig::start().await;
     rig.put_site("s").await;
     let now = rig.head().await.cursor;
-    let by = |instance: &'static str, wait: i64| {
-        move |shared: &mut v1::SharedQuestion| {
-            shared.instance_id = instance.into();
-            shared.may_fill = true;
-            shared.wait = Some(prost_types::Duration {
-                seconds: wait,
-                nanos: 0,
-            });
-        }
-    };
     let other = look_at(&rig, "/a", &now, |_| {}).await;
     assert_eq!(
         other.fill(),
