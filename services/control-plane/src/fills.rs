@@ -20,6 +20,9 @@ const MAX_FILLS: usize = 16_384;
 const MAX_WAITING: usize = 4_096;
 /// An edge that says nothing for so long may be gone.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Turns that one edge has at the same response, one for each fetch of it. Beyond that it
+/// fetches for itself.
+const MAX_TURNS: usize = 8;
 
 /// What is being fetched. However much the request says of it, this is of one size and
 /// keeps nothing of the request in memory.
@@ -46,6 +49,15 @@ impl FillKey {
     }
 }
 
+/// A fetch of an edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fetcher {
+    /// The run of the edge.
+    pub(crate) edge: InstanceId,
+    /// Which of its fetches: no word about one ends the turn of another.
+    pub(crate) number: u64,
+}
+
 /// Who fetches it.
 #[derive(Debug)]
 pub(crate) enum Turn {
@@ -53,7 +65,7 @@ pub(crate) enum Turn {
     Yours,
     /// Another edge.
     UnderWay(UnderWay),
-    /// Nobody is told to: too many are fetching already.
+    /// Nobody is told to: too much is being fetched already.
     Nobody,
 }
 
@@ -70,10 +82,8 @@ pub(crate) struct UnderWay {
 pub(crate) enum Ended {
     /// The response is shared.
     Shared,
-    /// It is not.
-    Released,
-    /// The edge has said nothing in time.
-    Silent,
+    /// It is not: the edge has given its turn back, or has said nothing in time.
+    Unshared,
     /// It is still under way, and was waited for long enough.
     Slow,
 }
@@ -84,7 +94,7 @@ pub(crate) enum Ended {
 pub(crate) struct Untold<'a> {
     fills: &'a Fills,
     key: FillKey,
-    who: &'a InstanceId,
+    who: &'a Fetcher,
     how: Option<Ended>,
 }
 
@@ -128,6 +138,8 @@ struct Inner {
 struct Fill {
     number: u64,
     owner: InstanceId,
+    /// The fetches of its owner that are to share it, by number; never none.
+    turns: Vec<u64>,
     until: BootInstant,
     ended: watch::Sender<Option<Ended>>,
 }
@@ -143,13 +155,13 @@ impl Fills {
     }
 
     /// Says who is to fetch it: who asks, unless another edge does already.
-    pub(crate) fn turn(&self, key: &FillKey, who: &InstanceId) -> Turn {
+    pub(crate) fn turn(&self, key: &FillKey, who: &Fetcher) -> Turn {
         let now = self.clock.boot();
         let mut inner = self.inner.lock();
         inner.give_up(now);
-        if let Some(fill) = inner.fills.get(key) {
-            return match fill.owner == *who {
-                true => Turn::Yours,
+        if let Some(fill) = inner.fills.get_mut(key) {
+            return match fill.owner == who.edge {
+                true => fill.one_more(who.number),
                 false => Turn::UnderWay(UnderWay {
                     ended: fill.ended.subscribe(),
                     patience: fill.until.saturating_since(now),
@@ -164,7 +176,8 @@ impl Fills {
         inner.ends.push_back((until, number, *key));
         let fill = Fill {
             number,
-            owner: who.clone(),
+            owner: who.edge.clone(),
+            turns: vec![who.number],
             until,
             ended: watch::Sender::new(None),
         };
@@ -173,20 +186,32 @@ impl Fills {
     }
 
     /// Holds a turn until the edge is told of it.
-    pub(crate) fn until_told<'a>(&'a self, key: &FillKey, who: &'a InstanceId) -> Untold<'a> {
+    pub(crate) fn until_told<'a>(&'a self, key: &FillKey, who: &'a Fetcher) -> Untold<'a> {
         Untold {
             fills: self,
             key: *key,
             who,
-            how: Some(Ended::Released),
+            how: Some(Ended::Unshared),
         }
     }
 
-    /// The edge that was told to fetch it has done so, or will not.
-    pub(crate) fn end(&self, key: &FillKey, who: &InstanceId, how: Ended) {
+    /// The edge that was told to fetch it has done so, or will not. What other fetches of it
+    /// were told stands.
+    pub(crate) fn end(&self, key: &FillKey, who: &Fetcher, how: Ended) {
         let mut inner = self.inner.lock();
-        if inner.fills.get(key).is_some_and(|fill| fill.owner == *who) {
+        let Some(fill) = inner.fills.get_mut(key).filter(|it| it.owner == who.edge) else {
+            return;
+        };
+        let Some(at) = fill.turns.iter().position(|turn| *turn == who.number) else {
+            return;
+        };
+        fill.turns.swap_remove(at);
+        if fill.turns.is_empty() {
             inner.remove(key, how);
+        } else if how == Ended::Shared {
+            // It may be what those want who wait.
+            fill.ended.send_replace(Some(how));
+            fill.ended = watch::Sender::new(None);
         }
     }
 
@@ -204,11 +229,23 @@ impl Fills {
         let patience = fill.patience.min(wait);
         let ended = tokio::time::timeout(patience, fill.ended.wait_for(Option::is_some)).await;
         match ended {
-            Ok(Ok(ended)) => ended.unwrap_or(Ended::Silent),
-            Ok(Err(_)) => Ended::Silent,
-            Err(_) if fill.patience <= wait => Ended::Silent,
+            Ok(Ok(ended)) => ended.unwrap_or(Ended::Unshared),
+            Ok(Err(_)) => Ended::Unshared,
+            Err(_) if fill.patience <= wait => Ended::Unshared,
             Err(_) => Ended::Slow,
         }
+    }
+}
+
+impl Fill {
+    fn one_more(&mut self, number: u64) -> Turn {
+        if !self.turns.contains(&number) {
+            if self.turns.len() >= MAX_TURNS {
+                return Turn::Nobody;
+            }
+            self.turns.push(number);
+        }
+        Turn::Yours
     }
 }
 
@@ -222,7 +259,7 @@ impl Inner {
                 return;
             };
             if self.fills.get(&key).is_some_and(|it| it.number == number) {
-                self.remove(&key, Ended::Silent);
+                self.remove(&key, Ended::Unshared);
             }
         }
     }
@@ -263,8 +300,15 @@ mod tests {
         )
     }
 
-    fn edge(name: &str) -> InstanceId {
-        InstanceId::parse(name).unwrap()
+    fn edge(name: &str) -> Fetcher {
+        numbered(name, 1)
+    }
+
+    fn numbered(name: &str, number: u64) -> Fetcher {
+        Fetcher {
+            edge: InstanceId::parse(name).unwrap(),
+            number,
+        }
     }
 
     fn fills() -> (Arc<ManualClock>, Fills) {
@@ -285,7 +329,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_edge_fetches_and_the_others_hear_how_it_ended() {
-        for how in [Ended::Shared, Ended::Released] {
+        for how in [Ended::Shared, Ended::Unshared] {
             let (_, fills) = fills();
             assert!(is_yours(&fills, "/a", "one"));
             assert!(is_yours(&fills, "/b", "two"), "of another URL");
@@ -310,10 +354,10 @@ mod tests {
         assert_eq!(before.elapsed().as_secs(), 1);
         let fill = under_way(&fills, "/a", "two");
         let long = Duration::from_secs(60);
-        assert_eq!(fills.wait(fill, long).await, Ended::Silent);
+        assert_eq!(fills.wait(fill, long).await, Ended::Unshared);
         clock.advance(PATIENCE);
         assert!(is_yours(&fills, "/a", "two"));
-        fills.end(&key("/a"), &edge("one"), Ended::Released);
+        fills.end(&key("/a"), &edge("one"), Ended::Unshared);
         assert!(!is_yours(&fills, "/a", "one"), "the late word of another");
     }
 
@@ -325,7 +369,7 @@ mod tests {
         let fill = under_way(&fills, "/a", "two");
         let before = tokio::time::Instant::now();
         let ended = fills.wait(fill, Duration::from_secs(60)).await;
-        assert_eq!((ended, before.elapsed().as_secs()), (Ended::Silent, 1));
+        assert_eq!((ended, before.elapsed().as_secs()), (Ended::Unshared, 1));
     }
 
     #[test]
@@ -334,6 +378,49 @@ mod tests {
         assert!(is_yours(&fills, "/a", "one"));
         assert!(is_yours(&fills, "/a", "one"), "another request of it");
         assert!(!is_yours(&fills, "/a", "two"));
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_is_given_back_is_no_other_one_of_the_same_edge() {
+        let (_, fills) = fills();
+        let (first, second) = (numbered("one", 1), numbered("one", 2));
+        let is_told = |who| matches!(fills.turn(&key("/a"), who), Turn::Yours);
+        assert!(is_told(&first) && is_told(&second) && is_told(&first));
+        let fill = under_way(&fills, "/a", "two");
+        let mut waiting = Box::pin(fills.wait(fill, Duration::from_secs(1)));
+        for number in [3, 1, 1] {
+            fills.end(&key("/a"), &numbered("one", number), Ended::Unshared);
+            assert_eq!(waiting.as_mut().now_or_never(), None, "{number}");
+        }
+        fills.end(&key("/a"), &second, Ended::Unshared);
+        assert_eq!(waiting.now_or_never(), Some(Ended::Unshared));
+    }
+
+    #[tokio::test]
+    async fn what_one_fetch_of_an_edge_shares_leaves_the_turn_of_another_one() {
+        let (_, fills) = fills();
+        let (first, second) = (numbered("one", 1), numbered("one", 2));
+        let is_told = |who| matches!(fills.turn(&key("/a"), who), Turn::Yours);
+        assert!(is_told(&first) && is_told(&second));
+        let fill = under_way(&fills, "/a", "two");
+        fills.end(&key("/a"), &first, Ended::Shared);
+        let waiting = fills.wait(fill, Duration::from_secs(1));
+        assert_eq!(waiting.now_or_never(), Some(Ended::Shared));
+        let fill = under_way(&fills, "/a", "two");
+        let waiting = fills.wait(fill, Duration::from_secs(1));
+        fills.end(&key("/a"), &second, Ended::Unshared);
+        assert_eq!(waiting.now_or_never(), Some(Ended::Unshared));
+    }
+
+    #[test]
+    fn an_edge_has_only_so_many_turns_at_one_response() {
+        let (_, fills) = fills();
+        let turn = |number| fills.turn(&key("/a"), &numbered("one", number));
+        for number in 0..MAX_TURNS as u64 {
+            assert!(matches!(turn(number), Turn::Yours), "{number}");
+        }
+        assert!(matches!(turn(MAX_TURNS as u64), Turn::Nobody));
+        assert!(matches!(turn(0), Turn::Yours), "told again");
     }
 
     #[test]
@@ -377,7 +464,7 @@ mod tests {
     async fn a_turn_that_nobody_was_told_of_is_given_back() {
         type End = fn(Untold<'_>);
         let cases: [(End, Option<Ended>); 3] = [
-            (|untold| drop(untold), Some(Ended::Released)),
+            (|untold| drop(untold), Some(Ended::Unshared)),
             (|untold| untold.answered(), Some(Ended::Shared)),
             (|untold| untold.told(), None),
         ];
@@ -424,7 +511,7 @@ mod tests {
         for round in 0..3 {
             for number in 0..MAX_FILLS {
                 let key = key(&format!("/{number}"));
-                fills.end(&key, &edge("one"), Ended::Released);
+                fills.end(&key, &edge("one"), Ended::Unshared);
                 assert!(matches!(fills.turn(&key, &edge("one")), Turn::Yours));
             }
             assert!(

@@ -20,8 +20,8 @@ use crate::events::{Replay, Replayed};
 use crate::link::{Change, Channels, Client, Event};
 use crate::pages::{BlobError, BlobSource, BlobStream};
 use crate::proxy::{
-    EntrySource, PushedEntry, SecondTier, TierAnswer, TierPlace, TierQuestion, TierShare,
-    TierStored, TierTurn, Unanswered, VISITOR,
+    EntrySource, FetchNumber, PushedEntry, SecondTier, TierAnswer, TierPlace, TierQuestion,
+    TierShare, TierStored, TierTurn, Unanswered, VISITOR,
 };
 use crate::standing::Standing;
 use crate::told::told;
@@ -143,6 +143,7 @@ impl SecondTier for ControlPlane {
                 key: to_wire(&key),
                 may_fill: question.may_fill,
                 wait: Some(duration_to_wire(question.wait)),
+                turn: question.number.0,
             }),
         };
         async move {
@@ -184,17 +185,23 @@ impl SecondTier for ControlPlane {
             age: Some(duration_to_wire(entry.age)),
             instance_id: self.instance.to_string(),
             key,
+            turn: share.number.0,
         };
         async move { stored(client.store_entry(request).await.map(Response::into_inner)) }.boxed()
     }
 
-    fn release(&self, place: TierPlace) -> BoxFuture<'static, Result<(), Unanswered>> {
+    fn release(
+        &self,
+        place: TierPlace,
+        number: FetchNumber,
+    ) -> BoxFuture<'static, Result<(), Unanswered>> {
         let mut client = self.client.clone();
         let request = v1::ReleaseEntryRequest {
             site: place.site.to_string(),
             url: place.url.to_string(),
             instance_id: self.instance.to_string(),
             key: to_wire(&place.key),
+            turn: number.0,
         };
         async move {
             client.release_entry(request).await.map_err(unanswered)?;

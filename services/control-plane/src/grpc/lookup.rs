@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_domain::{Cursor, InstanceId, PathAndQuery, SiteName};
+use tidegate_domain::{Cursor, PathAndQuery, SiteName};
 use tidegate_proto::{duration_to_wire, v1};
 
 use super::context::Context;
@@ -11,7 +11,7 @@ use super::entry::{self, MAX_BODY_BYTES, MAX_INLINE_BYTES};
 use super::fault::Fault;
 use super::{fields, share};
 use crate::command::{EntryBody, PushedEntry};
-use crate::fills::{Ended, FillKey, Turn};
+use crate::fills::{Ended, Fetcher, FillKey, Turn};
 use crate::fleet::locate;
 use crate::state::{FoundEntry, Freshness};
 
@@ -26,7 +26,7 @@ struct Sought {
 
 /// What of it is about shares.
 struct Shared {
-    instance: InstanceId,
+    fetcher: Fetcher,
     at: Cursor,
     key: Vec<(String, Bytes)>,
     may_fill: bool,
@@ -53,11 +53,11 @@ pub(crate) async fn for_edge(
         && context.shares.has_room(&*context.clock)
         && is_of_one_mind(context, &sought, shared)?;
     let turn = match is_worth_it {
-        true => context.fills.turn(&key, &shared.instance),
+        true => context.fills.turn(&key, &shared.fetcher),
         false => Turn::Nobody,
     };
     let untold =
-        matches!(turn, Turn::Yours).then(|| context.fills.until_told(&key, &shared.instance));
+        matches!(turn, Turn::Yours).then(|| context.fills.until_told(&key, &shared.fetcher));
     // Behind the turn: what was shared before it is found.
     let found = look(context, &sought).await?;
     if found.entry.is_some() {
@@ -88,7 +88,7 @@ pub(crate) async fn for_edge(
         Ended::Slow => said(v1::FillState::UnderWay),
         // What one edge could not share another may: else all who waited would ask the
         // origin, and none of them would share.
-        Ended::Released | Ended::Silent => match context.fills.turn(&key, &shared.instance) {
+        Ended::Unshared => match context.fills.turn(&key, &shared.fetcher) {
             Turn::Yours => said(yours),
             Turn::UnderWay(_) => said(v1::FillState::UnderWay),
             Turn::Nobody => said(nobody),
@@ -108,8 +108,11 @@ fn read(context: &Context, request: v1::LookupEntryRequest) -> Result<Sought, Fa
             let (none, wait) = (Duration::ZERO, shared.wait.as_ref());
             let wait = tidegate_proto::duration_from_wire("shared.wait", wait, none)?;
             Some(Shared {
-                instance: fields::instance_id(&shared.instance_id)
-                    .map_err(|e| e.within("shared"))?,
+                fetcher: Fetcher {
+                    edge: fields::instance_id(&shared.instance_id)
+                        .map_err(|e| e.within("shared"))?,
+                    number: shared.turn,
+                },
                 at: fields::cursor("shared.cursor", &shared.cursor)?,
                 key,
                 may_fill: shared.may_fill,
@@ -236,6 +239,7 @@ mod tests {
                 }],
                 may_fill: true,
                 wait: None,
+                turn: 1,
             }),
         }
     }

@@ -19,7 +19,7 @@ use super::context::Context;
 use super::fault::Fault;
 use super::{entry, fields};
 use crate::command::{Command, PushedEntry, Refusal};
-use crate::fills::{Ended, FillKey};
+use crate::fills::{Ended, Fetcher, FillKey};
 
 /// Shares that are proposed in one second, of all sites and edges. At this rate the
 /// log's million records last for hours.
@@ -76,7 +76,10 @@ pub(crate) async fn store(
     let told = match request.instance_id.is_empty() {
         true => None,
         false => Some((
-            fields::instance_id(&request.instance_id)?,
+            Fetcher {
+                edge: fields::instance_id(&request.instance_id)?,
+                number: request.turn,
+            },
             FillKey::of(&site, &entry.url, &key("key", &view.config, &request.key)?),
         )),
     };
@@ -86,12 +89,12 @@ pub(crate) async fn store(
         received,
     };
     let stored = put(context, caller, (site, view.revision()), offer).await;
-    if let Some((instance, key)) = told {
+    if let Some((fetcher, key)) = told {
         let how = match &stored {
             Ok(true) => Ended::Shared,
-            Ok(false) | Err(_) => Ended::Released,
+            Ok(false) | Err(_) => Ended::Unshared,
         };
-        context.fills.end(&key, &instance, how);
+        context.fills.end(&key, &fetcher, how);
     }
     answer(stored?)
 }
@@ -102,11 +105,14 @@ pub(crate) async fn store(
 /// A field breaks a rule, or there is no such site.
 pub(crate) fn release(context: &Context, request: &v1::ReleaseEntryRequest) -> Result<(), Fault> {
     let site = fields::site_name(&request.site)?;
-    let instance = fields::instance_id(&request.instance_id)?;
+    let fetcher = Fetcher {
+        edge: fields::instance_id(&request.instance_id)?,
+        number: request.turn,
+    };
     let view = context.site(&site)?;
     let url = entry::url_in("url", &view.config, &request.url)?;
     let key = FillKey::of(&site, &url, &key("key", &view.config, &request.key)?);
-    context.fills.end(&key, &instance, Ended::Released);
+    context.fills.end(&key, &fetcher, Ended::Unshared);
     Ok(())
 }
 

@@ -36,6 +36,7 @@ fn share(url: &str, fill_cursor: &str) -> v1::StoreEntryRequest {
         age: None,
         instance_id: String::new(),
         key: Vec::new(),
+        turn: 0,
     }
 }
 
@@ -64,6 +65,7 @@ async fn look_at(
         key: vec![field("host", "s.example")],
         may_fill: false,
         wait: None,
+        turn: 1,
     };
     edit(&mut shared);
     let request = v1::LookupEntryRequest {
@@ -296,11 +298,16 @@ fn by(instance: &'static str, seconds: i64) -> impl FnOnce(&mut v1::SharedQuesti
 }
 
 async fn release(rig: &Rig, url: &str, instance: &str) {
+    release_numbered(rig, url, instance, 1).await;
+}
+
+async fn release_numbered(rig: &Rig, url: &str, instance: &str, turn: u64) {
     let request = v1::ReleaseEntryRequest {
         site: "s".into(),
         url: url.into(),
         instance_id: instance.into(),
         key: vec![field("host", "s.example")],
+        turn,
     };
     rig.edges().release_entry(request).await.unwrap();
 }
@@ -320,6 +327,27 @@ async fn who_gives_its_turn_back_leaves_it_to_the_next_one() {
     assert_eq!(told("two").await, v1::FillState::UnderWay);
     release(&rig, "/a", "one").await;
     assert_eq!(told("two").await, v1::FillState::Yours);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_edge_says_of_one_fetch_ends_no_other_of_its_own() {
+    let rig = Rig::start().await;
+    rig.put_site("s").await;
+    let now = rig.head().await.cursor;
+    let told = |instance: &'static str, turn: u64| {
+        let edit = move |shared: &mut v1::SharedQuestion| {
+            by(instance, 0)(shared);
+            shared.turn = turn;
+        };
+        let answer = look_at(&rig, "/a", &now, edit);
+        async { answer.await.fill() }
+    };
+    assert_eq!(told("one", 2).await, v1::FillState::Yours);
+    release_numbered(&rig, "/a", "one", 1).await;
+    assert_eq!(told("two", 1).await, v1::FillState::UnderWay);
+    release_numbered(&rig, "/a", "one", 2).await;
+    assert_eq!(told("two", 1).await, v1::FillState::Yours);
     rig.stop().await;
 }
 
@@ -366,6 +394,7 @@ async fn one_edge_is_told_to_fetch_and_the_others_wait_for_what_it_shares() {
     let sharing = async {
         let mut request = share("/a", &now);
         request.instance_id = "one".into();
+        request.turn = 1;
         request.key = vec![field("host", "s.example")];
         store(&rig, request).await.unwrap()
     };

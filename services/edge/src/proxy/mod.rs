@@ -66,8 +66,8 @@ pub use entries::{EntrySource, PushedEntry, VISITOR};
 pub use explain::{CopyFacts, Explanation, LastHit, Would};
 pub use revalidations::RevalidationLimits;
 pub use second_tier::{
-    SecondTier, TierAnswer, TierPlace, TierQuestion, TierShare, TierStats, TierStored, TierTurn,
-    Unanswered,
+    FetchNumber, SecondTier, TierAnswer, TierPlace, TierQuestion, TierShare, TierStats, TierStored,
+    TierTurn, Unanswered,
 };
 pub use shared::{Shared, SharedConfig, SharedStats};
 pub use site::{NothingHere, ProxySite, SiteStats};

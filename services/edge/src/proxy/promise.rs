@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use tracing::Instrument as _;
 
-use super::second_tier::{SHARE_TIMEOUT, SecondTier, TierCounts, TierPlace, TierShare, TierStored};
+use super::second_tier::{
+    FetchNumber, SHARE_TIMEOUT, SecondTier, TierCounts, TierPlace, TierShare, TierStored,
+};
 use super::shared::Shared;
 use crate::cache::key::Key;
 
@@ -13,6 +15,7 @@ use crate::cache::key::Key;
 pub(super) struct Promise {
     source: Arc<dyn SecondTier>,
     place: Option<TierPlace>,
+    number: FetchNumber,
     shared: Arc<Shared>,
     /// Bytes that the body may have yet.
     room: u64,
@@ -22,13 +25,14 @@ impl Promise {
     /// A body of no more than `max_bytes` will be shared.
     pub(super) fn new(
         source: Arc<dyn SecondTier>,
-        place: TierPlace,
+        (place, number): (TierPlace, FetchNumber),
         shared: Arc<Shared>,
         max_bytes: u64,
     ) -> Self {
         Self {
             source,
             place: Some(place),
+            number,
             shared,
             room: max_bytes,
         }
@@ -46,7 +50,7 @@ impl Promise {
     pub(super) fn keep(
         mut self,
         key: Key,
-        make: impl FnOnce(TierPlace) -> TierShare + Send + 'static,
+        make: impl FnOnce(TierPlace, FetchNumber) -> TierShare + Send + 'static,
     ) {
         let Some(busy) = self.shared.tier.place_to_share() else {
             return TierCounts::count(&self.shared.tier.counts.dropped);
@@ -54,10 +58,11 @@ impl Promise {
         let Some(place) = self.place.take() else {
             return;
         };
-        let (source, shared) = (self.source.clone(), self.shared.clone());
+        let (source, number) = (self.source.clone(), self.number);
+        let shared = self.shared.clone();
         let sharing = async move {
             let _busy = busy;
-            let storing = source.share(make(place.clone()));
+            let storing = source.share(make(place.clone(), number));
             let stored = tokio::time::timeout(SHARE_TIMEOUT, storing).await;
             let counts = &shared.tier.counts;
             match stored {
@@ -73,7 +78,7 @@ impl Promise {
                 }
                 Err(_) => TierCounts::count(&counts.dropped),
             }
-            let _ = tokio::time::timeout(SHARE_TIMEOUT, source.release(place)).await;
+            let _ = tokio::time::timeout(SHARE_TIMEOUT, source.release(place, number)).await;
         };
         tokio::spawn(sharing.in_current_span());
     }
@@ -88,7 +93,7 @@ impl Drop for Promise {
         let Some(busy) = self.shared.tier.place_to_share() else {
             return;
         };
-        let releasing = self.source.release(place);
+        let releasing = self.source.release(place, self.number);
         // Outside of a runtime the process is ending.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

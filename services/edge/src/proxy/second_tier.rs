@@ -42,14 +42,23 @@ pub trait SecondTier: Send + Sync + 'static {
     /// [`TierStored::Unfit`].
     fn share(&self, share: TierShare) -> BoxFuture<'static, Result<TierStored, Unanswered>>;
 
-    /// Says that nothing will be shared of what this edge was told to fetch.
-    fn release(&self, place: TierPlace) -> BoxFuture<'static, Result<(), Unanswered>>;
+    /// Says that nothing will be shared of what this fetch was told to.
+    fn release(
+        &self,
+        place: TierPlace,
+        number: FetchNumber,
+    ) -> BoxFuture<'static, Result<(), Unanswered>>;
 }
 
 /// The control plane gave no answer.
 #[derive(Debug, Clone, Error)]
 #[error("{0}")]
 pub struct Unanswered(pub String);
+
+/// Which fetch of this run of the edge is told to fetch for others, or says that it will
+/// not: no two have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchNumber(pub u64);
 
 /// What shares are found by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +77,8 @@ pub struct TierPlace {
 pub struct TierQuestion {
     /// What is looked for.
     pub place: TierPlace,
+    /// Who looks.
+    pub number: FetchNumber,
     /// The fields of the request.
     pub request: HeaderMap,
     /// The position that was applied before.
@@ -103,6 +114,8 @@ pub enum TierTurn {
 pub struct TierShare {
     /// Where it is found.
     pub place: TierPlace,
+    /// Whose response it is.
+    pub number: FetchNumber,
     /// The position that was applied before its fetch began.
     pub filled_at: Cursor,
     /// The response. `fresh_for` is what is left of its time.
@@ -138,6 +151,7 @@ pub(super) struct Tier {
     sharing: Arc<Semaphore>,
     breaker: Arc<Breaker>,
     not_shared: Cache<Key, BootInstant>,
+    fetches: AtomicU64,
     pub(super) counts: TierCounts,
 }
 
@@ -186,12 +200,18 @@ impl Default for Tier {
                 count_5xx: false,
             }),
             not_shared: Cache::new(MAX_NOT_SHARED),
+            fetches: AtomicU64::new(0),
             counts: TierCounts::default(),
         }
     }
 }
 
 impl Tier {
+    /// The number of a fetch that looks for shares.
+    pub(super) fn number(&self) -> FetchNumber {
+        FetchNumber(self.fetches.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// A place for a look-up, if there is one.
     pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
         self.look_ups.clone().try_acquire_owned().ok()

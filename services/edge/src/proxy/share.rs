@@ -76,8 +76,9 @@ impl Errand {
             return;
         };
         let stored = stored.clone();
-        promise.keep(self.ask.key.clone(), move |place| TierShare {
+        promise.keep(self.ask.key.clone(), move |place, number| TierShare {
             place,
+            number,
             filled_at,
             entry: PushedEntry {
                 body: in_one_piece(&stored),

@@ -93,8 +93,10 @@ impl Errand {
         };
         // Counted from here: how long the answer takes is time that it gets older.
         let asked = shared.now();
+        let number = tier.number();
         let mut question = TierQuestion {
             place: place.clone(),
+            number,
             request: self.ask.fields.clone(),
             at: self.began_at?,
             may_fill: self.flight.key.part.is_none() && !self.ask.directives.no_store,
@@ -102,7 +104,12 @@ impl Errand {
         };
         let promise = || {
             let (source, place) = (source.clone(), place.clone());
-            Promise::new(source, place, shared.clone(), rules.max_body_bytes)
+            Promise::new(
+                source,
+                (place, number),
+                shared.clone(),
+                rules.max_body_bytes,
+            )
         };
         let may_fill = question.may_fill;
         let heard = |answer: Result<TierAnswer, Silence>| {

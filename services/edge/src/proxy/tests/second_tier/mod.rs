@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::proxy::{
-    PushedEntry, SecondTier, TierAnswer, TierPlace, TierQuestion, TierShare, TierStored, TierTurn,
-    Unanswered,
+    FetchNumber, PushedEntry, SecondTier, TierAnswer, TierPlace, TierQuestion, TierShare,
+    TierStored, TierTurn, Unanswered,
 };
 
 type Fields = &'static [(&'static str, &'static str)];
@@ -33,7 +33,7 @@ struct Plane {
     /// no answer.
     stores: Mutex<VecDeque<Option<Result<TierStored, Unanswered>>>>,
     shares: Mutex<Vec<TierShare>>,
-    released: Mutex<Vec<TierPlace>>,
+    released: Mutex<Vec<(TierPlace, FetchNumber)>>,
 }
 
 impl SecondTier for Plane {
@@ -59,8 +59,12 @@ impl SecondTier for Plane {
         }
     }
 
-    fn release(&self, place: TierPlace) -> BoxFuture<'static, Result<(), Unanswered>> {
-        self.released.lock().push(place);
+    fn release(
+        &self,
+        place: TierPlace,
+        number: FetchNumber,
+    ) -> BoxFuture<'static, Result<(), Unanswered>> {
+        self.released.lock().push((place, number));
         Box::pin(std::future::ready(Ok(())))
     }
 }

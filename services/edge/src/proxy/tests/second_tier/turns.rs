@@ -29,7 +29,8 @@ async fn a_turn_that_nobody_waited_for_is_given_back() {
     .await;
     world.fetched(get("/a", &[]), &[FRESH], "own").await;
     plane.gives_back(1).await;
-    assert_eq!(plane.released.lock()[0], plane.questions.lock()[0].place);
+    let asked = plane.questions.lock()[0].clone();
+    assert_eq!(plane.released.lock()[0], (asked.place, asked.number));
     assert!(plane.shares.lock().is_empty());
     // What would not have been shared was no turn.
     let part = [FRESH, ETAG, ("content-range", "bytes 0-2/6")];
@@ -49,6 +50,23 @@ async fn a_turn_whose_look_up_failed_is_given_back() {
         world.fetched(get(path, &[]), &[FRESH], "own").await;
         plane.gives_back(so_many).await;
     }
+}
+
+#[tokio::test]
+async fn every_fetch_has_a_turn_of_its_own_and_one_that_asks_again_the_same() {
+    let answers = [Ok(told(TierTurn::UnderWay)), Err(silent())];
+    let (mut world, plane) = world(Plane::answering(answers)).await;
+    for path in ["/a", "/b"] {
+        world.fetched(get(path, &[]), &[FRESH], "own").await;
+    }
+    plane.gives_back(1).await;
+    let numbers: Vec<_> = plane.questions.lock().iter().map(|it| it.number).collect();
+    assert!(
+        numbers[0] == numbers[1] && numbers[1] != numbers[2],
+        "{numbers:?}"
+    );
+    assert_eq!(plane.released.lock()[0].1, numbers[0]);
+    assert_eq!(plane.shares.lock()[0].number, numbers[2]);
 }
 
 #[tokio::test]
