@@ -92,6 +92,11 @@ impl EdgeMetrics {
             "Responses that were not stored because they are larger than their site allows or than the memory has room for, since the start.",
             of_sites(|sites| sites.parts().shared.stats().refused),
         )?;
+        registry.gauge_from(
+            "tidegate_edge_cache_crowded_out",
+            "Responses that were not stored because what was being fetched at the time left no room for them, since the start.",
+            of_sites(|sites| sites.parts().shared.stats().crowded_out),
+        )?;
         for (name, help, read) in DISK {
             let read = move |shared: SharedStats| read(shared.disk);
             registry.gauge_from(name, help, of_shared(sites, read))?;

@@ -9,6 +9,7 @@ use super::fetch::{Errand, Share};
 use super::flight::{Begun, Flight, FlightKey, LOCK_AGE, Outcome};
 use super::listing::Listing;
 use super::revalidations::{Claim, Claimed, Place, Wanted};
+use super::shared_body::Fate;
 use super::site::ProxySite;
 use super::visit::Ask;
 use crate::cache::fence::Touched;
@@ -200,7 +201,7 @@ impl Departure {
             strictly,
             share: Some(share),
             place,
-            is_too_large: false,
+            fate: Fate::Kept,
             began_at,
             promise: None,
             trace: Some(trace),

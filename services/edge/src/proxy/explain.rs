@@ -124,12 +124,10 @@ impl ProxySite {
         }
     }
 
-    /// The port by which a host that is named without one was asked for by last, over TLS
-    /// if it ever was.
+    /// The port by which a host that is named without one is asked for, and whether over TLS.
     fn usual_way(&self, host: &str) -> (u16, bool) {
-        let last = self.last_host.load();
-        let same = last.as_deref().filter(|last| &*last.host == host);
-        same.map_or((0, false), |last| (last.port, last.secure))
+        let known = self.ways.of(host);
+        known.map_or((0, false), |known| (known.port, known.secure))
     }
 
     fn reason(

@@ -22,7 +22,7 @@ use super::pass;
 use super::promise::Promise;
 use super::revalidations::Place;
 use super::setup::Setup;
-use super::shared_body::{Reader, SharedBody};
+use super::shared_body::{Fate, Reader, SharedBody};
 use super::site::{ProxySite, count};
 use super::visit::Ask;
 use crate::cache::fence::Fence;
@@ -52,8 +52,8 @@ pub(super) struct Errand {
     /// Its place among those that ask about a copy, until all of the answer is here
     /// that is stored.
     pub(super) place: Option<Place>,
-    /// The body has turned out to be too large to be stored.
-    pub(super) is_too_large: bool,
+    /// What becomes of the body, by what has come of it.
+    pub(super) fate: Fate,
     /// The position that was applied before it began.
     pub(super) began_at: Option<Cursor>,
     /// Other edges wait for what it brings.

@@ -11,7 +11,7 @@ use super::flight::GONE_FOR;
 use super::head;
 use super::part::Content;
 use super::share::NotOffered;
-use super::shared_body::SharedBody;
+use super::shared_body::{Fate, SharedBody};
 use crate::cache::fence::Touched;
 use crate::cache::stored::{Head, Stored, StoredBody};
 use crate::origin::OriginBody;
@@ -28,8 +28,8 @@ pub(super) struct Arriving {
 }
 
 impl Errand {
-    /// Reads the body to its end and stores it, unless it breaks, is too large, or was
-    /// invalidated meanwhile.
+    /// Reads the body to its end and stores it, unless it breaks, is too large, finds no
+    /// room, or was invalidated meanwhile.
     pub(super) async fn pump(&mut self, arriving: Arriving) {
         let Arriving {
             head,
@@ -134,13 +134,17 @@ impl Errand {
 
     fn push(&mut self, shared: &SharedBody, chunk: Bytes) {
         self.count_towards_share(chunk.len() as u64);
-        if !shared.push(chunk) && !self.is_too_large {
-            self.is_too_large = true;
+        let before = std::mem::replace(&mut self.fate, shared.push(chunk));
+        if before == self.fate {
+            return;
+        }
+        // Its readers set the pace from here on.
+        self.place = None;
+        self.share_nothing(NotOffered::ThisTime);
+        self.site.flights.remove(&self.flight);
+        // The next response may find room.
+        if self.fate == Fate::TooLarge {
             self.site.shared.storage.refuse();
-            // Its readers set the pace from here on.
-            self.place = None;
-            self.share_nothing(NotOffered::ThisTime);
-            self.site.flights.remove(&self.flight);
             self.site.shared.remember_uncacheable(&self.ask.key);
         }
     }

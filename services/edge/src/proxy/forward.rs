@@ -15,9 +15,10 @@ use super::lookup::Found;
 use super::part::Extent;
 use super::pass;
 use super::shared_body::{Reader, SharedBody};
-use super::site::{AskedAs, ProxySite, count};
+use super::site::{ProxySite, count};
 use super::status::{Forwarded, Status, Why};
 use super::visit::Ask;
+use super::ways::AskedAs;
 use crate::cache::fence::Touched;
 use crate::cache::judge::Demand;
 use crate::cache::policy::directives::RequestDirectives;
@@ -41,26 +42,18 @@ enum Round {
 }
 
 impl ProxySite {
-    /// Remembers how the site is asked for. Once that is over TLS, anybody may still come
-    /// without, past the proxies that take it off: that says nothing.
-    fn note_way(&self, ask: &Ask) {
-        let is_detour = !ask.secure && self.last_host.load().as_ref().is_some_and(|it| it.secure);
-        if !is_detour {
-            self.last_host.store(Some(Arc::new(AskedAs {
-                host: ask.host().clone(),
-                port: ask.key.port,
-                secure: ask.secure,
-            })));
-        }
-    }
-
     /// `None` if no entry answers it and there is no origin.
     pub(super) async fn forward(
         self: Arc<Self>,
         ask: Ask,
         mut found: Found,
     ) -> Option<Response<Body>> {
-        self.note_way(&ask);
+        let asked_as = AskedAs {
+            host: ask.host().clone(),
+            port: ask.key.port,
+            secure: ask.secure,
+        };
+        self.ways.note(asked_as, self.shared.now());
         let is_head = ask.method == Method::HEAD;
         let is_uncacheable = self.shared.is_uncacheable(&ask.key);
         // A HEAD looks for an entry alone: what comes of it is of no use to a GET. Where

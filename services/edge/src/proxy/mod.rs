@@ -18,7 +18,7 @@
 //! - `failures`: what keeps an origin that is down from being asked at the rate of hits.
 //! - `pass`: what is passed on as it comes: other methods, upgrades, several ranges.
 //! - `posted`: responses to POST that answer a later GET.
-//! - `warm`: hints, fetched ahead of those who will ask.
+//! - `warm`: hints, fetched ahead of those who will ask, `ways`: how they will ask.
 //! - `answer`, `status`: how a response leaves.
 
 mod answer;
@@ -58,6 +58,7 @@ mod tests;
 mod tier;
 mod visit;
 mod warm;
+mod ways;
 
 pub use crate::cache::judge::Demand;
 pub use answer::OlderThanPosition;

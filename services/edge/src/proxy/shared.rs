@@ -87,6 +87,9 @@ pub struct SharedStats {
     /// Responses that were larger than their site allows or than there is room for, since the
     /// start.
     pub refused: u64,
+    /// Responses that found no room beside the others that were being fetched, since the
+    /// start.
+    pub crowded_out: u64,
     /// Figures of the disk, if there is one.
     pub disk: DiskStats,
     /// Requests in flight that ask an origin whether a copy still holds.
@@ -133,6 +136,7 @@ impl Shared {
             bytes: self.storage.bytes(),
             evicted: self.storage.evicted(),
             refused: self.storage.refused(),
+            crowded_out: self.fills.crowded_out(),
             disk: self
                 .storage
                 .disk()

@@ -1,7 +1,7 @@
 //! The body of a fetch that several requests read while it arrives.
 //!
 //! As long as it may be stored it is kept whole and nobody waits for anybody. Beyond
-//! the size that is stored, only what some reader has not read yet is kept, and the
+//! the size that is stored, or where the others leave no room for it, only what some reader has not read yet is kept, and the
 //! origin is read no faster than the slowest reader.
 
 use std::collections::{HashMap, VecDeque};
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::cache::stored::StoredBody;
 use crate::origin::BoxError;
 
-/// What is kept for the slowest reader of a body that is too large to store.
+/// What is kept for the slowest reader of a body that is not stored.
 const WINDOW_BYTES: u64 = 512 << 10;
 /// For how long a reader may hold back others before it is cut off.
 const MAX_LAG: Duration = Duration::from_secs(10);
@@ -29,12 +29,14 @@ const MAX_LAG: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Budget {
     left: AtomicU64,
+    crowded_out: AtomicU64,
 }
 
 impl Budget {
     pub(super) fn new(bytes: u64) -> Self {
         Self {
             left: AtomicU64::new(bytes),
+            crowded_out: AtomicU64::new(0),
         }
     }
 
@@ -44,6 +46,11 @@ impl Budget {
                 left.checked_sub(bytes)
             })
             .is_ok()
+    }
+
+    /// Bodies that found no room beside the others, since the start.
+    pub(super) fn crowded_out(&self) -> u64 {
+        self.crowded_out.load(Ordering::Relaxed)
     }
 
     fn give_back(&self, bytes: u64) {
@@ -79,7 +86,7 @@ struct Inner {
     next_reader: u64,
     /// Since when nobody reads it.
     unread_since: Option<Instant>,
-    /// It is too large to be stored.
+    /// It will not be stored: only what is not read yet is kept.
     is_window: bool,
     /// Nobody read it any more, so it was not read to its end.
     is_given_up: bool,
@@ -101,6 +108,17 @@ enum Broken {
     Origin(Arc<str>),
     #[error("this reader was too slow for the others")]
     TooSlow,
+}
+
+/// What becomes of a body, by what of it is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It may be stored.
+    Kept,
+    /// The other unfinished bodies leave no room for it. Another time they may.
+    CrowdedOut,
+    /// It is larger than what is stored.
+    TooLarge,
 }
 
 /// Nobody reads any more, and it will not be stored.
@@ -197,16 +215,20 @@ impl SharedBody {
         inner.trim();
     }
 
-    /// Adds a chunk. Whether the body may still be stored.
-    pub(super) fn push(&self, chunk: Bytes) -> bool {
+    /// Adds a chunk.
+    pub(super) fn push(&self, chunk: Bytes) -> Fate {
         let len = chunk.len() as u64;
         let mut inner = self.inner.lock();
         if len > 0 {
+            let fits = inner.received + len <= self.max;
             if !inner.is_window {
-                if inner.kept + len <= self.max && self.budget.take(len) {
+                if fits && self.budget.take(len) {
                     inner.taken += len;
                 } else {
                     inner.is_window = true;
+                    self.budget
+                        .crowded_out
+                        .fetch_add(u64::from(fits), Ordering::Relaxed);
                 }
             }
             inner.kept += len;
@@ -215,7 +237,11 @@ impl SharedBody {
             inner.trim();
             inner.wake_readers();
         }
-        !inner.is_window
+        match inner.is_window {
+            false => Fate::Kept,
+            true if inner.received <= self.max => Fate::CrowdedOut,
+            true => Fate::TooLarge,
+        }
     }
 
     /// The chunks, if all of them are here.

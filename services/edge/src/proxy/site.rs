@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
@@ -25,6 +25,7 @@ use super::shared::Shared;
 use super::status::Status;
 use super::visit::Visit;
 use super::warm::Hints;
+use super::ways::Ways;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::policy::groups::GroupOwner;
 use crate::cache::stamp::Stamp;
@@ -46,23 +47,12 @@ pub struct ProxySite {
     entries: OnceLock<Arc<dyn EntrySource>>,
     second_tier: OnceLock<Arc<dyn SecondTier>>,
     has_entries: AtomicBool,
-    /// How the last request came that the cache alone could not answer, over TLS if any
-    /// did: as a warmed URL is most likely asked for.
-    pub(super) last_host: ArcSwapOption<AskedAs>,
+    pub(super) ways: Ways,
     pub(super) failures: Failures,
     pub(super) changed: Changed,
     pub(super) forced: Forced,
     /// Places for hints that are warmed.
     pub(super) hints: Arc<Semaphore>,
-}
-
-/// How a site is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AskedAs {
-    pub(super) host: Arc<str>,
-    /// 0 if none is named.
-    pub(super) port: u16,
-    pub(super) secure: bool,
 }
 
 /// Marks, among the extensions of an answer, that neither the cache nor an entry nor an
@@ -133,7 +123,7 @@ impl ProxySite {
             entries: OnceLock::new(),
             second_tier: OnceLock::new(),
             has_entries: AtomicBool::new(false),
-            last_host: ArcSwapOption::empty(),
+            ways: Ways::default(),
             failures: Failures::default(),
             changed: Changed::default(),
             forced: Forced::default(),
@@ -168,12 +158,8 @@ impl ProxySite {
 
     /// A key of its own parts, but for the host: most keys of a site have the same.
     pub(super) fn own_key(&self, key: KeyRef<'_>) -> Key {
-        let last = self.last_host.load();
-        let host = match last.as_deref().filter(|last| *last.host == *key.host) {
-            Some(last) => last.host.clone(),
-            None => key.host.into(),
-        };
-        key.to_key_of(host)
+        let known = self.ways.of(key.host);
+        key.to_key_of(known.map_or_else(|| key.host.into(), |known| known.host))
     }
 
     /// The tags of a response, those of its cache groups among them.

@@ -16,8 +16,9 @@ use tidegate_domain::PathAndQuery;
 use tidegate_domain::site::HostPattern;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::site::{AskedAs, ProxySite, count};
+use super::site::{ProxySite, count};
 use super::visit::Visit;
+use super::ways::AskedAs;
 use crate::cache::judge::Demand;
 
 /// Hints of all sites that are warmed at a time.
@@ -140,23 +141,28 @@ impl ProxySite {
     }
 
     /// The names under which the site is asked for: those it has, and the one it was
-    /// asked for by last.
+    /// asked for by last, each as it is asked for.
     fn hosts_to_warm(&self) -> Vec<AskedAs> {
         let config = self.config();
-        let last = self.last_host.load_full();
+        let last = self.ways.last();
         let secure = last.as_ref().is_some_and(|last| last.secure);
-        let named = config.hosts().iter().filter_map(|host| match host {
-            HostPattern::Exact(host) => Some(AskedAs {
-                host: Arc::from(host.as_str()),
+        let as_usual = |host: &str| {
+            self.ways.of(host).unwrap_or_else(|| AskedAs {
+                host: Arc::from(host),
                 port: 0,
                 secure,
-            }),
+            })
+        };
+        let is_last = |host: &str| last.as_ref().is_some_and(|last| *last.host == *host);
+        let named = config.hosts().iter().filter_map(|host| match host {
+            HostPattern::Exact(host) => Some(host.as_str()).filter(|host| !is_last(host)),
             HostPattern::Suffix(_) | HostPattern::Any => None,
         });
-        let mut hosts: Vec<_> = last.as_deref().cloned().into_iter().collect();
-        hosts.extend(named.take(MAX_HOSTS));
-        hosts.dedup();
-        hosts.truncate(MAX_HOSTS);
-        hosts
+        let named = named.map(as_usual);
+        last.clone()
+            .into_iter()
+            .chain(named)
+            .take(MAX_HOSTS)
+            .collect()
     }
 }

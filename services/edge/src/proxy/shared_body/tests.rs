@@ -19,8 +19,8 @@ async fn every_reader_gets_every_chunk_whenever_it_comes() {
     let body = body(100);
     let mut early = body.reader().unwrap();
     assert!(next(&mut early).now_or_never().is_none());
-    assert!(body.push(Bytes::from_static(b"ab")));
-    assert!(body.push(Bytes::from_static(b"c")));
+    assert_eq!(body.push(Bytes::from_static(b"ab")), Fate::Kept);
+    assert_eq!(body.push(Bytes::from_static(b"c")), Fate::Kept);
     let mut late = body.reader().unwrap();
     body.end(Ok(()));
     for reader in [&mut early, &mut late] {
@@ -52,7 +52,7 @@ async fn beyond_what_is_stored_the_slowest_reader_sets_the_pace() {
     let body = body(10);
     let mut reader = body.reader().unwrap();
     let chunk = Bytes::from(vec![0; 300 << 10]);
-    assert!(!body.push(chunk.clone()));
+    assert_eq!(body.push(chunk.clone()), Fate::TooLarge);
     assert!(body.room().now_or_never().is_some());
     body.push(chunk.clone());
     assert!(body.room().now_or_never().is_none(), "the window is full");
@@ -83,11 +83,11 @@ fn the_budget_bounds_all_bodies_together() {
     let budget = Arc::new(Budget::new(10));
     let one = SharedBody::new(budget.clone(), 100, None);
     let two = SharedBody::new(budget, 100, None);
-    assert!(one.push(Bytes::from_static(b"12345678")));
-    assert!(!two.push(Bytes::from_static(b"123")));
+    assert_eq!(one.push(Bytes::from_static(b"12345678")), Fate::Kept);
+    assert_eq!(two.push(Bytes::from_static(b"123")), Fate::CrowdedOut);
     drop(one);
     let three = SharedBody::new(two.budget.clone(), 100, None);
-    assert!(three.push(Bytes::from_static(b"123")));
+    assert_eq!(three.push(Bytes::from_static(b"123")), Fate::Kept);
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn once_it_is_stored_slow_readers_take_nothing_from_the_budget() {
     let mut readers = Vec::new();
     for chunk in &chunks {
         readers.push(body.reader().unwrap());
-        assert!(body.push(chunk.clone()));
+        assert_eq!(body.push(chunk.clone()), Fate::Kept);
     }
     for (reader, read) in readers.iter_mut().zip([0, 1, 3]) {
         for chunk in &chunks[..read] {
@@ -106,11 +106,18 @@ async fn once_it_is_stored_slow_readers_take_nothing_from_the_budget() {
         }
     }
     let other = SharedBody::new(budget.clone(), 100, None);
-    assert!(!other.push(vec![0; 10].into()), "the budget is in use");
+    assert_eq!(other.push(vec![0; 10].into()), Fate::CrowdedOut);
+    assert_eq!(other.push(vec![0; 90].into()), Fate::CrowdedOut);
+    assert_eq!(other.push(vec![0; 1].into()), Fate::TooLarge);
+    assert_eq!(budget.crowded_out(), 1);
     let segments = ["abcd", "efgh"].map(|text| Bytes::from_static(text.as_bytes()));
     body.stored(&StoredBody::Many(segments.into()));
     let other = SharedBody::new(budget.clone(), 100, None);
-    assert!(other.push(vec![0; 10].into()), "it is free again");
+    assert_eq!(
+        other.push(vec![0; 10].into()),
+        Fate::Kept,
+        "it is free again"
+    );
     readers.push(body.reader().unwrap());
     body.end(Ok(()));
     for (reader, rest) in readers

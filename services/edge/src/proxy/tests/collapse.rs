@@ -255,3 +255,49 @@ async fn so_many_hints_are_warmed_at_a_time_for_a_site_and_for_all_and_the_rest_
     assert!(sites[9].place_to_warm().is_some());
     assert_eq!(dropped(), 11);
 }
+
+#[tokio::test]
+async fn each_host_is_warmed_as_it_is_asked_for_of_late() {
+    let other = "other.example.com";
+    let owned = |(host, scheme): (&str, &str)| (host.to_owned(), scheme.to_owned());
+    let mut world = World::with(|config| config.hosts.push(other.into())).await;
+    let over_tls = get("/tls", &[("x-over-tls", "1")]);
+    world.fetched(over_tls, &[FRESH], "x").await;
+    let url = PathAndQuery::parse("/plain").unwrap();
+    let visit = Visit {
+        host: other,
+        ..visit(&url, world.standing.now())
+    };
+    let site = world.site.clone();
+    let asking = site.handle(get("/plain", &[]), visit);
+    let answering = async { world.origin.next().await.answer(200, &[FRESH], "x") };
+    let (answer, ()) = patiently(async { tokio::join!(asking, answering) }).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(
+        warmed(&mut world, "/one").await,
+        [(other, "http"), ("www.example.com", "https")].map(owned)
+    );
+    // Nobody has come over TLS for long.
+    world.clock.advance(Duration::from_mins(10));
+    world.fetched(get("/now", &[]), &[FRESH], "x").await;
+    assert_eq!(
+        warmed(&mut world, "/two").await,
+        [(other, "http"), ("www.example.com", "http")].map(owned)
+    );
+}
+
+/// Warms a URL, and says for which hosts, by which scheme.
+async fn warmed(world: &mut World, url: &str) -> Vec<(String, String)> {
+    let (site, url) = (world.site.clone(), PathAndQuery::parse(url).unwrap());
+    let warming = tokio::spawn(async move { warm(&site, &[url]).await });
+    let mut hosts = Vec::new();
+    for _ in 0..2 {
+        let asked = world.origin.next().await;
+        let field = |name| asked.field(name).unwrap().to_owned();
+        hosts.push((field("x-forwarded-host"), field("x-forwarded-proto")));
+        asked.answer(200, &[FRESH], "warm");
+    }
+    patiently(warming).await.unwrap();
+    hosts.sort();
+    hosts
+}

@@ -4,6 +4,7 @@
 //! cache and joined or started its fetch: between both there is nothing to wait for.
 
 mod asked;
+mod bodies;
 mod collapse;
 mod disk;
 mod entries;

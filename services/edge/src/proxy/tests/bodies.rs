@@ -1,0 +1,134 @@
+//! The bodies of what is to be stored: that they are whole, and find room.
+
+use super::*;
+
+#[tokio::test]
+async fn a_body_that_breaks_is_broken_for_the_client_and_never_stored() {
+    let mut world = World::new().await;
+    for fields in [vec![FRESH], vec![FRESH, ("content-length", "10")]] {
+        let waiting = [world.get("/a").await, world.get("/a").await];
+        let body = world.origin.next().await.begin(200, &fields);
+        body.send("half").await;
+        body.break_off().await;
+        for task in waiting {
+            assert!(done(task).await.body.is_err(), "{fields:?}");
+        }
+    }
+    let got = world.fetched(get("/a", &[]), &[FRESH], "whole").await;
+    assert_eq!(got.body(), "whole");
+}
+
+#[tokio::test]
+async fn what_is_too_large_passes_through_whole_and_is_not_stored() {
+    let large = "x".repeat(3 << 20);
+    // For the site, and for the memory there is.
+    let too_large = [(64 << 20, 1 << 20), (4 << 20, 16 << 20)];
+    let announced = [true, false].map(|it| too_large.map(|bounds| (bounds, it)));
+    for ((capacity, max), announces) in announced.concat() {
+        let limits = RevalidationLimits::default();
+        let edit = |config: &mut SiteConfig| config.cache.max_object_bytes = max;
+        let mut world = World::stored_in(capacity, None, limits, edit).await;
+        let length = large.len().to_string();
+        let mut fields = vec![FRESH];
+        if announces {
+            fields.push(("content-length", &length));
+        }
+        let waiting = world.get("/a").await;
+        let body = world.origin.next().await.begin(200, &fields);
+        for chunk in large.as_bytes().chunks(64 << 10) {
+            body.send(chunk.to_vec()).await;
+        }
+        drop(body);
+        let got = done(waiting).await;
+        assert_eq!(got.body().len(), large.len());
+        let is_told = got.cache_status().ends_with("detail=too-large");
+        assert_eq!(is_told, announces, "{}", got.cache_status());
+        let stats = world.site.shared.stats();
+        assert_eq!((stats.responses, stats.refused), (0, 1));
+        // A part of it can be asked for from now on.
+        let part = world.begin(get("/a", &[("range", "bytes=0-1")])).await;
+        let asked = world.origin.next().await;
+        assert_eq!(
+            asked.field("range"),
+            Some("bytes=0-1"),
+            "announced: {announces}"
+        );
+        asked.answer(206, &[("content-range", "bytes 0-1/2")], "xx");
+        assert_eq!(done(part).await.status, 206);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_a_large_body_ends_its_fetch() {
+    let mut world = World::with(|config| config.cache.max_object_bytes = 1_000).await;
+    let leaving = world.begin(get("/a", &[("x-leave-after-head", "1")])).await;
+    let body = world.origin.next().await.begin(200, &[FRESH]);
+    done(leaving).await;
+    body.send("x".repeat(2_000)).await;
+    body.given_up().await;
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_its_connection_is_not_stored() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let world = World::new().await;
+    world
+        .site
+        .replace_config(config(&[address], |_| {}), Revision(1));
+    for _ in 0..2 {
+        let waiting = world.get("/a").await;
+        let (mut stream, _) = patiently(listener.accept()).await.unwrap();
+        let mut asked = [0; 4096];
+        assert!(patiently(stream.read(&mut asked)).await.unwrap() > 0);
+        let answer =
+            b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\nconnection: close\r\n\r\nbody";
+        stream.write_all(answer).await.unwrap();
+        drop(stream);
+        let got = done(waiting).await;
+        assert_eq!(got.body(), "body");
+        assert!(
+            got.cache_status().ends_with("detail=no-length"),
+            "{}",
+            got.cache_status()
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_finds_no_room_beside_other_fetches_is_not_too_large() {
+    // Of the memory, 16 MiB are for fetches under way.
+    let mut world = World::new().await;
+    let first = world.get("/first").await;
+    let in_the_way = world.origin.next().await.begin(200, &[FRESH]);
+    let chunk = vec![b'x'; 1 << 20];
+    for _ in 0..10 {
+        in_the_way.send(chunk.clone()).await;
+    }
+    let waiting = world.get("/a").await;
+    let body = world.origin.next().await.begin(200, &[FRESH]);
+    for _ in 0..8 {
+        body.send(chunk.clone()).await;
+    }
+    drop(body);
+    assert_eq!(done(waiting).await.body().len(), 8 << 20);
+    let stats = world.site.shared.stats();
+    assert_eq!(
+        (stats.responses, stats.refused, stats.crowded_out),
+        (0, 0, 1)
+    );
+    drop(in_the_way);
+    assert_eq!(done(first).await.body().len(), 10 << 20);
+    // Those who ask next share a fetch.
+    let waiting = world.get("/a").await;
+    let body = world.origin.next().await.begin(200, &[FRESH]);
+    let also = world.get("/a").await;
+    body.send("v2").await;
+    drop(body);
+    for got in [waiting, also] {
+        assert_eq!(done(got).await.body(), "v2");
+    }
+    assert_eq!(world.site.stats().fetches, 3);
+    assert!(world.cached("/a").await.is_hit());
+}
