@@ -10,8 +10,11 @@ use crate::entropy;
 use crate::net::Host;
 use crate::plan::Act;
 
-/// How long after a trouble an edge may still fail: breakers close, timeouts end.
+/// How long after a trouble an edge may still fail: timeouts end, and breakers let a
+/// request pass again.
 const RECOVERY: Duration = Duration::from_secs(4);
+/// How long that one request may take, whose answer closes the breaker.
+const PROBING: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Edge {
@@ -23,6 +26,31 @@ struct Edge {
     ends: u32,
     /// It has served the site since it was started, so it knows it.
     has_served: bool,
+    probe: Probe,
+}
+
+/// What an edge has found out of its way to the origin since its last trouble. A breaker
+/// closes by a request, not by time: while the first one is on its way, others may be
+/// refused.
+#[derive(Debug, Default, Clone, Copy)]
+struct Probe {
+    /// When the first was asked that needed the origin.
+    asked: Option<Duration>,
+    /// When the first was there that the origin had answered.
+    answered: Option<Duration>,
+}
+
+impl Probe {
+    fn note(&mut self, asked: Duration, answered: Option<Duration>) {
+        self.asked = Some(self.asked.map_or(asked, |first| first.min(asked)));
+        self.answered = self.answered.or(answered);
+    }
+
+    /// Whether a request of that moment may be refused because the origin is left alone.
+    fn excuses(&self, asked: Duration) -> bool {
+        let is_on_its_way = self.answered.is_none_or(|answered| asked < answered);
+        is_on_its_way && self.asked.is_none_or(|first| asked <= first + PROBING)
+    }
 }
 
 /// See the module.
@@ -74,6 +102,22 @@ impl Calm {
         edge.has_served |= edge.open == 0 && edge.ends == ends;
     }
 
+    /// An answer for which an edge needed the origin is there, and is the origin's or not.
+    pub fn needed_origin(&self, index: usize, asked: Duration, is_answered: bool) {
+        let edge = &mut self.0.lock()[index];
+        // Of what was asked before, nobody knows when the edge did what it did.
+        if edge.open == 0 && asked > edge.until {
+            edge.probe.note(asked, is_answered.then(entropy::now));
+        }
+    }
+
+    /// Whether an edge in no trouble may refuse a request of that moment, because it is
+    /// about to find out with another that the origin is well.
+    #[must_use]
+    pub fn may_leave_origin_alone(&self, index: usize, asked: Duration) -> bool {
+        self.0.lock()[index].probe.excuses(asked)
+    }
+
     /// Whether an edge has had no trouble for a while, and serves the site.
     #[must_use]
     pub fn is_calm(&self, index: usize) -> bool {
@@ -84,6 +128,7 @@ impl Calm {
     fn begin(&self, index: usize, is_restart: bool) {
         let edge = &mut self.0.lock()[index];
         edge.open += 1;
+        edge.probe = Probe::default();
         edge.ends += u32::from(is_restart);
         edge.has_served &= !is_restart;
     }
@@ -92,15 +137,52 @@ impl Calm {
         let edge = &mut self.0.lock()[index];
         edge.open = edge.open.saturating_sub(1);
         edge.until = edge.until.max(entropy::now());
+        edge.probe = Probe::default();
     }
 
     fn until(&self, index: usize, until: Duration) {
         let edge = &mut self.0.lock()[index];
         edge.until = edge.until.max(until);
+        edge.probe = Probe::default();
     }
 }
 
 /// The edge whose way to the origin this is.
 fn between(a: Host, b: Host) -> impl Iterator<Item = usize> {
     (0..EDGES).filter(move |it| [(a, b), (b, a)].contains(&(edge(*it), ORIGIN)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn requests_beside_the_one_that_closes_a_breaker_may_be_refused() {
+        let mut probe = Probe::default();
+        assert!(probe.excuses(at(100)), "the first of all");
+        probe.note(at(100), None);
+        probe.note(at(99), None);
+        assert!(probe.excuses(at(103)));
+        assert!(!probe.excuses(at(104)), "it has had its time");
+        probe.note(at(99), Some(at(102)));
+        assert!(probe.excuses(at(101)));
+        assert!(!probe.excuses(at(102)), "the origin is known to be well");
+    }
+
+    #[test]
+    fn what_an_edge_knew_before_a_trouble_says_nothing_after_it() {
+        let calm = Calm::default();
+        calm.needed_origin(0, at(1), true);
+        assert!(!calm.may_leave_origin_alone(0, at(10)));
+        calm.note(&Act::Cut(edge(0), ORIGIN));
+        calm.needed_origin(0, at(1), true);
+        calm.note(&Act::Heal(edge(0), ORIGIN));
+        assert!(calm.may_leave_origin_alone(0, at(10)));
+        calm.needed_origin(0, at(9), true);
+        assert!(!calm.may_leave_origin_alone(0, at(10)));
+    }
 }

@@ -54,6 +54,25 @@ impl Answer {
         field.and_then(|field| field.to_str().ok()).unwrap_or("")
     }
 
+    /// Whether the edge could not answer by itself, nor by what others had pushed or shared.
+    fn needed_origin(&self) -> bool {
+        let status = self.cache_status();
+        let is_held = ["detail=shared", "detail=entry", "detail=fenced"];
+        status.contains("fwd=") && !is_held.iter().any(|held| status.contains(held))
+    }
+
+    /// Whether the origin has answered it.
+    fn is_of_origin(&self) -> bool {
+        let is_well = matches!(self.status, StatusCode::OK | StatusCode::NOT_MODIFIED);
+        is_well && self.needed_origin() && !self.cache_status().contains("detail=stale-if-error")
+    }
+
+    /// Whether the edge did not ask the origin because that had failed again and again.
+    fn is_refused_by_breaker(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+            && self.cache_status().contains("detail=origin-left-alone")
+    }
+
     /// Whether the copy was used without asking.
     #[must_use]
     pub fn is_hit(&self) -> bool {
@@ -88,7 +107,8 @@ pub async fn wander(stage: Stage, name: String, mut rng: Rng) {
 
 /// Asks once and judges the answer; `None` if there was none.
 pub async fn visit(stage: &Stage, who: &str, ask: &Ask) -> Option<Answer> {
-    let demand = stage.truth.demand(ask.item, ask.token, entropy::now());
+    let asked_at = entropy::now();
+    let demand = stage.truth.demand(ask.item, ask.token, asked_at);
     let was_calm = stage.calm.is_calm(ask.edge);
     let ends = stage.calm.ends(ask.edge);
     let losses = stage.truth.losses();
@@ -146,10 +166,19 @@ pub async fn visit(stage: &Stage, who: &str, ask: &Ask) -> Option<Answer> {
         stage.trace.violated(who, &told);
     }
     let is_refused = answer.status.is_server_error() || answer.status.is_client_error();
+    if answer.needed_origin() {
+        let is_answered = answer.is_of_origin();
+        stage.calm.needed_origin(ask.edge, asked_at, is_answered);
+    }
+    let is_probing =
+        answer.is_refused_by_breaker() && stage.calm.may_leave_origin_alone(ask.edge, asked_at);
     if was_calm && ask.token.is_none() {
         stage.trace.count("asked of a calm edge");
+        if is_probing {
+            stage.trace.count("refused while an edge found out");
+        }
         // P10, whatever becomes of the control plane.
-        if is_refused && stage.calm.is_calm(ask.edge) {
+        if is_refused && !is_probing && stage.calm.is_calm(ask.edge) {
             let told = format!(
                 "{what}: {} from an edge in no trouble ({status})",
                 answer.status

@@ -15,6 +15,9 @@ const FAILED_ONCE: &[u64] = &[
     58,   // A log was compacted that had ended already, in a control plane that drained.
     6012, // What an edge served while it ended was taken for what its next run knows.
     20_633,
+    // An edge that nobody had asked since its way to the origin was healed found out by one
+    // request that the origin was well, and refused those beside it.
+    20_621,
     // A repeated call, below the floor of its log, named a term that no run had.
     21_760,
     // The disk was lost, and what came back was a copy from before the site was put again.
