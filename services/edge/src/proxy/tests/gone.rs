@@ -2,25 +2,40 @@
 
 use super::*;
 
+/// By so much time is moved at once.
+const STEP: Duration = Duration::from_millis(20);
 const LEAVE: (&str, &str) = ("x-leave-after-head", "1");
 
-/// What must not happen would have happened by then: everybody has had many a turn, before
-/// the time that a fetch waits and after it.
+/// What must not happen would have happened by then: two fetches that are cut were, one
+/// after the other, and each began to wait for that later than what the test is about.
 async fn longer_than_a_fetch_waits() {
-    tokio::time::pause();
-    for _ in 0..8 {
-        everybody_had_a_turn().await;
-        tokio::time::advance(crate::proxy::flight::GONE_FOR / 2).await;
+    for _ in 0..2 {
+        let mut witness = world(0).await;
+        let body = left_in_the_midst(&mut witness, "01").await;
+        tokio::time::pause();
+        let cut = body.0.closed();
+        let mut cut = std::pin::pin!(cut);
+        let before = std::time::Instant::now();
+        // Its reader has left by now, so that is more than enough.
+        let mut waits = 2 * crate::proxy::flight::GONE_FOR;
+        while cut.as_mut().now_or_never().is_none() {
+            assert!(before.elapsed() < PATIENCE, "the witness was not cut");
+            // Nobody is idle, so time stands still but for this.
+            tokio::time::advance(waits.min(STEP)).await;
+            waits = waits.saturating_sub(STEP);
+        }
+        tokio::time::resume();
     }
-    everybody_had_a_turn().await;
-    tokio::time::resume();
 }
 
-async fn everybody_had_a_turn() {
-    // Sockets have theirs now and then between tasks.
-    for _ in 0..500 {
-        tokio::task::yield_now().await;
-    }
+/// Waits until all fetches have come to their end.
+async fn ended(world: &World) {
+    let ending = async {
+        while world.site.stats().in_flight > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    patiently(ending).await;
 }
 
 async fn world(finish_fill_bytes: u64) -> World {
@@ -48,9 +63,7 @@ async fn what_may_be_stored_is_read_to_its_end_by_default() {
     longer_than_a_fetch_waits().await;
     body.send("23456789").await;
     drop(body);
-    while world.site.stats().in_flight > 0 {
-        tokio::task::yield_now().await;
-    }
+    ended(&world).await;
     assert_eq!(world.cached("/a").await.body(), "0123456789");
 }
 
@@ -89,9 +102,7 @@ async fn it_is_read_on_if_little_is_left() {
             longer_than_a_fetch_waits().await;
             body.send(&b"0123456789"[sent.len()..]).await;
             drop(body);
-            while world.site.stats().in_flight > 0 {
-                tokio::task::yield_now().await;
-            }
+            ended(&world).await;
             assert!(world.cached("/a").await.is_hit());
         } else {
             body.given_up().await;
@@ -141,8 +152,6 @@ async fn a_refresh_goes_on_though_nobody_waits_for_it() {
     body.send("two").await;
     longer_than_a_fetch_waits().await;
     drop(body);
-    while world.site.stats().in_flight > 0 {
-        tokio::task::yield_now().await;
-    }
+    ended(&world).await;
     assert_eq!(world.cached("/a").await.body(), "two");
 }
