@@ -8,14 +8,14 @@
 //! - [`tagging`]: the tags of a response.
 //! - [`stamp`], [`fence`], [`tags`], `walk`, [`recent`], `old_changes`, [`faded`]: which
 //!   invalidation a copy is behind.
-//! - [`key`], [`stored`], [`compact`], [`partial`], [`storage`]: the copies;
+//! - [`key`], [`stored`], [`fields`], [`partial`], [`storage`]: the copies;
 //!   [`disk`]: those for which memory has no room.
 //! - [`judge`]: whether a copy may be used.
 
-pub mod compact;
 pub mod disk;
 pub mod faded;
 pub mod fence;
+pub mod fields;
 pub mod judge;
 pub mod key;
 mod old_changes;

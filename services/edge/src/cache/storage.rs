@@ -349,7 +349,7 @@ fn shards(capacity: u64, cores: u64) -> u64 {
 pub fn is_useless(variant: &Stored, now: BootInstant) -> bool {
     let Head { fields, terms, .. } = &variant.head;
     if variant.head.fence.touched() == Touched::Hard {
-        return !fields.contains_key(ETAG);
+        return !fields.contains(&ETAG);
     }
     let (_, over) = terms.freshness.left_and_over(now);
     let used_for = terms
@@ -361,7 +361,7 @@ pub fn is_useless(variant: &Stored, now: BootInstant) -> bool {
         } else {
             Duration::ZERO
         });
-    let can_be_asked_about = fields.contains_key(ETAG) || fields.contains_key(LAST_MODIFIED);
+    let can_be_asked_about = fields.contains(&ETAG) || fields.contains(&LAST_MODIFIED);
     over > used_for && !can_be_asked_about
 }
 

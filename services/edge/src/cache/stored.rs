@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    AGE, CACHE_CONTROL, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE,
+    CACHE_CONTROL, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
-use super::compact::{self, BLOCK_BYTES, COUNTER_BYTES, Withheld};
 use super::fence::Fence;
+use super::fields::Fields;
 use super::partial::{Joined, PartialBody, slice};
 use super::policy::date;
 use super::policy::terms::Terms;
-use super::policy::validation::has_strong_date;
+use super::policy::validation::is_strong_date;
 use super::policy::vary::Selection;
 use super::tagging::ResponseTags;
 use crate::conditional::{Precondition, Validators, evaluate, if_range_holds};
@@ -24,6 +25,11 @@ use crate::range::{ByteRange, RangeSet, Selected};
 /// the wire is a slice of a read buffer and would keep all of that alive.
 const SEGMENT_BYTES: usize = 1 << 20;
 
+/// What the allocator takes for a block besides its bytes.
+const BLOCK_BYTES: usize = 16;
+/// What counts the holders of a buffer.
+const COUNTER_BYTES: usize = 24 + BLOCK_BYTES;
+
 /// What a response takes besides what is counted: itself, its counts of holders, the list
 /// of its marks.
 const FIXED_BYTES: usize = size_of::<Stored>() + 6 * BLOCK_BYTES;
@@ -31,9 +37,6 @@ const FIXED_BYTES: usize = size_of::<Stored>() + 6 * BLOCK_BYTES;
 /// its place in the table, which is full by two thirds.
 const TAG_BYTES: usize = 16 + (56 + 16 + BLOCK_BYTES) + 3 * 24 / 2 + (16 + BLOCK_BYTES);
 
-/// Fields that are different with every use. A stored response has room for them, so
-/// that a hit replaces a value and does not grow a table.
-pub const PER_USE: [HeaderName; 2] = [AGE, CACHE_STATUS];
 /// `Cache-Status` (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -42,11 +45,8 @@ pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub struct Head {
     /// Status.
     pub status: StatusCode,
-    /// The fields that leave with it, those of [`PER_USE`] among them.
-    pub fields: HeaderMap,
-    /// Fields of the origin that do not leave, or leave with another value: its own
-    /// `Cache-Control` where the site replaces it, tags, `Age`, `Cache-Status`.
-    pub withheld: Withheld,
+    /// Its fields, but for those that are different with every use.
+    pub fields: Fields,
     /// Its `Cache-Control` is the site's, not the origin's.
     pub has_site_policy: bool,
     /// Tags that the origin gave it.
@@ -63,17 +63,16 @@ impl Head {
     /// The fields as the origin sent them.
     #[must_use]
     pub fn origin_fields(&self) -> HeaderMap {
-        let mut fields = self.fields.clone();
-        for name in PER_USE {
-            fields.remove(name);
-        }
+        let withheld = self.fields.withheld();
+        let mut fields = self.fields.to_map(withheld.len());
+        fields.remove(CACHE_STATUS);
         if self.has_site_policy {
             fields.remove(CACHE_CONTROL);
         }
-        for (name, _) in self.withheld.iter() {
+        for name in withheld.keys() {
             fields.remove(name);
         }
-        for (name, value) in self.withheld.iter() {
+        for (name, value) in &withheld {
             fields.append(name, value.clone());
         }
         fields
@@ -83,9 +82,13 @@ impl Head {
     #[must_use]
     pub fn validators(&self) -> Validators<'_> {
         Validators {
-            etag: self.fields.get(ETAG).and_then(|value| value.to_str().ok()),
-            last_modified: date::of_field(&self.fields, &LAST_MODIFIED),
+            etag: self.fields.text(&ETAG),
+            last_modified: self.date(&LAST_MODIFIED),
         }
+    }
+
+    fn date(&self, name: &HeaderName) -> Option<SystemTime> {
+        date::of_text(self.fields.only(name)?)
     }
 
     /// Whether a client that asks so has what is stored already (RFC 9111, section 4.3.2).
@@ -100,9 +103,7 @@ impl Head {
         let mut validators = self.validators();
         // What the origin does not date was modified, for all a cache knows, when it was
         // sent.
-        validators.last_modified = validators
-            .last_modified
-            .or_else(|| date::of_field(&self.fields, &DATE));
+        validators.last_modified = validators.last_modified.or_else(|| self.date(&DATE));
         evaluate(method, request, validators) == Precondition::NotModified
     }
 
@@ -113,7 +114,9 @@ impl Head {
         let may_have_parts = request.contains_key(RANGE)
             && method == Method::GET
             && self.status == StatusCode::OK
-            && if_range_holds(request, self.validators(), || has_strong_date(&self.fields));
+            && if_range_holds(request, self.validators(), || {
+                is_strong_date(self.date(&LAST_MODIFIED), self.date(&DATE))
+            });
         let wanted = may_have_parts.then(|| RangeSet::of(request)).flatten();
         wanted.map_or(Selected::Whole, |wanted| wanted.within(complete))
     }
@@ -121,8 +124,14 @@ impl Head {
     /// The response with this body, where both take little memory.
     #[must_use]
     pub fn with_body(mut self, body: StoredBody, uses: Uses) -> Arc<Stored> {
-        let (fields, withheld, body) = compact::compacted(&self.fields, &self.withheld, body);
-        (self.fields, self.withheld) = (fields, withheld);
+        let body = match body {
+            StoredBody::One(bytes) => {
+                let (fields, bytes) = self.fields.together_with(&bytes);
+                self.fields = fields;
+                StoredBody::One(bytes)
+            }
+            body => body,
+        };
         Arc::new(Stored {
             head: self,
             body,
@@ -133,8 +142,7 @@ impl Head {
     fn bytes(&self) -> usize {
         let named = self.tags.own.iter().chain(&self.tags.groups);
         let tags: usize = named.map(|tag| tag.as_str().len()).sum();
-        compact::bytes(&self.fields)
-            + self.withheld.bytes()
+        self.fields.bytes()
             + tags
             // The mark of the site and that of the host are those of many.
             + TAG_BYTES * self.fence.marks().saturating_sub(2)

@@ -244,7 +244,7 @@ impl Errand {
     ) -> Arriving {
         self.site.shared.forget_uncacheable(&self.ask.key);
         let announced = match content {
-            Content::Rest { .. } => length(&head.fields),
+            Content::Rest { .. } => length(&head.fields.to_map(0)),
             Content::Whole | Content::Part(_) => length(response.headers()),
         };
         self.foresee(&head, &content, announced);

@@ -39,7 +39,8 @@ impl ProxySite {
         };
         for other in resource.variants() {
             let is_another = other.head.selection != asked_about.head.selection;
-            if is_another && validation::speaks_of_another(&other.head.fields, news.said) {
+            if is_another && validation::speaks_of_another(&other.head.fields.to_map(0), news.said)
+            {
                 self.update(setup, news, other);
             }
         }
@@ -55,8 +56,8 @@ impl ProxySite {
             if !copy.head.selection.matches(news.request) {
                 continue;
             }
-            let (fields, complete) = (&copy.head.fields, copy.body.complete());
-            match validation::is_confirmed_by_head(fields, complete, news.said) {
+            let (fields, complete) = (copy.head.fields.to_map(0), copy.body.complete());
+            match validation::is_confirmed_by_head(&fields, complete, news.said) {
                 true => self.update(setup, news, copy),
                 false => self.outdate(news.key, copy),
             }

@@ -7,17 +7,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::setup::{Setup, withhold};
 use super::status::{Hit, Status};
-use crate::cache::compact::Withheld;
 use crate::cache::fence::Fence;
+use crate::cache::fields::Fields;
 use crate::cache::policy;
 use crate::cache::policy::terms::Terms;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{CACHE_STATUS, Head, Stored, StoredBody, Uses};
 use crate::cache::tagging::ResponseTags;
 
-/// Fields that are added when a response leaves, and its length: with room for them a
-/// table is not built anew for every use.
-const ADDED_LATER: usize = 4;
 /// From this size on, clients are told that they can have parts (RFC 9110, section 14.3).
 /// Parts of smaller bodies can be had too, but the field would cost more than it is worth.
 const WORTH_CUTTING: u64 = 32 << 10;
@@ -46,14 +43,11 @@ impl Parts {
         fields.remove(AGE);
         let (mut withheld, has_site_policy) = setup.dress(&mut fields, !self.tags.own.is_empty());
         withhold(&mut fields, &mut withheld, &CACHE_STATUS);
-        // Room for what is different with every use.
-        fields.insert(AGE, HeaderValue::from_static("0"));
-        fields.reserve(ADDED_LATER);
+        // Most uses are fresh hits: what is said of them is there.
         fields.insert(CACHE_STATUS, Status::Hit(Hit::Fresh).behind(&withheld));
         let head = Head {
             status: self.status,
-            fields,
-            withheld: Withheld::of(&withheld),
+            fields: Fields::of(&fields, &withheld),
             has_site_policy,
             tags: self.tags,
             fence: self.fence,
@@ -67,17 +61,17 @@ impl Parts {
 /// A response whose body is here, whole or in part.
 pub(super) fn whole(mut head: Head, body: StoredBody) -> Arc<Stored> {
     let has_length = !head.status.is_informational() && head.status != StatusCode::NO_CONTENT;
-    if body.partial().is_some() {
-        head.fields.remove(CONTENT_LENGTH);
-    } else if has_length {
-        head.fields
-            .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    }
     let is_worth_cutting = head.status == StatusCode::OK && body.complete() >= WORTH_CUTTING;
-    if is_worth_cutting && !head.fields.contains_key(ACCEPT_RANGES) {
-        head.fields
-            .insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    }
+    head.fields = head.fields.changed(|fields| {
+        if body.partial().is_some() {
+            fields.remove(CONTENT_LENGTH);
+        } else if has_length {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        if is_worth_cutting && !fields.contains_key(ACCEPT_RANGES) {
+            fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        }
+    });
     head.with_body(body, Uses::default())
 }
 

@@ -167,7 +167,9 @@ impl Errand {
         let parts = self.parts(StatusCode::OK, said, delay, open, None).ok()?;
         let (new, for_one) = parts.into_head(&self.setup);
         let mut head = self.joined_head(&base.copy.head, &new)?;
-        head.fields.insert(CONTENT_LENGTH, expected.complete.into());
+        head.fields = head.fields.changed(|fields| {
+            fields.insert(CONTENT_LENGTH, expected.complete.into());
+        });
         let (before, behind) = partial.around(base.gap);
         let bytes = base.gap.bytes();
         let rest = Content::Rest {
@@ -210,8 +212,10 @@ impl Errand {
         };
         let mut head = head.clone();
         head.status = StatusCode::OK;
-        head.fields.remove(CONTENT_RANGE);
-        content::remove_digests(&mut head.fields);
+        head.fields = head.fields.changed(|fields| {
+            fields.remove(CONTENT_RANGE);
+            content::remove_digests(fields);
+        });
         let body = if partial.len() as u64 == partial.complete() {
             body.clone()
         } else {
@@ -305,12 +309,13 @@ impl Base {
             false => format!("bytes={first}-{last}"),
         };
         let mut conditions = HeaderMap::new();
-        if let (Ok(range), Some(tag)) = (
+        let tag = self.copy.head.fields.get(&http::header::ETAG);
+        if let (Ok(range), Some(Ok(tag))) = (
             HeaderValue::try_from(range),
-            self.copy.head.fields.get(http::header::ETAG),
+            tag.map(HeaderValue::from_bytes),
         ) {
             conditions.insert(RANGE, range);
-            conditions.insert(IF_RANGE, tag.clone());
+            conditions.insert(IF_RANGE, tag);
         }
         conditions
     }

@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tidegate_clock::BootInstant;
 use tidegate_domain::Tag;
 
-use crate::cache::compact::Withheld;
 use crate::cache::fence::{Fence, Touched};
+use crate::cache::fields::Fields;
 use crate::cache::policy::freshness::Freshness;
 use crate::cache::policy::terms::Terms;
 use crate::cache::policy::vary::Selection;
@@ -36,8 +36,7 @@ pub struct Asleep {
 #[derive(Debug)]
 struct HeadWithoutFence {
     status: StatusCode,
-    fields: HeaderMap,
-    withheld: Withheld,
+    fields: Fields,
     has_site_policy: bool,
     tags: ResponseTags,
     terms: Terms,
@@ -59,7 +58,6 @@ impl Asleep {
         let head = Head {
             status: self.head.status,
             fields: self.head.fields,
-            withheld: self.head.withheld,
             has_site_policy: self.head.has_site_policy,
             tags: self.head.tags,
             fence,
@@ -154,8 +152,8 @@ fn put_head(to: &mut Vec<u8>, stored: &Stored) {
     let head = &stored.head;
     to.put_u16_le(head.status.as_u16());
     to.put_u8(u8::from(head.has_site_policy));
-    put_fields(to, &head.fields);
-    put_fields(to, &head.withheld.to_map());
+    put_fields(to, &head.fields.to_map(0));
+    put_fields(to, &head.fields.withheld());
     for tags in [&head.tags.own, &head.tags.groups] {
         to.put_u32_le(count(tags.len()));
         for tag in tags {
@@ -196,8 +194,7 @@ fn put_head(to: &mut Vec<u8>, stored: &Stored) {
 fn take_head(from: &mut Bytes) -> Option<Asleep> {
     let status = StatusCode::from_u16(from.try_get_u16_le().ok()?).ok()?;
     let has_site_policy = take_flag(from)?;
-    let fields = take_fields(from)?;
-    let withheld = Withheld::of(&take_fields(from)?);
+    let (leaving, withheld) = (take_fields(from)?, take_fields(from)?);
     let tags = ResponseTags {
         own: take_tags(from)?,
         groups: take_tags(from)?,
@@ -237,8 +234,7 @@ fn take_head(from: &mut Bytes) -> Option<Asleep> {
     Some(Asleep {
         head: HeadWithoutFence {
             status,
-            fields,
-            withheld,
+            fields: Fields::of(&leaving, &withheld),
             has_site_policy,
             tags,
             terms,

@@ -10,8 +10,8 @@ use tidegate_clock::BootInstant;
 use tidegate_domain::{Revision, Tag};
 
 use super::*;
-use crate::cache::compact::Withheld;
 use crate::cache::fence::{Fence, Touched};
+use crate::cache::fields::Fields;
 use crate::cache::key::key;
 use crate::cache::policy::freshness::Freshness;
 use crate::cache::policy::terms::Terms;
@@ -70,8 +70,7 @@ impl World {
             head: Head {
                 status: StatusCode::NOT_FOUND,
                 selection: VaryNames::read(&fields).unwrap().select(&asked),
-                fields,
-                withheld: Withheld::of(&withheld),
+                fields: Fields::of(&fields, &withheld),
                 has_site_policy: true,
                 fence: self.table.hold(filled, 5, &tags.own, now).unwrap(),
                 tags,
@@ -190,7 +189,7 @@ fn bytes_of(body: &StoredBody) -> Vec<u8> {
 fn assert_same(a: &Stored, b: &Stored) {
     let (x, y) = (&a.head, &b.head);
     assert_eq!((x.status, x.has_site_policy), (y.status, y.has_site_policy));
-    assert_eq!((&x.fields, &x.withheld), (&y.fields, &y.withheld));
+    assert_eq!(x.fields, y.fields);
     assert_eq!(
         (&x.tags, x.terms, &x.selection),
         (&y.tags, y.terms, &y.selection)

@@ -24,6 +24,12 @@ pub fn of_field(fields: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     once(fields, name, SystemTime::UNIX_EPOCH)
 }
 
+/// The same of the text of a field.
+#[must_use]
+pub fn of_text(text: &str) -> Option<SystemTime> {
+    parse(text, SystemTime::UNIX_EPOCH)
+}
+
 /// Reads a date. `now` tells the century of a year of two digits.
 #[must_use]
 pub fn parse(text: &str, now: SystemTime) -> Option<SystemTime> {

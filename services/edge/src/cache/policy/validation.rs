@@ -1,7 +1,7 @@
 //! Asking the origin whether a copy is still good (RFC 9111, section 4.3), and what
 //! its answer does to the copy (sections 3.2 and 4.3.4).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::header::{
@@ -40,16 +40,18 @@ pub fn conditions(copy: &HeaderMap, strictly: bool) -> HeaderMap {
 /// Whether the `Last-Modified` of a response tells two versions apart (RFC 9110, section
 /// 8.8.2.2).
 #[must_use]
-pub fn has_strong_date(copy: &HeaderMap) -> bool {
-    match (
-        date::of_field(copy, &LAST_MODIFIED),
-        date::of_field(copy, &DATE),
-    ) {
+pub fn is_strong_date(modified: Option<SystemTime>, date: Option<SystemTime>) -> bool {
+    match (modified, date) {
         (Some(modified), Some(date)) => date
             .duration_since(modified)
             .is_ok_and(|older| older >= STRONG_AFTER),
         _ => false,
     }
+}
+
+fn has_strong_date(copy: &HeaderMap) -> bool {
+    let date = |name| date::of_field(copy, name);
+    is_strong_date(date(&LAST_MODIFIED), date(&DATE))
 }
 
 /// Whether a 304 speaks of the copy that was asked about (RFC 9111, section 4.3.4): it

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cache::compact::Withheld;
+use crate::cache::fields::Fields;
 use crate::cache::key::key;
 use crate::cache::policy::freshness::Freshness;
 use crate::cache::policy::terms::Terms;
@@ -27,8 +27,7 @@ fn stored(
         head: Head {
             status: StatusCode::OK,
             selection: VaryNames::read(&fields).unwrap().select(request),
-            fields,
-            withheld: Withheld::default(),
+            fields: Fields::of(&fields, &HeaderMap::new()),
             has_site_policy: false,
             tags: ResponseTags::default(),
             fence: table
