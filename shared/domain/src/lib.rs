@@ -20,7 +20,7 @@ pub use error::FieldError;
 pub use event::{EventType, Mode, RESERVED_EVENT_TYPES};
 pub use glob::{glob_intersects, glob_matches};
 pub use name::{EdgeId, InstanceId, ScheduleName, SiteName};
-pub use tag::{MAX_PATTERNS, MAX_TAG_BYTES, MAX_TAGS, Tag, TagPattern, cascade};
+pub use tag::{MAX_PATTERNS, MAX_TAG_BYTES, MAX_TAGS, Tag, TagKind, TagPattern, cascade};
 pub use url::{
     CUT_TAG_BYTES, MAX_URL_BYTES, PathAndQuery, group_tag, host_tag, normalize_host, url_tag,
 };

@@ -14,20 +14,22 @@ pub const MAX_TAGS: usize = 64;
 pub const MAX_PATTERNS: usize = 1_000;
 
 /// What the tags of URLs begin with.
-const URL_PREFIX: &str = "url:";
+pub(crate) const URL_PREFIX: &str = "url:";
+/// What the tags of hosts begin with.
+const HOST_PREFIX: &str = "host:";
 /// What the tags of cache groups begin with.
 pub(crate) const GROUP_PREFIX: &str = "cache-group:";
 /// Tags that are cut when they are too long.
 const CUT_PREFIXES: [&str; 2] = [URL_PREFIX, GROUP_PREFIX];
 /// Prefixes of tags that only Tidegate itself puts on content.
-const RESERVED_PREFIXES: [&str; 3] = [URL_PREFIX, "host:", GROUP_PREFIX];
+const RESERVED_PREFIXES: [&str; 3] = [URL_PREFIX, HOST_PREFIX, GROUP_PREFIX];
 
 const TAG_ALLOWED: &str = "1 to 256 bytes of visible ASCII without space, comma or \"*\"";
 const PATTERN_ALLOWED: &str = "1 to 256 bytes of visible ASCII without space or comma; \"*\" stands for any run of characters";
 
 /// A name on cached content, such as `item:42`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tag(Arc<str>);
+pub struct Tag(pub(crate) Arc<str>);
 
 impl Tag {
     /// Reads a tag that an origin or a backend put on content.
@@ -70,11 +72,35 @@ impl Tag {
         &self.0
     }
 
+    /// Who has put it on content.
+    #[must_use]
+    pub fn kind(&self) -> TagKind {
+        match self.as_str() {
+            text if text.starts_with(URL_PREFIX) => TagKind::Url,
+            text if text.starts_with(HOST_PREFIX) => TagKind::Host,
+            text if text.starts_with(GROUP_PREFIX) => TagKind::Group,
+            _ => TagKind::Own,
+        }
+    }
+
     /// The pattern that matches this tag alone.
     #[must_use]
     pub fn to_pattern(&self) -> TagPattern {
         TagPattern(self.0.clone())
     }
+}
+
+/// Who has put a tag on content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagKind {
+    /// An origin or a backend.
+    Own,
+    /// Tidegate, for its URL.
+    Url,
+    /// Tidegate, for its host.
+    Host,
+    /// Tidegate, for a cache group that the origin named (RFC 9875).
+    Group,
 }
 
 impl fmt::Display for Tag {

@@ -2,11 +2,13 @@
 //! and for selectors alike, so that an invalidation names what a request fetched.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::tag::{GROUP_PREFIX, MAX_TAG_BYTES};
+use crate::tag::{GROUP_PREFIX, MAX_TAG_BYTES, URL_PREFIX};
 use crate::{FieldError, Tag};
 
 /// The longest path and query that is accepted, in bytes.
@@ -26,10 +28,12 @@ pub const CUT_TAG_BYTES: usize = 200;
 ///
 /// An encoded slash or dot-segment stays what it is: `%2F` is never decoded, so a
 /// normalised path has the same segments as the one that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone)]
 pub struct PathAndQuery {
     text: Arc<str>,
-    path_len: usize,
+    /// Where it begins in the text.
+    start: u32,
+    path_len: u32,
 }
 
 impl PathAndQuery {
@@ -71,28 +75,48 @@ impl PathAndQuery {
         if text.len() > 3 * MAX_URL_BYTES {
             return Err(wrong("at most 8192 bytes"));
         }
-        Ok(Self {
+        Ok(Self::of(&text, path_len))
+    }
+
+    fn of(text: &str, path_len: usize) -> Self {
+        Self {
             text: text.into(),
-            path_len,
-        })
+            start: 0,
+            path_len: u32::try_from(path_len).expect("a URL is no longer than three times 8 KiB"),
+        }
     }
 
     /// The path.
     #[must_use]
     pub fn path(&self) -> &str {
-        &self.text[..self.path_len]
+        &self.as_str()[..self.path_len as usize]
     }
 
     /// The query, without its `?`.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
-        self.text.get(self.path_len + 1..)
+        self.as_str().get(self.path_len as usize + 1..)
     }
 
     /// Path and query.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.text[self.start as usize..]
+    }
+
+    /// The same, with its text where that of its tag is, if the tag has all of it: where both
+    /// are kept for long, one text is enough.
+    #[must_use]
+    pub fn kept_in(&self, tag: &Tag) -> Self {
+        let rest = tag.as_str().strip_prefix(URL_PREFIX);
+        if rest != Some(self.as_str()) {
+            return self.clone();
+        }
+        Self {
+            text: tag.0.clone(),
+            start: URL_PREFIX.len() as u32,
+            path_len: self.path_len,
+        }
     }
 
     /// The same path with another query, which is normalised already.
@@ -103,23 +127,52 @@ impl PathAndQuery {
             Some(query) => format!("{path}?{query}"),
             None => path.to_owned(),
         };
-        Self {
-            text: text.into(),
-            path_len: self.path_len,
-        }
+        Self::of(&text, path.len())
     }
 }
 
 impl fmt::Display for PathAndQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for PathAndQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PathAndQuery").field(&self.as_str()).finish()
+    }
+}
+
+impl PartialEq for PathAndQuery {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for PathAndQuery {}
+
+impl PartialOrd for PathAndQuery {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PathAndQuery {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for PathAndQuery {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
 /// The implicit tag of a URL. A long one keeps its beginning, then a hash.
 #[must_use]
 pub fn url_tag(url: &PathAndQuery) -> Tag {
-    cut(&format!("url:{url}"))
+    cut(&format!("{URL_PREFIX}{url}"))
 }
 
 /// The implicit tag of a cache group (RFC 9875) of an origin: its host as
@@ -382,6 +435,27 @@ mod tests {
             "", "a b", "a/b", "a:b", "[::1", "[x]", "a..b", "a:123456", "[::1]x",
         ] {
             assert!(normalize_host(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn one_text_is_enough_for_a_url_and_its_tag() {
+        let url = PathAndQuery::parse("/some/path?a=b").unwrap();
+        let tag = url_tag(&url);
+        let kept = url.kept_in(&tag);
+        assert_eq!((kept.path(), kept.query()), ("/some/path", Some("a=b")));
+        assert_eq!((&kept, kept.to_string()), (&url, url.to_string()));
+        assert!(
+            tag.as_str()
+                .as_bytes()
+                .as_ptr_range()
+                .contains(&kept.as_str().as_ptr())
+        );
+        // Neither the tag of another URL nor one that is cut has all of it.
+        let long = PathAndQuery::parse(&format!("/{}", "a".repeat(300))).unwrap();
+        for other in [url_tag(&PathAndQuery::parse("/").unwrap()), url_tag(&long)] {
+            assert_eq!(url.kept_in(&other), url);
+            assert_eq!(long.kept_in(&other), long);
         }
     }
 

@@ -4,18 +4,22 @@
 //! Judging reads a few atomics and takes no lock. Why the marks are always at what has
 //! been applied is shown in [`super::tags`].
 
+use std::borrow::Borrow;
+use std::cmp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidegate_clock::BootInstant;
-use tidegate_domain::Mode;
+use tidegate_domain::{Mode, Tag, TagKind};
 
 use super::stamp::Stamp;
 
 /// The last invalidations of one tag.
 #[derive(Debug, Default)]
 pub struct TagMark {
+    /// `None` is everything on the site.
+    tag: Option<Tag>,
     soft: AtomicU64,
     hard: AtomicU64,
     /// When the last soft one was applied, in nanoseconds since boot.
@@ -39,6 +43,19 @@ pub enum Touched {
 }
 
 impl TagMark {
+    /// The mark of a tag that nothing has invalidated.
+    pub(super) fn of(tag: Tag) -> Self {
+        Self {
+            tag: Some(tag),
+            ..Self::default()
+        }
+    }
+
+    /// The tag; `None` is everything on the site.
+    pub(super) fn tag(&self) -> Option<&Tag> {
+        self.tag.as_ref()
+    }
+
     /// Raises the mark. Whether it was below.
     pub(super) fn raise(&self, stamp: Stamp, mode: Mode, now: BootInstant) -> bool {
         if mode == Mode::Hard {
@@ -68,16 +85,51 @@ impl TagMark {
     }
 }
 
+/// A mark, in the order of the text of its tag.
+#[derive(Debug)]
+pub(super) struct ByText(pub(super) Arc<TagMark>);
+
+impl ByText {
+    fn text(&self) -> &str {
+        self.0.tag.as_ref().map_or("*", Tag::as_str)
+    }
+}
+
+impl Borrow<str> for ByText {
+    fn borrow(&self) -> &str {
+        self.text()
+    }
+}
+
+impl PartialEq for ByText {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for ByText {}
+
+impl PartialOrd for ByText {
+    fn partial_cmp(&self, other: &Self) -> Option<cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByText {
+    fn cmp(&self, other: &Self) -> cmp::Ordering {
+        self.text().cmp(other.text())
+    }
+}
+
 /// An invalidation that hit a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
     /// Its position.
     pub stamp: Stamp,
     /// How strict it was.
     pub mode: Mode,
-    /// Which of the copy's tags it hit: 0 is everything on the site, `n` the tag at
-    /// `n - 1` of those that the fence was made with.
-    pub place: usize,
+    /// Which of the copy's tags it hit; `None` is everything on the site.
+    pub tag: Option<Tag>,
 }
 
 /// Where a copy stands between fetches and invalidations.
@@ -182,26 +234,25 @@ impl Fence {
     /// later one.
     #[must_use]
     pub fn last_hit(&self) -> Option<Hit> {
-        let of_mark = |(place, mark): (usize, &Arc<TagMark>)| {
-            let stamp = |word: &AtomicU64| Stamp::of_word(word.load(Ordering::Acquire));
-            let hit = |stamp: Stamp, mode| Hit { stamp, mode, place };
-            [
-                hit(stamp(&mark.hard), Mode::Hard),
-                hit(stamp(&mark.soft), Mode::Soft),
-            ]
-        };
-        let rank = |hit: &Hit| {
-            let counts = hit.stamp > self.filled;
-            let is_hard = hit.mode == Mode::Hard;
+        let word = |word: &AtomicU64| Stamp::of_word(word.load(Ordering::Acquire));
+        let rank = |(stamp, mode, _): &(Stamp, Mode, &Arc<TagMark>)| {
+            let counts = *stamp > self.filled;
+            let is_hard = *mode == Mode::Hard;
             // A hard one raises both words: of two that are the same it is the hard one.
-            (counts, counts && is_hard, hit.stamp, is_hard)
+            (counts, counts && is_hard, *stamp, is_hard)
         };
-        self.marks
+        let (stamp, mode, mark) = self
+            .marks
             .iter()
-            .enumerate()
-            .flat_map(of_mark)
-            .filter(|hit| hit.stamp != Stamp::ZERO && hit.stamp.era() >= self.filled.era())
-            .max_by_key(rank)
+            .map(|mark| (mark, [(&mark.hard, Mode::Hard), (&mark.soft, Mode::Soft)]))
+            .flat_map(|(mark, words)| words.map(|(at, mode)| (word(at), mode, mark)))
+            .filter(|(stamp, ..)| *stamp != Stamp::ZERO && stamp.era() >= self.filled.era())
+            .max_by_key(rank)?;
+        Some(Hit {
+            stamp,
+            mode,
+            tag: mark.tag.clone(),
+        })
     }
 
     /// Whether an unsafe request through this edge has changed what the copy names, after
@@ -210,6 +261,17 @@ impl Fence {
     pub fn is_changed_here(&self) -> bool {
         let changed = |mark: &Arc<TagMark>| mark.changed_here.load(Ordering::Acquire);
         self.marks.iter().any(|mark| changed(mark) >= self.serial)
+    }
+
+    /// The tags of the copy, those that every response has first.
+    pub fn tags(&self) -> impl Iterator<Item = &Tag> {
+        self.marks.iter().filter_map(|mark| mark.tag())
+    }
+
+    /// The tag of its URL.
+    #[must_use]
+    pub fn url_tag(&self) -> Option<&Tag> {
+        self.tags().find(|tag| tag.kind() == TagKind::Url)
     }
 
     /// How many marks it holds.

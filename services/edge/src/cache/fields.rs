@@ -88,9 +88,9 @@ const SMALL_BODY: usize = 16 << 10;
 pub struct Fields {
     text: Bytes,
     /// Where those begin that do not leave.
-    withheld_from: usize,
+    withheld_from: u32,
     /// How many do.
-    leaving: usize,
+    leaving: u32,
 }
 
 /// A field in the text.
@@ -133,16 +133,16 @@ impl Fields {
         put_all(&mut text, withheld);
         Self {
             text: text.into(),
-            withheld_from,
-            leaving: leaving.len(),
+            withheld_from: short(withheld_from),
+            leaving: short(leaving.len()),
         }
     }
 
     /// The fields that leave, with room for some more.
     #[must_use]
     pub fn to_map(&self, room: usize) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.leaving + room);
-        self.put_into(&mut map, 0..self.withheld_from);
+        let mut map = HeaderMap::with_capacity(self.leaving as usize + room);
+        self.put_into(&mut map, self.leaving_part());
         map
     }
 
@@ -151,7 +151,7 @@ impl Fields {
     #[must_use]
     pub fn withheld(&self) -> HeaderMap {
         let mut map = HeaderMap::new();
-        self.put_into(&mut map, self.withheld_from..self.text.len());
+        self.put_into(&mut map, self.withheld_part());
         map
     }
 
@@ -194,12 +194,12 @@ impl Fields {
     /// Whether a field is there that does not leave.
     #[must_use]
     pub fn withholds(&self, name: &HeaderName) -> bool {
-        self.walk(self.withheld_from..self.text.len())
+        self.walk(self.withheld_part())
             .any(|field| field.name.is(name))
     }
 
     fn all(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
-        self.walk(0..self.withheld_from)
+        self.walk(self.leaving_part())
             .filter(|field| field.name.is(name))
             .map(|field| &self.text[field.value])
     }
@@ -230,12 +230,24 @@ impl Fields {
         self.text.len()
     }
 
+    fn leaving_part(&self) -> Range<usize> {
+        0..self.withheld_from as usize
+    }
+
+    fn withheld_part(&self) -> Range<usize> {
+        self.withheld_from as usize..self.text.len()
+    }
+
     fn walk(&self, part: Range<usize>) -> Walk<'_> {
         Walk {
             text: &self.text[..part.end],
             at: part.start,
         }
     }
+}
+
+fn short(number: usize) -> u32 {
+    u32::try_from(number).expect("the head of a response is bounded far below 4 GiB")
 }
 
 fn ascii(value: &[u8]) -> Option<&str> {

@@ -212,8 +212,15 @@ impl Storage {
             replaced: there,
             ..Gone::default()
         };
+        let mut key = key.clone();
+        let url_tag = resource
+            .newest()
+            .and_then(|newest| newest.head.fence.url_tag());
+        if let Some(tag) = url_tag {
+            key.url = key.url.kept_in(tag);
+        }
         self.cache
-            .insert_with_lifecycle(key.clone(), Arc::new(resource), &mut gone);
+            .insert_with_lifecycle(key, Arc::new(resource), &mut gone);
     }
 
     /// Evicts everything.

@@ -1,18 +1,21 @@
 //! A stored response, and all those that are stored under one key.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
+use std::{iter, slice};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
     CACHE_CONTROL, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, HeaderName, Method, StatusCode};
+use tidegate_domain::TagKind;
 
 use super::fence::Fence;
 use super::fields::Fields;
-use super::partial::{Joined, PartialBody, slice};
+use super::partial::{self, Joined, PartialBody};
 use super::policy::date;
 use super::policy::terms::Terms;
 use super::policy::validation::is_strong_date;
@@ -49,9 +52,7 @@ pub struct Head {
     pub fields: Fields,
     /// Its `Cache-Control` is the site's, not the origin's.
     pub has_site_policy: bool,
-    /// Tags that the origin gave it.
-    pub tags: ResponseTags,
-    /// Where it stands between fetches and invalidations.
+    /// Its tags, and where it stands between fetches and invalidations.
     pub fence: Fence,
     /// How it may be used.
     pub terms: Terms,
@@ -76,6 +77,12 @@ impl Head {
             fields.append(name, value.clone());
         }
         fields
+    }
+
+    /// Tags that the origin gave it.
+    #[must_use]
+    pub fn tags(&self) -> ResponseTags {
+        ResponseTags::among(self.fence.tags())
     }
 
     /// What it is validated by.
@@ -140,12 +147,12 @@ impl Head {
     }
 
     fn bytes(&self) -> usize {
-        let named = self.tags.own.iter().chain(&self.tags.groups);
-        let tags: usize = named.map(|tag| tag.as_str().len()).sum();
+        // The mark of the host is that of many, as that of the site is.
+        let tags = self.fence.tags().filter(|tag| tag.kind() != TagKind::Host);
         self.fields.bytes()
             + tags
-            // The mark of the site and that of the host are those of many.
-            + TAG_BYTES * self.fence.marks().saturating_sub(2)
+                .map(|tag| TAG_BYTES + tag.as_str().len())
+                .sum::<usize>()
             + self.selection.bytes()
     }
 }
@@ -232,14 +239,10 @@ impl StoredBody {
     pub fn slice(&self, range: ByteRange, to: &mut Vec<Bytes>) {
         match self {
             Self::One(bytes) => {
-                slice(
-                    std::slice::from_ref(bytes),
-                    range.first(),
-                    range.bytes(),
-                    to,
-                );
+                let pieces = slice::from_ref(bytes);
+                partial::slice(pieces, range.first(), range.bytes(), to);
             }
-            Self::Many(segments) => slice(segments, range.first(), range.bytes(), to),
+            Self::Many(segments) => partial::slice(segments, range.first(), range.bytes(), to),
             Self::Partial(partial) => {
                 partial.slice(range, to);
             }
@@ -369,11 +372,44 @@ impl Stored {
     }
 }
 
+/// Responses; most often there is one.
+#[derive(Debug, Clone)]
+enum Variants {
+    One(Arc<Stored>),
+    Several(Box<[Arc<Stored>]>),
+}
+
+impl Variants {
+    fn bytes(&self) -> usize {
+        self.iter().map(|variant| variant.bytes()).sum()
+    }
+}
+
+impl Deref for Variants {
+    type Target = [Arc<Stored>];
+
+    fn deref(&self) -> &[Arc<Stored>] {
+        match self {
+            Self::One(one) => slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
+}
+
+impl From<Vec<Arc<Stored>>> for Variants {
+    fn from(responses: Vec<Arc<Stored>>) -> Self {
+        match <[Arc<Stored>; 1]>::try_from(responses) {
+            Ok([one]) => Self::One(one),
+            Err(several) => Self::Several(several.into()),
+        }
+    }
+}
+
 /// The responses stored under one key, newest first. It is never changed, only
 /// replaced, so that a reader needs no lock.
 #[derive(Debug, Clone)]
 pub struct Resource {
-    variants: Box<[Arc<Stored>]>,
+    variants: Variants,
     bytes: u64,
     /// It came from disk, where all of it is, and nothing was added since.
     is_on_disk: bool,
@@ -392,11 +428,11 @@ impl Resource {
             .filter(|other| other.head.selection.names() == new.head.selection.names())
             .take(max.saturating_sub(1))
             .cloned();
-        let variants: Box<[_]> = std::iter::once(new.clone()).chain(kept).collect();
-        let bytes: usize = variants.iter().map(|variant| variant.bytes()).sum();
+        let variants: Vec<_> = iter::once(new.clone()).chain(kept).collect();
+        let variants = Variants::from(variants);
         Self {
+            bytes: (variants.bytes() + key_bytes) as u64,
             variants,
-            bytes: (bytes + key_bytes) as u64,
             is_on_disk: false,
         }
     }
@@ -404,10 +440,10 @@ impl Resource {
     /// Responses that were on disk, newest first.
     #[must_use]
     pub(super) fn from_disk(variants: Vec<Arc<Stored>>, key_bytes: usize) -> Self {
-        let bytes: usize = variants.iter().map(|variant| variant.bytes()).sum();
+        let variants = Variants::from(variants);
         Self {
-            variants: variants.into(),
-            bytes: (bytes + key_bytes) as u64,
+            bytes: (variants.bytes() + key_bytes) as u64,
+            variants,
             is_on_disk: true,
         }
     }
@@ -428,7 +464,7 @@ impl Resource {
     #[cfg(test)]
     pub(super) fn weighing(bytes: u64) -> Self {
         Self {
-            variants: Box::default(),
+            variants: Vec::new().into(),
             bytes,
             is_on_disk: false,
         }

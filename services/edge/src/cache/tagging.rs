@@ -3,7 +3,7 @@
 use super::policy::groups::{GroupOwner, TooManyGroups};
 use http::{HeaderMap, HeaderName};
 use thiserror::Error;
-use tidegate_domain::{FieldError, MAX_TAGS, PathAndQuery, Tag, host_tag, url_tag};
+use tidegate_domain::{FieldError, MAX_TAGS, PathAndQuery, Tag, TagKind, host_tag, url_tag};
 
 /// The tags of a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,6 +73,20 @@ impl ResponseTags {
             own,
             groups: Vec::new(),
         })
+    }
+
+    /// Those among the tags of a copy that [`with_implicit`](Self::with_implicit) has given.
+    #[must_use]
+    pub fn among<'a>(all: impl Iterator<Item = &'a Tag>) -> Self {
+        let mut tags = Self::default();
+        for tag in all {
+            match tag.kind() {
+                TagKind::Own => tags.own.push(tag.clone()),
+                TagKind::Group => tags.groups.push(tag.clone()),
+                TagKind::Url | TagKind::Host => {}
+            }
+        }
+        tags
     }
 
     /// With the groups that the response says it is in.

@@ -34,7 +34,7 @@
 //! may have been, the copy is taken for hard-invalidated. So it is judged as one that never
 //! left memory, or more strictly.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,7 +44,7 @@ use tidegate_clock::BootInstant;
 use tidegate_domain::{Mode, Tag, TagPattern};
 
 use super::faded::Faded;
-use super::fence::{Fence, TagMark, Touched};
+use super::fence::{ByText, Fence, TagMark, Touched};
 use super::old_changes::OldChanges;
 use super::recent::Recent;
 use super::stamp::Stamp;
@@ -98,7 +98,7 @@ pub struct TagTable {
 
 #[derive(Debug, Default)]
 struct Inner {
-    tags: BTreeMap<Tag, Arc<TagMark>>,
+    tags: BTreeSet<ByText>,
     recent: Recent,
     /// The tag behind which the next sweep goes on.
     swept: Option<Tag>,
@@ -271,7 +271,7 @@ impl TagTable {
             let mut inner = self.inner.lock();
             inner.recent.push(stamp, mode, patterns);
             for literal in patterns.iter().filter_map(TagPattern::as_literal) {
-                if let Some(mark) = inner.tags.get(literal) {
+                if let Some(ByText(mark)) = inner.tags.get(literal) {
                     raise(mark);
                 }
             }
@@ -316,7 +316,7 @@ impl TagTable {
         for pattern in patterns {
             match pattern.as_literal() {
                 Some(literal) => {
-                    if let Some(mark) = self.inner.lock().tags.get(literal) {
+                    if let Some(ByText(mark)) = self.inner.lock().tags.get(literal) {
                         visit(mark);
                     }
                 }
@@ -402,13 +402,13 @@ impl TagTable {
 
 impl Inner {
     fn mark(&mut self, tag: &Tag) -> Arc<TagMark> {
-        if let Some(mark) = self.tags.get(tag) {
+        if let Some(ByText(mark)) = self.tags.get(tag.as_str()) {
             return mark.clone();
         }
-        let mark = Arc::<TagMark>::default();
+        let mark = Arc::new(TagMark::of(tag.clone()));
         let changed = self.old_changes.last(tag);
         mark.changed_here.store(changed, Ordering::Release);
-        self.tags.insert(tag.clone(), mark.clone());
+        self.tags.insert(ByText(mark.clone()));
         mark
     }
 
@@ -442,20 +442,20 @@ impl Inner {
         let mut dead = Vec::new();
         let mut looked = 0;
         let mut last = None;
-        for (tag, mark) in self.tags.range::<str, _>((start, Bound::Unbounded)) {
+        for ByText(mark) in self.tags.range::<str, _>((start, Bound::Unbounded)) {
             if looked == max {
                 break;
             }
             looked += 1;
             if Arc::strong_count(mark) == 1 {
-                dead.push(tag.clone());
+                dead.extend(mark.tag().cloned());
             }
-            last = Some(tag.clone());
+            last = mark.tag();
         }
         // A sweep that came to the end begins anew next time.
-        self.swept = if looked < max { None } else { last };
+        self.swept = last.filter(|_| looked == max).cloned();
         for tag in dead {
-            self.tags.remove(&tag);
+            self.tags.remove(tag.as_str());
         }
     }
 }

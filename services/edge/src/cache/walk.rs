@@ -1,12 +1,13 @@
 //! A walk over the live tags that match a pattern, a few at a time.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow as _;
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use tidegate_domain::{Tag, TagPattern};
 
-use super::fence::TagMark;
+use super::fence::{ByText, TagMark};
 
 /// Tags looked at in one step, which is one hold of the table's lock.
 const STEP: usize = 256;
@@ -35,7 +36,7 @@ impl<'p> Walk<'p> {
     /// Visits the next few marks that match. Whether there may be more.
     pub(super) fn step(
         &mut self,
-        tags: &BTreeMap<Tag, Arc<TagMark>>,
+        tags: &BTreeSet<ByText>,
         visit: &mut impl FnMut(&Arc<TagMark>),
     ) -> bool {
         let start = match &self.last {
@@ -47,13 +48,14 @@ impl<'p> Walk<'p> {
             .as_deref()
             .map_or(Bound::Unbounded, Bound::Excluded);
         let mut looked = 0;
-        for (tag, mark) in tags.range::<str, _>((start, end)) {
-            if self.matches_all || self.pattern.matches(tag.as_str()) {
+        for by_text in tags.range::<str, _>((start, end)) {
+            let ByText(mark) = by_text;
+            if self.matches_all || self.pattern.matches(by_text.borrow()) {
                 visit(mark);
             }
             looked += 1;
             if looked == STEP {
-                self.last = Some(tag.clone());
+                self.last = mark.tag().cloned();
                 return true;
             }
         }
@@ -74,8 +76,8 @@ mod tests {
     use super::*;
 
     fn walked(tags: &[Tag], pattern: &str) -> (usize, usize) {
-        let tags = tags.iter().map(|tag| (tag.clone(), Arc::default()));
-        let tags: BTreeMap<_, _> = tags.collect();
+        let mark = |tag: &Tag| ByText(Arc::new(TagMark::of(tag.clone())));
+        let tags: BTreeSet<_> = tags.iter().map(mark).collect();
         let pattern = TagPattern::parse(pattern).unwrap();
         let mut walk = Walk::new(&pattern);
         let (mut visited, mut steps) = (0, 1);

@@ -242,11 +242,11 @@ fn ground(copy: &Stored, question: &Question<'_>, ground: Ground) -> String {
     match ground {
         Ground::Fresh(left) => format!("fresh for {}", seconds(left)),
         Ground::Stale(over) => format!("stale for {}", seconds(over)),
-        Ground::SoftInvalidated => invalidated(copy, question),
+        Ground::SoftInvalidated => invalidated(copy),
         Ground::HardInvalidated if copy.head.fence.is_changed_here() => {
             "an unsafe request through this edge changed the URL after its fetch began".to_owned()
         }
-        Ground::HardInvalidated => invalidated(copy, question),
+        Ground::HardInvalidated => invalidated(copy),
         Ground::Token(token) => format!(
             "the request asks for revision {token}, a soft invalidation hit it, and its fetch \
              began at revision {filled}"
@@ -267,9 +267,9 @@ fn ground(copy: &Stored, question: &Question<'_>, ground: Ground) -> String {
     }
 }
 
-fn invalidated(copy: &Stored, question: &Question<'_>) -> String {
+fn invalidated(copy: &Stored) -> String {
     let filled = copy.head.fence.filled.revision();
-    let Some(hit) = last_hit(copy, question) else {
+    let Some(hit) = last_hit(copy) else {
         return format!("invalidated after its fetch began at revision {filled}");
     };
     let mode = match hit.mode {
@@ -308,32 +308,21 @@ fn facts(copy: &Stored, question: &Question<'_>, now: BootInstant) -> CopyFacts 
         stored_ago: now.saturating_since(head.terms.freshness.received),
         filled: head.fence.filled.revision(),
         earlier_era: head.fence.filled.era() < question.visit.moment.era,
-        tags: tags(copy, question),
+        tags: head.fence.tags().cloned().collect(),
         left_and_over: head.terms.freshness.left_and_over(now),
         size: copy.body.len(),
         etag: head.validators().etag.map(ToOwned::to_owned),
-        last_hit: last_hit(copy, question),
+        last_hit: last_hit(copy),
     }
 }
 
-/// In the order in which its fence has them.
-fn tags(copy: &Stored, question: &Question<'_>) -> Vec<Tag> {
-    copy.head
-        .tags
-        .with_implicit(question.visit.host, &question.url)
-}
-
-fn last_hit(copy: &Stored, question: &Question<'_>) -> Option<LastHit> {
+fn last_hit(copy: &Stored) -> Option<LastHit> {
     let fence = &copy.head.fence;
     let hit = fence.last_hit()?;
-    let tag = match hit.place.checked_sub(1) {
-        None => "*".to_owned(),
-        Some(index) => tags(copy, question).get(index)?.to_string(),
-    };
     Some(LastHit {
         revision: hit.stamp.revision(),
         mode: hit.mode,
-        tag,
+        tag: hit.tag.map_or("*".to_owned(), |tag| tag.to_string()),
         after_fill: hit.stamp > fence.filled,
     })
 }

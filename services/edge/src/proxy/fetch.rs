@@ -376,7 +376,13 @@ impl Errand {
             return Err(NotShared::passing("other-version"));
         }
         let after = validation::updated(&before, &said);
-        let parts = self.parts(copy.head.status, after, delay, open, Some(&copy.head.tags))?;
+        let parts = self.parts(
+            copy.head.status,
+            after,
+            delay,
+            open,
+            Some(&copy.head.tags()),
+        )?;
         let (head, for_one) = parts.into_head(&self.setup);
         if !self.ask.directives.no_store {
             let news = News {

@@ -96,7 +96,7 @@ impl ProxySite {
         }
         let tags = self
             .tags_of(setup, news.key, &fields)
-            .and_then(|tags| copy.head.tags.union(&tags))
+            .and_then(|tags| copy.head.tags().union(&tags))
             .map_err(|_| NotStorable)?;
         let all = tags.with_implicit(&news.key.host, &news.key.url);
         let (filled, serial) = (copy.head.fence.filled, copy.head.fence.serial);

@@ -49,7 +49,6 @@ impl Parts {
             status: self.status,
             fields: Fields::of(&fields, &withheld),
             has_site_policy,
-            tags: self.tags,
             fence: self.fence,
             terms: self.terms,
             selection: self.selection,

@@ -266,12 +266,12 @@ impl Errand {
         let admitted = self.admitted(&fields)?;
         let now = self.site.shared.now();
         let parts_allow = there.terms.strictest(&new.terms, now);
-        let tags = there.tags.union(&new.tags).ok()?;
+        let tags = there.tags().union(&new.tags()).ok()?;
         let oldest = match there.fence.serial < new.fence.serial {
             true => there,
             false => new,
         };
-        let fence = match tags == oldest.tags {
+        let fence = match tags == oldest.tags() {
             true => oldest.fence.clone(),
             false => {
                 let (filled, serial) = (oldest.fence.filled, oldest.fence.serial);

@@ -135,7 +135,7 @@ impl Errand {
         let rules = rules.ok_or(NotOffered::ThisTime)?;
         let is_large = bytes.is_some_and(|bytes| bytes > rules.max_body_bytes);
         // An invalidation of a group is matched where its name can be told.
-        let is_of_groups = !head.tags.groups.is_empty();
+        let is_of_groups = !head.tags().groups.is_empty();
         if head.status != StatusCode::OK || is_large || head.terms.no_cache || is_of_groups {
             return Err(NotOffered::ByItself);
         }
@@ -170,7 +170,7 @@ impl Errand {
             status: head.status,
             headers: fields,
             body: Bytes::new(),
-            tags: head.tags.own.clone(),
+            tags: head.tags().own,
             fresh_for,
             age: freshness.age(now),
             validated_as_of: head.fence.filled.revision(),

@@ -59,7 +59,6 @@ impl Asleep {
             status: self.head.status,
             fields: self.head.fields,
             has_site_policy: self.head.has_site_policy,
-            tags: self.head.tags,
             fence,
             terms: self.head.terms,
             selection: self.head.selection,
@@ -154,7 +153,8 @@ fn put_head(to: &mut Vec<u8>, stored: &Stored) {
     to.put_u8(u8::from(head.has_site_policy));
     put_fields(to, &head.fields.to_map(0));
     put_fields(to, &head.fields.withheld());
-    for tags in [&head.tags.own, &head.tags.groups] {
+    let ResponseTags { own, groups } = head.tags();
+    for tags in [own, groups] {
         to.put_u32_le(count(tags.len()));
         for tag in tags {
             put_bytes(to, tag.as_str().as_bytes());

@@ -7,7 +7,7 @@ use std::path::Path;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tempfile::TempDir;
 use tidegate_clock::BootInstant;
-use tidegate_domain::{Revision, Tag};
+use tidegate_domain::{PathAndQuery, Revision, Tag};
 
 use super::*;
 use crate::cache::fence::{Fence, Touched};
@@ -18,7 +18,6 @@ use crate::cache::policy::terms::Terms;
 use crate::cache::policy::vary::VaryNames;
 use crate::cache::stamp::Stamp;
 use crate::cache::stored::{Head, Stored, StoredBody, Uses};
-use crate::cache::tagging::ResponseTags;
 use crate::cache::tags::TagTable;
 use crate::standing::Era;
 
@@ -59,10 +58,8 @@ impl World {
         withheld.insert("xkey", HeaderValue::from_static("item:1"));
         let mut asked = HeaderMap::new();
         asked.insert("x", value.parse().unwrap());
-        let tags = ResponseTags {
-            own: vec![Tag::parse("item:1").unwrap()],
-            groups: vec![Tag::kept("cache-group:h/g").unwrap()],
-        };
+        let tags = ["url:/", "host:h", "item:1", "cache-group:h/g"];
+        let tags = tags.map(|text| Tag::kept(text).unwrap());
         let filled = Stamp::of_fill(Era(3), Revision(7)).unwrap();
         let now = BootInstant::default();
         let seconds = Duration::from_secs;
@@ -72,8 +69,7 @@ impl World {
                 selection: VaryNames::read(&fields).unwrap().select(&asked),
                 fields: Fields::of(&fields, &withheld),
                 has_site_policy: true,
-                fence: self.table.hold(filled, 5, &tags.own, now).unwrap(),
-                tags,
+                fence: self.table.hold(filled, 5, &tags, now).unwrap(),
                 terms: Terms {
                     freshness: Freshness {
                         received: BootInstant::from_boot(seconds(1_000)),
@@ -130,7 +126,9 @@ impl World {
             .await;
         let all = receiver.try_recv().ok()?;
         let fence = |asleep: &Asleep| -> Fence {
-            let tags = asleep.tags().own.clone();
+            let tags = asleep
+                .tags()
+                .with_implicit("h", &PathAndQuery::parse("/").unwrap());
             let now = BootInstant::default();
             self.table.hold_again(
                 (asleep.filled, asleep.serial),
@@ -191,8 +189,8 @@ fn assert_same(a: &Stored, b: &Stored) {
     assert_eq!((x.status, x.has_site_policy), (y.status, y.has_site_policy));
     assert_eq!(x.fields, y.fields);
     assert_eq!(
-        (&x.tags, x.terms, &x.selection),
-        (&y.tags, y.terms, &y.selection)
+        (x.tags(), x.terms, &x.selection),
+        (y.tags(), y.terms, &y.selection)
     );
     assert_eq!(
         (x.fence.filled, x.fence.serial),

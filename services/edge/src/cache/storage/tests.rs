@@ -6,7 +6,6 @@ use crate::cache::policy::terms::Terms;
 use crate::cache::policy::vary::VaryNames;
 use crate::cache::stamp::Stamp;
 use crate::cache::stored::{StoredBody, Uses};
-use crate::cache::tagging::ResponseTags;
 use crate::cache::tags::TagTable;
 use crate::standing::Era;
 use bytes::Bytes;
@@ -29,7 +28,6 @@ fn stored(
             selection: VaryNames::read(&fields).unwrap().select(request),
             fields: Fields::of(&fields, &HeaderMap::new()),
             has_site_policy: false,
-            tags: ResponseTags::default(),
             fence: table
                 .hold(filled, serial, &[], BootInstant::default())
                 .unwrap(),

@@ -145,15 +145,16 @@ fn the_last_hit_is_the_one_that_counts_most() {
     let hit = |revision, mode, pattern| {
         apply(&table, at(revision), mode, &patterns(&[pattern]), now());
         let hit = fence.last_hit().unwrap();
-        (hit.stamp.revision().0, hit.mode, hit.place)
+        (hit.stamp.revision().0, hit.mode, hit.tag)
     };
     assert_eq!(fence.last_hit(), None);
     // The fence of a fetch that begins later was hit by nothing that counts.
-    assert_eq!(hit(5, Mode::Hard, "b"), (5, Mode::Hard, 2));
-    assert_eq!(hit(6, Mode::Soft, "a"), (6, Mode::Soft, 1));
-    assert_eq!(hit(7, Mode::Hard, "b"), (7, Mode::Hard, 2));
-    assert_eq!(hit(8, Mode::Soft, "a"), (7, Mode::Hard, 2));
-    assert_eq!(hit(9, Mode::Hard, "*"), (9, Mode::Hard, 0));
+    let (a, b) = (Some(tag("a")), Some(tag("b")));
+    assert_eq!(hit(5, Mode::Hard, "b"), (5, Mode::Hard, b.clone()));
+    assert_eq!(hit(6, Mode::Soft, "a"), (6, Mode::Soft, a));
+    assert_eq!(hit(7, Mode::Hard, "b"), (7, Mode::Hard, b.clone()));
+    assert_eq!(hit(8, Mode::Soft, "a"), (7, Mode::Hard, b));
+    assert_eq!(hit(9, Mode::Hard, "*"), (9, Mode::Hard, None));
     assert!(!fence.is_changed_here());
     table.change_here(&[tag("a")], || 1);
     assert!(fence.is_changed_here());
