@@ -22,6 +22,10 @@ pub(crate) const CUT_MARK: char = '|';
 /// too long and cut: so patterns still find it.
 pub const CUT_TAG_BYTES: usize = 200;
 
+/// Where a URL begins in its tag.
+const TAG_START: u32 = 4;
+const _: () = assert!(URL_PREFIX.len() == TAG_START as usize);
+
 /// A normalised path with an optional query (RFC 3986, section 6.2.2): percent-encoded
 /// triplets in upper case, unreserved characters decoded, everything else that is
 /// not allowed encoded, dot segments removed.
@@ -114,7 +118,7 @@ impl PathAndQuery {
         }
         Self {
             text: tag.0.clone(),
-            start: URL_PREFIX.len() as u32,
+            start: TAG_START,
             path_len: self.path_len,
         }
     }

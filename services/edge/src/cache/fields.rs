@@ -273,11 +273,15 @@ fn put_all(to: &mut Vec<u8>, fields: &HeaderMap) {
 /// A length, seven bits a byte, the lowest first, and so many bytes.
 fn put(to: &mut Vec<u8>, bytes: &[u8]) {
     let mut left = bytes.len();
-    while left >= usize::from(MORE) {
-        to.push((left % usize::from(MORE)) as u8 | MORE);
-        left /= usize::from(MORE);
+    loop {
+        let [low, ..] = left.to_le_bytes();
+        left >>= 7;
+        if left == 0 {
+            to.push(low);
+            break;
+        }
+        to.push(low | MORE);
     }
-    to.push(left as u8);
     to.extend_from_slice(bytes);
 }
 

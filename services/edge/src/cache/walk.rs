@@ -34,6 +34,10 @@ impl<'p> Walk<'p> {
     }
 
     /// Visits the next few marks that match. Whether there may be more.
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "the order is that of the texts, which never change"
+    )]
     pub(super) fn step(
         &mut self,
         tags: &BTreeSet<ByText>,
@@ -75,6 +79,10 @@ fn behind(prefix: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "the order is that of the texts, which never change"
+    )]
     fn walked(tags: &[Tag], pattern: &str) -> (usize, usize) {
         let mark = |tag: &Tag| ByText(Arc::new(TagMark::of(tag.clone())));
         let tags: BTreeSet<_> = tags.iter().map(mark).collect();
