@@ -216,12 +216,13 @@ impl Usage {
     async fn idle(&self, limit: Duration) {
         loop {
             let before = self.begun.load(Ordering::Relaxed);
+            let was_open = self.open.load(Ordering::Relaxed) > 0;
             tokio::time::sleep(limit).await;
             if self.is_http1.load(Ordering::Relaxed) {
                 return std::future::pending().await;
             }
             let is_open = self.open.load(Ordering::Relaxed) > 0;
-            if !is_open && self.begun.load(Ordering::Relaxed) == before {
+            if !was_open && !is_open && self.begun.load(Ordering::Relaxed) == before {
                 return;
             }
         }

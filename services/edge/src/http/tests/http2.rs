@@ -1,10 +1,12 @@
 //! Connections of HTTP/2 from clients that know beforehand that it is spoken here.
 
+mod ends;
+
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use h2::client::{Connection, SendRequest};
+use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use http::Request as HttpRequest;
 use tidegate_net::Duplex;
@@ -23,6 +25,8 @@ use super::*;
 const LARGE: usize = 1 << 20;
 /// Bytes of a response that is handed on in one piece.
 const MIDDLING: usize = 32 << 10;
+/// After so long the answer begins that is late.
+const LATE: Duration = Duration::from_secs(5);
 
 struct Client {
     sender: SendRequest<Bytes>,
@@ -49,23 +53,31 @@ impl Client {
         }
     }
 
-    async fn begin(&mut self, method: &str, path: &str) -> Result<Response<RecvStream>, h2::Error> {
-        let request = HttpRequest::builder()
-            .method(method)
-            .uri(format!("http://www.example.com:81{path}"))
-            .body(())
-            .unwrap();
+    /// Asks for it when there is room for one more.
+    async fn begin(&mut self, path: &str) -> Result<Response<RecvStream>, h2::Error> {
         self.sender = self.sender.clone().ready().await?;
-        let (response, _) = self.sender.send_request(request, true)?;
-        within("a head", response).await
+        within("a head", self.ask(path)).await
+    }
+
+    fn ask(&mut self, path: &str) -> ResponseFuture {
+        ask(&mut self.sender, path)
     }
 
     async fn get(&mut self, path: &str) -> (HeaderMap, String) {
-        let (head, mut body) = self.begin("GET", path).await.unwrap().into_parts();
+        let (head, mut body) = self.begin(path).await.unwrap().into_parts();
         assert_eq!(head.status, 200, "{head:?}");
         let bytes = whole(&mut body).await.unwrap();
         (head.headers, String::from_utf8(bytes).unwrap())
     }
+}
+
+/// Asks for it, by GET.
+fn ask(sender: &mut SendRequest<Bytes>, path: &str) -> ResponseFuture {
+    let request = HttpRequest::get(format!("http://www.example.com:81{path}"));
+    let (answer, _) = sender
+        .send_request(request.body(()).unwrap(), true)
+        .unwrap();
+    answer
 }
 
 /// All of a body; room is given for what was read.
@@ -91,6 +103,10 @@ fn edge() -> Edge {
         let large = "x".repeat(LARGE);
         let body = match request.uri().path() {
             "/large" => Body::from(large),
+            "/late" => {
+                tokio::time::sleep(LATE).await;
+                Body::from("x".repeat(MIDDLING))
+            }
             "/middling" => Body::from("x".repeat(MIDDLING)),
             // Its end is not known before it is there, ...
             "/streamed" => pieces([Duration::ZERO; 2]),
@@ -158,7 +174,7 @@ async fn interim_responses_are_left_out() {
 async fn a_response_that_its_client_leaves_lying_is_reset_and_others_are_not() {
     let edge = edge();
     let mut client = Client::connect(door(&edge).connect().await).await;
-    let mut lying = client.begin("GET", "/large").await.unwrap().into_body();
+    let mut lying = client.begin("/large").await.unwrap().into_body();
     let error = loop {
         // Nothing is given back: the room of this stream is used up soon.
         match within("an end", lying.data()).await {
@@ -183,7 +199,7 @@ async fn the_end_of_a_response_is_not_left_lying_either() {
         let room = u32::try_from(MIDDLING - 1).unwrap();
         let mut client = Client::with_room(room, stream).await;
         let began = tokio::time::Instant::now();
-        let mut lying = client.begin("GET", path).await.unwrap().into_body();
+        let mut lying = client.begin(path).await.unwrap().into_body();
         let error = loop {
             match within("an end", lying.data()).await {
                 Some(Ok(_)) => {}
@@ -247,14 +263,7 @@ async fn what_answers_requests_that_came_together_leaves_in_few_writes() {
     let mut client = Client::connect(near).await;
     client.get("/middling").await;
     let before = writes.load(Ordering::Relaxed);
-    let mut answers = Vec::new();
-    for _ in 0..8 {
-        let request = HttpRequest::get("http://www.example.com:81/middling")
-            .body(())
-            .unwrap();
-        let (answer, _) = client.sender.send_request(request, true).unwrap();
-        answers.push(answer);
-    }
+    let answers: Vec<_> = (0..8).map(|_| client.ask("/middling")).collect();
     for answer in answers {
         let (head, mut body) = within("a head", answer).await.unwrap().into_parts();
         assert_eq!(head.headers["cache-status"], "tidegate; hit");
@@ -292,10 +301,7 @@ async fn little_of_a_response_is_held_for_a_client_that_does_not_read() {
         .handshake::<_, Bytes>(stream)
         .await
         .unwrap();
-    let request = HttpRequest::get("http://www.example.com/")
-        .body(())
-        .unwrap();
-    let (answer, _) = sender.send_request(request, true).unwrap();
+    let answer = ask(&mut sender, "/");
     tokio::select! {
         answer = answer => assert_eq!(answer.unwrap().status(), 200),
         ended = &mut connection => panic!("{ended:?}"),
@@ -361,10 +367,7 @@ impl tokio::io::AsyncWrite for Babbler {
 async fn a_client_that_never_stops_talking_is_answered_meanwhile() {
     let (near, mut far) = tokio::io::duplex(1 << 20);
     let mut client = Client::connect(near).await;
-    let request = HttpRequest::get("http://www.example.com/a")
-        .body(())
-        .unwrap();
-    let (_answer, _) = client.sender.send_request(request, true).unwrap();
+    let _answer = client.ask("/a");
     let mut asked = BytesMut::new();
     // All that it says before it waits for an answer.
     while let Ok(read) =
@@ -388,45 +391,4 @@ async fn a_client_that_never_stops_talking_is_answered_meanwhile() {
         .await;
     let heard = String::from_utf8_lossy(&heard.lock()).into_owned();
     assert!(heard.contains("www.example.com"), "{heard}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_connection_that_carries_nothing_is_told_to_go_and_then_ended() {
-    let edge = edge();
-    let door = door(&edge);
-    let mut client = Client::connect(door.connect().await).await;
-    client.get("/a").await;
-    // One that holds on to its connection.
-    let _sender = client.sender.clone();
-    within("an end", client.connection)
-        .await
-        .unwrap()
-        .expect("it was told");
-    // One that never speaks HTTP/2 to its end, and does not listen.
-    let mut mute = door.connect().await;
-    mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .await
-        .unwrap();
-    let mut all = Vec::new();
-    // It ends, be it by a reset.
-    let _ = within("an end", mute.read_to_end(&mut all)).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_drain_finishes_what_was_asked_and_takes_nothing_new() {
-    let edge = edge();
-    let stop = CancellationToken::new();
-    let door = Door::of(&edge, ServerLimits::default(), stop.clone());
-    let mut client = Client::connect(door.connect().await).await;
-    let mut open = client.begin("GET", "/large").await.unwrap().into_body();
-    stop.cancel();
-    let refused = loop {
-        match client.begin("GET", "/a").await {
-            Ok(_) => tokio::task::yield_now().await,
-            Err(error) => break error,
-        }
-    };
-    assert!(refused.is_go_away(), "{refused}");
-    assert_eq!(whole(&mut open).await.unwrap().len(), LARGE);
-    within("an end", client.connection).await.unwrap().unwrap();
 }
