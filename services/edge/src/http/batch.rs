@@ -124,6 +124,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Batch<S> {
         Pin::new(&mut self.0.lock().stream).poll_flush(cx)
     }
 
+    /// HTTP/2 ends every connection with this that does not break, in the turn in which the
+    /// last frames were written.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.0.lock();
         ready!(inner.poll_send(cx))?;

@@ -144,13 +144,10 @@ impl Connections {
             let signal = tokio::select! {
                 biased;
                 ended = turns => {
+                    // What was gathered last went with the end of the stream.
                     if let Err(error) = ended {
                         tracing::debug!(%error, "a connection ended early");
-                        return;
                     }
-                    // What was gathered last, if hyper has not sent it with the end.
-                    let last = poll_fn(|cx| batch.poll_send(cx));
-                    let _ = tokio::time::timeout(self.limits.send_timeout, last).await;
                     return;
                 }
                 Some(signal) = signals.next() => signal,
