@@ -142,7 +142,10 @@ impl ExtraParts {
         }
         for name in &self.cookies {
             for value in cookies(request, name) {
-                push_part(&mut text, value.as_bytes());
+                match value {
+                    Some(value) => push_part(&mut text, value),
+                    None => text.push_str("- "),
+                }
             }
             text.push('\n');
         }
@@ -159,15 +162,17 @@ fn push_part(text: &mut String, value: &[u8]) {
     text.push(' ');
 }
 
-fn cookies<'a>(request: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
-    request
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter(move |(found, _)| *found == name)
-        .map(|(_, value)| value)
+/// The values of a cookie; `None` for a name alone, which some take for one without a value.
+/// Read as bytes: what another cookie of the same line holds is no reason to overlook it.
+fn cookies<'a>(request: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = Option<&'a [u8]>> {
+    let lines = request.get_all(COOKIE).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(move |pair| {
+            let mut parts = pair.splitn(2, |byte| *byte == b'=').map(<[u8]>::trim_ascii);
+            let found = parts.next()?;
+            (found == name.as_bytes()).then(|| parts.next())
+        })
 }
 
 /// A key that differs from others by its path.
@@ -221,7 +226,60 @@ mod tests {
         assert_eq!(ExtraParts::default().of(&request(&[("a", "b")])), None);
     }
 
+    fn of_cookies(lines: &[&[u8]]) -> Option<Arc<str>> {
+        let mut map = HeaderMap::new();
+        for line in lines {
+            map.append(COOKIE, http::HeaderValue::from_bytes(line).unwrap());
+        }
+        parts().of(&map)
+    }
+
+    #[test]
+    fn a_cookie_counts_whatever_stands_beside_it_and_around_it() {
+        let gold = of_cookies(&[b"plan=gold"]);
+        for same in [
+            &b"plan=gold; name=Jos\xc3\xa9"[..],
+            b"x=\xff;plan=gold",
+            b"plan =gold",
+            b"x=1;\tplan = gold ;y",
+        ] {
+            assert_eq!(of_cookies(&[same]), gold, "{}", same.escape_ascii());
+        }
+        for other in [
+            &b"plan=gol\xc3\xa9"[..],
+            b"plan",
+            b"plan=",
+            b"Plan=gold",
+            b"xplan=gold",
+            b"plan=gold; plan=free",
+            b"",
+        ] {
+            assert_ne!(of_cookies(&[other]), gold, "{}", other.escape_ascii());
+        }
+        assert_ne!(of_cookies(&[b"plan"]), of_cookies(&[b"plan="]));
+        assert_ne!(of_cookies(&[b"plan"]), of_cookies(&[]));
+        assert_eq!(of_cookies(&[b"x=\xe9", b"plan=gold"]), gold);
+    }
+
     proptest! {
+        #[test]
+        fn a_foreign_cookie_never_changes_the_key(
+            before in prop::collection::vec(any::<u8>(), 0..20),
+            name in "[a-oq-z]{1,5}",
+            value in "[a-z]{0,5}",
+        ) {
+            let foreign: Vec<u8> = [name.as_bytes(), b"=", &before[..]].concat();
+            let may_stand = |b: &u8| (*b >= 0x20 || *b == b'\t') && *b != 0x7f && *b != b';';
+            let foreign: Vec<u8> = foreign.into_iter().filter(may_stand).collect();
+            let own = format!("plan={value}").into_bytes();
+            let alone = of_cookies(&[&own]);
+            let together = [&foreign[..], b"; ", &own[..]].concat();
+            prop_assert_eq!(of_cookies(&[&together]), alone.clone());
+            let together = [&own[..], b"; ", &foreign[..]].concat();
+            prop_assert_eq!(of_cookies(&[&together]), alone.clone());
+            prop_assert_eq!(of_cookies(&[&foreign, &own]), alone);
+        }
+
         #[test]
         fn distinct_values_have_distinct_keys(a in "[ -~]{0,12}", b in "[ -~]{0,12}") {
             let of = |value: &str| {
