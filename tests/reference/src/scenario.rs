@@ -435,8 +435,12 @@ const ASKED: [&str; 11] = [
     "no-cache, stale-if-error=30",
 ];
 
-const SENT: [(&str, &str); 10] = [
+const SENT: [(&str, &str); 14] = [
     ("accept-encoding", "gzip"),
+    ("accept-encoding", "*"),
+    ("accept-encoding", "gzip;q=0, *"),
+    ("accept-encoding", "*;q=0"),
+    ("accept-encoding", "identity, *;q=0"),
     ("accept-encoding", "br, gzip"),
     ("accept-encoding", "gzip;q=1.0,br"),
     ("accept-language", "en"),

@@ -21,15 +21,24 @@ fn meaning(request: &Fields, name: &str) -> Option<Vec<String>> {
     if name != "accept-encoding" && name != "accept-language" {
         return Some(elements);
     }
-    let set: BTreeSet<String> = elements
+    let elements: Vec<String> = elements
         .iter()
         .map(|element| element.to_ascii_lowercase().replace(' ', ""))
+        .collect();
+    // What is said of all that is not named (RFC 9110, section 12.5.3).
+    let says = |text: &str| elements.iter().any(|element| element == text);
+    let (accepts_rest, refuses_rest) = (says("*"), says("*;q=0"));
+    let set: BTreeSet<String> = elements
+        .iter()
         // To accept what needs no word is to say nothing; what is refused is not accepted.
-        .filter(|element| element != "identity" && !element.ends_with(";q=0"))
+        .filter(|element| *element != "identity" || refuses_rest)
+        .filter(|element| !element.ends_with(";q=0") || accepts_rest || *element == "*;q=0")
         .map(|element| element.trim_end_matches(";q=1").to_owned())
         .map(|element| match name {
             // Which of the codings comes back is the origin's to choose.
-            "accept-encoding" => element.split(';').next().unwrap_or_default().to_owned(),
+            "accept-encoding" if !element.ends_with(";q=0") => {
+                element.split(';').next().unwrap_or_default().to_owned()
+            }
             _ => element,
         })
         .collect();

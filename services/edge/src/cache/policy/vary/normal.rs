@@ -14,17 +14,19 @@ pub(super) fn normalized(request: &HeaderMap, name: &HeaderName) -> Option<Box<s
     let is_of = |known: &[HeaderName]| known.contains(name);
     let is_preference = is_of(&[ACCEPT, ACCEPT_CHARSET, ACCEPT_LANGUAGE]);
     let mut elements: Vec<String> = Vec::new();
+    let mut named: Vec<Coding> = Vec::new();
     for line in lines {
         // Bytes beyond ASCII become one character each: distinct values stay distinct.
         let text: String = line.as_bytes().iter().copied().map(char::from).collect();
         if name == ACCEPT_ENCODING {
-            elements.extend(Elements::of(&text).filter_map(acceptable_coding));
+            named.extend(Elements::of(&text).filter_map(coding));
         } else if is_preference {
             elements.extend(Elements::of(&text).map(preference));
         } else {
             elements.extend(Elements::all_of(&text).map(ToOwned::to_owned));
         }
     }
+    elements.extend(codings(named));
     if is_preference || name == ACCEPT_ENCODING {
         // The order means nothing (RFC 9110, section 12.5): weights do.
         elements.sort_unstable();
@@ -33,24 +35,44 @@ pub(super) fn normalized(request: &HeaderMap, name: &HeaderName) -> Option<Box<s
     Some(elements.join(",").into())
 }
 
-/// The coding of an element of `Accept-Encoding`, unless its weight is zero or it
-/// is what is acceptable anyway.
-fn acceptable_coding(element: &str) -> Option<String> {
+/// What an element of `Accept-Encoding` says of a coding, in lower case.
+enum Coding {
+    Accepted(String),
+    Refused(String),
+    /// Nobody knows what another server makes of it.
+    Unclear(String),
+}
+
+fn coding(element: &str) -> Option<Coding> {
     let mut parts = Elements::between(element, b';');
-    let coding = parts.next()?.to_ascii_lowercase();
+    let name = parts.next()?.to_ascii_lowercase();
     let weights = parts.filter(|part| part.starts_with("q=") || part.starts_with("Q="));
     let weights: Option<Vec<u32>> = weights.map(weight).collect();
-    let Some(weights) = weights else {
-        // Nobody knows what another server makes of it.
-        return Some(element.to_owned());
-    };
-    let refused = weights.contains(&0);
-    if refused && (coding == "identity" || coding == "*") {
-        // It says that something is not acceptable, which counts.
-        return Some(format!("{coding};q=0"));
-    }
-    let counts = !refused && coding != "identity";
-    counts.then_some(coding)
+    Some(match weights {
+        None => Coding::Unclear(element.to_owned()),
+        Some(weights) if weights.contains(&0) => Coding::Refused(name),
+        Some(_) => Coding::Accepted(name),
+    })
+}
+
+/// What is acceptable: the codings that are accepted, and those of which something else is
+/// said than of the rest, which `*` stands for (RFC 9110, section 12.5.3). `identity` needs
+/// no word unless the rest is refused, and what is refused none unless the rest is accepted.
+fn codings(named: Vec<Coding>) -> Vec<String> {
+    let is_unclear =
+        |coding: &Coding| matches!(coding, Coding::Unclear(text) if text.starts_with('*'));
+    let of_rest = |is_it: fn(&Coding) -> bool| named.iter().any(|c| is_it(c) || is_unclear(c));
+    let accepts_rest = of_rest(|coding| matches!(coding, Coding::Accepted(name) if name == "*"));
+    let refuses_rest = of_rest(|coding| matches!(coding, Coding::Refused(name) if name == "*"));
+    let meant = named.into_iter().filter_map(|coding| match coding {
+        Coding::Unclear(text) => Some(text),
+        Coding::Accepted(name) => (name != "identity" || refuses_rest).then_some(name),
+        Coding::Refused(name) => {
+            let counts = accepts_rest || name == "identity" || name == "*";
+            counts.then(|| format!("{name};q=0"))
+        }
+    });
+    meant.collect()
 }
 
 /// A language, charset or media range with its weight in one form. Values of other
@@ -116,6 +138,22 @@ mod tests {
         assert_eq!(normal("identity;q=0, gzip ; q=1.0"), "gzip,identity;q=0");
         assert_eq!(normal("gzip;q=0.0000"), "gzip;q=0.0000");
         assert_eq!(normal(""), "");
+    }
+
+    #[test]
+    fn what_is_said_against_the_rest_is_kept_where_the_rest_is_accepted_or_refused() {
+        // RFC 9110, section 12.5.3.
+        let of = |lines: &[&str]| of(&ACCEPT_ENCODING, lines);
+        assert_ne!(of(&["gzip;q=0, *"]), of(&["*"]));
+        assert_ne!(of(&["gzip;q=0", "*;q=0.5"]), of(&["*"]));
+        assert_ne!(of(&["identity;q=0, *"]), of(&["*"]));
+        assert_ne!(of(&["identity, *;q=0"]), of(&["*;q=0"]));
+        assert_ne!(of(&["identity;q=0.5", "*;q=0"]), of(&["*;q=0"]));
+        // Where nothing is said of the rest, it is neither accepted nor refused.
+        assert_eq!(of(&["gzip;q=0, br"]), of(&["br, identity"]));
+        assert_eq!(of(&["gzip;q=0, *;q=0"]), of(&["*;q=0"]));
+        assert_eq!(of(&["identity, *"]), of(&["*"]));
+        assert_eq!(of(&["GZIP;q=0, *"]), of(&["*;q=1", "gzip ; q=0.0"]));
     }
 
     #[test]
