@@ -218,7 +218,9 @@ fn by_freshness(
         .is_some_and(|max| over <= max);
     let fallback = match terms.no_cache {
         true => Fallback::None,
-        false if over < terms.stale_if_error || asked_for => Fallback::IfFailed,
+        // A fresh copy is no worse than a stale one: to ask nevertheless is a preference (RFC
+        // 9111, section 5.2.1.4).
+        false if !is_stale || over < terms.stale_if_error || asked_for => Fallback::IfFailed,
         false if over < terms.stale_if_unreachable => Fallback::IfUnreachable,
         false => Fallback::None,
     };
@@ -240,11 +242,13 @@ fn by_freshness(
             _ => judged(Verdict::Use { left, fenced }, ground),
         };
     }
-    if over < terms.stale_while_revalidate && request.min_fresh.is_none() {
+    let takes_stale = request.max_stale.is_some_and(|max| over <= max);
+    // RFC 9111, section 5.2.1.1: who limits the age wants nothing stale, unless it says so.
+    let wants_fresh = request.min_fresh.is_some() || (request.max_age.is_some() && !takes_stale);
+    if over < terms.stale_while_revalidate && !wants_fresh {
         return judged(Verdict::UseWhileRefreshing { over, fenced }, ground);
     }
-    let wanted_stale = request.max_stale.is_some_and(|max| over <= max);
-    if wanted_stale && terms.stale_on_request && soft_since.is_none() {
+    if takes_stale && terms.stale_on_request && soft_since.is_none() {
         return judged(Verdict::UseWhileRefreshing { over, fenced }, ground);
     }
     ask(ground)

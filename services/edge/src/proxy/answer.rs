@@ -109,9 +109,9 @@ pub(super) fn answer(
     source: Source<'_>,
 ) -> Option<Response<Body>> {
     let mut fields = head.fields.to_map(ADDED);
-    // An age says that the origin was not asked for this request (RFC 9111, section 5.1),
-    // unless a cache nearer to the origin says so.
-    if age.as_secs() != 0 || !status.is_from_origin() {
+    // An age says that the origin was not asked for this request (RFC 9111, section 5.1). What
+    // it states itself is among the fields for the one who asked.
+    if !status.is_from_origin() {
         fields.insert(AGE, HeaderValue::from(age.as_secs()));
     }
     if status != Status::Hit(Hit::Fresh) {

@@ -49,7 +49,11 @@ pub(super) enum Decision<'c> {
         why: Why,
     },
     /// It is passed on as it is.
-    Pass(Why),
+    Pass {
+        /// A copy, and whether that may be used where the origin fails.
+        copy: Option<(&'c Arc<Stored>, Verdict)>,
+        why: Why,
+    },
     /// It wants nothing but what is stored, and that is not stored or of no use.
     NotCached,
     /// The site wants nothing answered without a lease.
@@ -123,7 +127,7 @@ impl ProxySite {
     /// What is to be done whatever is stored; `None` if that depends on what is.
     pub(super) fn decide_unseen(&self, question: &Question<'_>) -> Option<Decision<'static>> {
         let pass = |why| match self.has_origin() {
-            true => Decision::Pass(why),
+            true => Decision::Pass { copy: None, why },
             false => Decision::Nothing,
         };
         if !question.reads() {
@@ -135,13 +139,11 @@ impl ProxySite {
         if question.trust == Trust::Refused {
             return Some(Decision::Refuse);
         }
-        if question.visit.never_store {
-            return Some(pass(Why::Bypass));
-        }
-        let is_for_the_origin = is_for_the_origin(question.fields) && self.has_origin();
-        is_for_the_origin.then_some(match question.directives.only_if_cached {
+        let is_for_the_origin =
+            question.visit.never_store || (is_for_the_origin(question.fields) && self.has_origin());
+        is_for_the_origin.then(|| match question.directives.only_if_cached {
             true => Decision::NotCached,
-            false => Decision::Pass(Why::Bypass),
+            false => pass(Why::Bypass),
         })
     }
 
@@ -190,7 +192,7 @@ impl ProxySite {
                 // limits like others, and what it fetches is not kept. Passed on alone it
                 // would be a way around what protects the origin.
                 if is_bare_head {
-                    return Decision::Pass(why);
+                    return Decision::Pass { copy: judged, why };
                 }
             }
             (false, true) => {}

@@ -162,7 +162,7 @@ impl ProxySite {
                 "stored in part, and not all of what is asked for is there".to_owned(),
             ),
             Decision::Forward { copy: None, .. } => self.of_none(question, resource),
-            Decision::Pass(_) => (
+            Decision::Pass { .. } => (
                 Would::Pass,
                 "the request is for the origin alone".to_owned(),
             ),
@@ -216,7 +216,7 @@ fn of_copy(copy: &Arc<Stored>, question: &Question<'_>, now: BootInstant) -> (Wo
         Verdict::Use { .. } => Would::Hit,
         Verdict::UseWhileRefreshing { .. } => Would::Stale,
         Verdict::Revalidate { .. } | Verdict::RevalidateStrictly => {
-            match conditions(&head.origin_fields(), is_strict).is_empty() {
+            match conditions(head.status, &head.origin_fields(), is_strict).is_empty() {
                 true => Would::Fetch,
                 false => Would::Revalidate,
             }

@@ -16,7 +16,7 @@ use super::flight::{Flight, Origin as Came, Outcome};
 use super::freshen::News;
 use super::head::{self, Parts};
 use super::listing::Listing;
-use super::not_shared::NotShared;
+use super::not_shared::{Ends, NotShared};
 use super::part::{Base, Begun, Content};
 use super::pass;
 use super::promise::Promise;
@@ -26,6 +26,8 @@ use super::shared_body::{Fate, Reader, SharedBody};
 use super::site::{ProxySite, count};
 use super::visit::Ask;
 use crate::cache::fence::Fence;
+use crate::cache::judge::{Arrival, Demand, Fallback, Verdict, judge};
+use crate::cache::policy::directives::RequestDirectives;
 use crate::cache::policy::freshness::is_failure;
 use crate::cache::policy::storable::{Asked, examine};
 use crate::cache::policy::validation;
@@ -167,7 +169,7 @@ impl Errand {
     ) -> Option<Arriving> {
         let status = response.status();
         let mut completed = None;
-        let is_of_no_use = if status == StatusCode::NOT_MODIFIED && self.copy.is_some() {
+        let is_of_no_use = if status == StatusCode::NOT_MODIFIED && self.asks_about_copy() {
             match self.validated(&response, delay, &open) {
                 Ok((stored, for_one)) => {
                     let is_kept = self.keep(&stored);
@@ -209,6 +211,13 @@ impl Errand {
                 None
             }
         }
+    }
+
+    /// Whether the origin was asked under conditions: without any a 304 says nothing, and to
+    /// ask again would bring the same.
+    fn asks_about_copy(&self) -> bool {
+        let conditions = self.conditions(None);
+        conditions.contains_key(IF_NONE_MATCH) || conditions.contains_key(IF_MODIFIED_SINCE)
     }
 
     /// What a response is to others, by its head.
@@ -281,7 +290,10 @@ impl Errand {
             self.site.shared.storage.refuse();
             return Err(NotShared {
                 // What there is of it in parts is as good as before.
-                ends_copy: self.copy.is_some(),
+                ends: match self.copy {
+                    Some(_) => Ends::All,
+                    None => Ends::Nothing,
+                },
                 ..NotShared::lasting("too-large")
             });
         }
@@ -291,11 +303,28 @@ impl Errand {
 
     /// Whether there is a copy that some request may take when the origin fails.
     fn may_use_copy_instead(&self) -> bool {
-        let asked_for = self.ask.directives.stale_if_error.is_some();
-        self.copy.as_ref().is_some_and(|copy| {
-            let terms = &copy.head.terms;
-            !terms.stale_if_error.is_zero() || (asked_for && terms.stale_on_request)
-        })
+        let on_error = RequestDirectives {
+            stale_if_error: self.ask.directives.stale_if_error,
+            ..RequestDirectives::default()
+        };
+        match self.copy_for(&on_error) {
+            Some(Verdict::Use { .. } | Verdict::UseWhileRefreshing { .. }) => true,
+            Some(Verdict::Revalidate { fallback }) => fallback == Fallback::IfFailed,
+            Some(Verdict::RevalidateStrictly | Verdict::Refuse) | None => false,
+        }
+    }
+
+    /// What a request that says this may do with the copy by now.
+    fn copy_for(&self, directives: &RequestDirectives) -> Option<Verdict> {
+        let copy = self.copy.as_ref()?;
+        let arrival = Arrival {
+            moment: self.moment,
+            demand: Demand::None,
+            directives,
+            now: self.site.shared.now(),
+            fenced: self.setup.fenced(),
+        };
+        Some(judge(&copy.head.fence, &copy.head.terms, arrival))
     }
 
     pub(super) fn parts(
@@ -309,7 +338,7 @@ impl Errand {
         let now = self.site.shared.clocks();
         let asked = Asked::of(&self.ask.fields);
         let admitted = examine(status, &fields, asked, &self.setup.defaults, now, delay)
-            .map_err(|why| NotShared::of(status, why))?;
+            .map_err(|why| NotShared::of(status, why, asked))?;
         let tags = self
             .site
             .tags_of(&self.setup, &self.ask.key, &fields)
@@ -400,11 +429,21 @@ impl Errand {
     fn answer_alone(&mut self, mut response: Response<OriginBody>, why: &NotShared) {
         // It is passed on, like what is not asked about.
         self.place = None;
-        if why.is_lasting {
+        let ends_copy = match why.ends {
+            Ends::Nothing => false,
+            Ends::Stale => !matches!(
+                self.copy_for(&RequestDirectives::default()),
+                Some(Verdict::Use { .. })
+            ),
+            Ends::All => true,
+        };
+        let has_copy = self.copy.is_some();
+        // Where a copy stays, others may get what is for all.
+        if why.is_lasting && (ends_copy || !has_copy) {
             self.site.shared.remember_uncacheable(&self.ask.key);
         }
         self.share_nothing(why.to_other_edges());
-        if why.ends_copy && self.copy.is_some() && !response.status().is_server_error() {
+        if ends_copy && has_copy && !response.status().is_server_error() {
             self.site.shared.storage.remove(&self.ask.key);
         }
         let status = response.status();

@@ -61,8 +61,7 @@ impl ProxySite {
         let mut may_share = !is_uncacheable && (!is_head || found.copy.is_some());
         let is_own = is_uncacheable && !is_head && self.has_origin();
         if is_own && (ask.fields.contains_key(RANGE) || is_conditional(&ask.fields)) {
-            let why = found.why;
-            return Some(self.pass_get(ask, why).await);
+            return Some(self.pass_get(ask, found).await);
         }
         let mut selection = found
             .neighbour
@@ -74,8 +73,7 @@ impl ProxySite {
             false => Extent::Whole,
         };
         if extent == Extent::Several && !self.has_entries() {
-            let why = found.why;
-            return Some(self.pass_get(ask, why).await);
+            return Some(self.pass_get(ask, found).await);
         }
         let part = extent.part();
         if part.is_some()
@@ -94,7 +92,7 @@ impl ProxySite {
             };
             match self.take_part(&ask, &found, key).await {
                 Round::Answered(response) => return Some(response),
-                Round::Nothing => return self.without_entry(ask, found.why).await,
+                Round::Nothing => return self.without_entry(ask, found).await,
                 Round::Again(known) => selection = known.unwrap_or(selection),
                 Round::Alone => may_share = false,
             }
@@ -111,14 +109,14 @@ impl ProxySite {
         let (_, own) = self.start(&ask, key, found.copy.clone(), strictly, None);
         match self.wait_for_own(&ask, &found, own).await {
             Some(response) => Some(response),
-            None => self.without_entry(ask, found.why).await,
+            None => self.without_entry(ask, found).await,
         }
     }
 
     /// The origin is asked alone, if there is one by now.
-    async fn without_entry(self: Arc<Self>, ask: Ask, why: Why) -> Option<Response<Body>> {
+    async fn without_entry(self: Arc<Self>, ask: Ask, found: Found) -> Option<Response<Body>> {
         if self.has_origin() {
-            Some(self.pass_get(ask, why).await)
+            Some(self.pass_get(ask, found).await)
         } else {
             None
         }
@@ -366,7 +364,10 @@ impl ProxySite {
         mut said: Forwarded,
     ) -> Response<Body> {
         match origin {
-            Origin::Validated => said.status = Some(304),
+            Origin::Validated => {
+                said.status = Some(304);
+                said.is_first_hand = !said.is_collapsed;
+            }
             Origin::Pushed => said.detail = Some("entry"),
             Origin::Shared => said.detail = Some("shared"),
         }
@@ -390,6 +391,7 @@ impl ProxySite {
         mut said: Forwarded,
     ) -> Option<Response<Body>> {
         said.ttl = said.is_stored.then(|| self.ttl(head));
+        said.is_first_hand = !said.is_collapsed;
         let age = head.terms.freshness.age(self.shared.now());
         let status = Status::Forwarded(said);
         let source = Source::Arriving(body, reader);
@@ -413,7 +415,7 @@ impl ProxySite {
 
     /// RFC 5861, section 4, and RFC 9111, section 4.2.4. `status` is what the origin has
     /// answered, if it has.
-    fn despite_error(
+    pub(super) fn despite_error(
         &self,
         copy: &Stored,
         ask: &Ask,

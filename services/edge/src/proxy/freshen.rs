@@ -8,14 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use super::head::{self, Parts};
 use super::setup::Setup;
 use super::site::ProxySite;
 use crate::cache::key::Key;
 use crate::cache::policy::storable::{Asked, Unstorable, examine};
-use crate::cache::policy::validation;
+use crate::cache::policy::validation::{self, ByHead, told_by_head};
 use crate::cache::stored::Stored;
 
 /// Fields that say something of stored responses.
@@ -47,7 +47,8 @@ impl ProxySite {
     }
 
     /// A HEAD was answered with 200: what a GET would have been answered from is updated,
-    /// or is stale from now on (RFC 9111, section 4.3.5).
+    /// or is stale from now on (RFC 9111, section 4.3.5). An answer without validators does
+    /// neither: it would make fresh what may be another response by now.
     pub(super) fn learn_from_head(&self, setup: &Setup, news: &News<'_>) {
         let Some(resource) = self.shared.storage.peek(&news.key.as_ref()) else {
             return;
@@ -57,9 +58,14 @@ impl ProxySite {
                 continue;
             }
             let (fields, complete) = (copy.head.fields.to_map(0), copy.body.complete());
-            match validation::is_confirmed_by_head(&fields, complete, news.said) {
-                true => self.update(setup, news, copy),
-                false => self.outdate(news.key, copy),
+            let told = match copy.head.status {
+                StatusCode::OK => told_by_head(&fields, complete, news.said),
+                _ => ByHead::Contradicted,
+            };
+            match told {
+                ByHead::Confirmed => self.update(setup, news, copy),
+                ByHead::Contradicted => self.outdate(news.key, copy),
+                ByHead::Untold => {}
             }
         }
     }

@@ -10,6 +10,7 @@ use super::status::{Hit, Status};
 use crate::cache::fence::Fence;
 use crate::cache::fields::Fields;
 use crate::cache::policy;
+use crate::cache::policy::freshness::stated_age;
 use crate::cache::policy::terms::Terms;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{CACHE_STATUS, Head, Stored, StoredBody, Uses};
@@ -33,12 +34,17 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// The head, and the fields that are for the one who asked.
+    /// The head, and the fields that are for the one who asked: the age that the origin states
+    /// is one of them.
     pub(super) fn into_head(self, setup: &Setup) -> (Head, HeaderMap) {
         let mut fields = self.fields;
         let mut for_one = HeaderMap::new();
         for name in &self.for_one {
             withhold(&mut fields, &mut for_one, name);
+        }
+        // That of a stored response is counted from here on.
+        if let Some(age) = stated_age(&fields) {
+            for_one.insert(AGE, age.as_secs().into());
         }
         fields.remove(AGE);
         let (mut withheld, has_site_policy) = setup.dress(&mut fields, !self.tags.own.is_empty());

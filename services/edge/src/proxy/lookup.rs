@@ -25,7 +25,7 @@ pub(super) enum Looked {
     /// The origin is to be asked, together with others who ask the same.
     Forward(Box<Ask>, Found),
     /// The request is to be passed on as it is.
-    Pass(Box<Ask>, Why),
+    Pass(Box<Ask>, Found),
     /// There is nothing that could answer: no origin, and for a GET no entry either.
     Nothing,
     /// What is stored under this key may be on disk.
@@ -56,6 +56,17 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Nothing is there, or of use.
+    pub(super) fn nothing(why: Why) -> Self {
+        Self {
+            copy: None,
+            verdict: None,
+            neighbour: None,
+            why,
+            is_forced: false,
+        }
+    }
+
     /// A 304 is believed only for what tells two versions apart for certain.
     pub(super) fn is_strict(&self) -> bool {
         self.verdict == Some(Verdict::RevalidateStrictly)
@@ -150,7 +161,14 @@ impl ProxySite {
                 };
                 Looked::Forward(ask_origin(), found)
             }
-            Decision::Pass(why) => Looked::Pass(ask_origin(), why),
+            Decision::Pass { copy, why } => {
+                let found = Found {
+                    copy: copy.map(|(copy, _)| copy.clone()),
+                    verdict: copy.map(|(_, verdict)| verdict),
+                    ..Found::nothing(why)
+                };
+                Looked::Pass(ask_origin(), found)
+            }
             Decision::NotCached => Looked::Answer(not_cached()),
             Decision::Refuse => Looked::Answer(refused()),
             Decision::Nothing => Looked::Nothing,

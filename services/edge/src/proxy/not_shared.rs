@@ -3,7 +3,18 @@
 use http::StatusCode;
 
 use super::share::NotOffered;
-use crate::cache::policy::storable::Unstorable;
+use crate::cache::policy::storable::{Asked, Unstorable};
+
+/// What a response that is not stored ends of what is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ends {
+    Nothing,
+    /// What is stale. What is fresh was asked about only because the request wanted that, and
+    /// its answer is about the request as much as about what the URL stands for.
+    Stale,
+    /// All: it is not to be kept any more.
+    All,
+}
 
 /// A response that is not stored.
 pub(super) struct NotShared {
@@ -11,8 +22,8 @@ pub(super) struct NotShared {
     pub(super) reason: &'static str,
     /// The next requests need not wait for each other.
     pub(super) is_lasting: bool,
-    /// What is stored is out of date.
-    pub(super) ends_copy: bool,
+    /// What is out of date by it.
+    pub(super) ends: Ends,
     /// It is so by who has asked: another one may get a response that is for all.
     pub(super) is_by_asker: bool,
 }
@@ -23,7 +34,7 @@ impl NotShared {
         Self {
             reason,
             is_lasting: false,
-            ends_copy: false,
+            ends: Ends::Nothing,
             is_by_asker: false,
         }
     }
@@ -33,7 +44,7 @@ impl NotShared {
         Self {
             reason,
             is_lasting: true,
-            ends_copy: true,
+            ends: Ends::All,
             is_by_asker: false,
         }
     }
@@ -49,7 +60,7 @@ impl NotShared {
 
 impl NotShared {
     /// A response that may not be stored.
-    pub(super) fn of(status: StatusCode, why: Unstorable) -> Self {
+    pub(super) fn of(status: StatusCode, why: Unstorable, asked: Asked) -> Self {
         if status.is_server_error() {
             return Self::passing("error");
         }
@@ -65,21 +76,32 @@ impl NotShared {
             Unstorable::Status => "status",
             Unstorable::NoFreshness => "no-freshness",
         };
-        // Of credentials another request may have none.
-        let is_by_asker = why == Unstorable::Credentials;
+        // Who is known by nothing may get what is for all: no cookie, no way to a login.
+        let is_known = asked.authorization || asked.cookie;
+        let is_by_asker = match why {
+            Unstorable::Credentials => true,
+            Unstorable::SetCookie | Unstorable::Status => is_known,
+            _ => false,
+        };
+        let ends = match why {
+            _ if is_by_asker => Ends::Nothing,
+            Unstorable::SetCookie | Unstorable::Status => Ends::Stale,
+            _ => Ends::All,
+        };
         Self {
-            ends_copy: !is_by_asker,
+            ends,
             is_by_asker,
             ..Self::lasting(reason)
         }
     }
 }
 
-/// Whether a status says that this request was not to the origin's liking, or that there
-/// are too many, and nothing of what the URL stands for (RFC 9110, section 15.5; RFC 6585).
+/// Whether a status says that this request was not to the origin's liking, or who has sent it,
+/// or that there are too many, and nothing of what the URL stands for (RFC 9110, section 15.5;
+/// RFC 6585).
 fn is_about_the_request(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
-        400 | 406 | 407 | 408 | 411..=417 | 421 | 425 | 426 | 428 | 429 | 431
+        400 | 401 | 403 | 406 | 407 | 408 | 411..=417 | 421 | 425 | 426 | 428 | 429 | 431
     )
 }

@@ -124,7 +124,8 @@ impl Errand {
         let mut conditions = self.range();
         if let Some(copy) = &self.copy {
             let fields = copy.head.origin_fields();
-            conditions.extend(validation::conditions(&fields, self.strictly));
+            let status = copy.head.status;
+            conditions.extend(validation::conditions(status, &fields, self.strictly));
         }
         conditions
     }
@@ -189,7 +190,8 @@ impl Errand {
     ) -> Result<Begun, NotShared> {
         if self.flight.key.part.is_none() {
             // Nobody has asked for a part.
-            return Err(NotShared::of(response.status(), Unstorable::Status));
+            let asked = Asked::of(&self.ask.fields);
+            return Err(NotShared::of(response.status(), Unstorable::Status, asked));
         }
         let place = ContentRange::of(response.headers()).ok_or(NotShared::passing("part"))?;
         if place.range.bytes() > self.setup.max_object_bytes {

@@ -2,18 +2,22 @@
 //! conditions of what cannot be cached.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tidegate_domain::{host_tag, url_tag};
+use tokio::task::JoinError;
+use tracing::Instrument as _;
 
 use super::answer;
 use super::body::Body;
 use super::decide::wants_upgrade;
 use super::freshen::News;
 use super::head;
+use super::lookup::Found;
 use super::posted::{Keeping, KeptBody, Posted};
 use super::setup::Setup;
 use super::site::{ProxySite, count};
@@ -38,6 +42,14 @@ pub(super) fn dress(setup: &Setup, response: &mut HeaderMap) {
     setup.dress(response, is_tagged);
 }
 
+/// A request that the origin has answered.
+struct Passed {
+    setup: Arc<Setup>,
+    response: Response<OriginBody>,
+    delay: Duration,
+    keeping: Option<Keeping>,
+}
+
 impl ProxySite {
     /// Passes a request on, and its response back, chunk by chunk.
     pub(super) async fn pass(
@@ -45,27 +57,40 @@ impl ProxySite {
         ask: Ask,
         mut parts: RequestParts,
         body: RequestBody,
-        why: Why,
+        found: Found,
     ) -> Response<Body> {
+        let why = found.why;
         let upgrade = wants_upgrade(&ask.fields)
             .then(|| parts.extensions.remove::<OnUpgrade>())
             .flatten();
-        let begun = self.shared.now();
-        let posting = self.begin_posting(&ask, why);
-        // Loaded after the position was read, as for a fetch: what is stored as of that is
-        // what the origin says that belongs to it.
-        let setup = self.setup();
-        let sent = self.send(&setup, &ask, body, upgrade.is_some()).await;
-        let mut response = match sent {
-            Ok(response) => response,
-            Err(error) => return self.not_passed(&error, why),
+        let ask = Arc::new(ask);
+        let exchange = self
+            .clone()
+            .exchange(ask.clone(), body, upgrade.is_some(), why);
+        let passed = match is_unsafe(&ask.method) {
+            false => exchange.await,
+            // Its answer says what it has changed, whether or not somebody waits for that.
+            true => tokio::spawn(exchange.in_current_span())
+                .await
+                .unwrap_or_else(|error| Err(unanswered(&error))),
         };
-        let delay = self.shared.now().saturating_since(begun);
-        let posted = posting.and_then(|open| self.posted(&setup, &ask, &response, delay, open));
-        let keeping = match is_unsafe(&ask.method) {
-            true => self.changed(&setup, &ask, &response, posted),
-            false => None,
+        let Passed {
+            setup,
+            mut response,
+            delay,
+            keeping,
+        } = match passed {
+            Ok(passed) => passed,
+            Err(error) => {
+                let failed = self.not_passed(&error, why);
+                let copy = found.without_answer(&error);
+                return copy.map_or(failed, |copy| self.despite_error(copy, &ask, None));
+            }
         };
+        let status = response.status();
+        if let Some(copy) = found.despite(status) {
+            return self.despite_error(copy, &ask, Some(status));
+        }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return match upgrade {
                 Some(client) => tunnel(client, response),
@@ -95,9 +120,37 @@ impl ProxySite {
     }
 
     /// Passes a GET on with its ranges and conditions.
-    pub(super) async fn pass_get(self: Arc<Self>, ask: Ask, why: Why) -> Response<Body> {
+    pub(super) async fn pass_get(self: Arc<Self>, ask: Ask, found: Found) -> Response<Body> {
         let (parts, ()) = Request::new(()).into_parts();
-        self.pass(ask, parts, RequestBody::empty(), why).await
+        self.pass(ask, parts, RequestBody::empty(), found).await
+    }
+
+    /// Sends a request, and does what the head of its answer says.
+    async fn exchange(
+        self: Arc<Self>,
+        ask: Arc<Ask>,
+        body: RequestBody,
+        upgrades: bool,
+        why: Why,
+    ) -> Result<Passed, OriginError> {
+        let begun = self.shared.now();
+        let posting = self.begin_posting(&ask, why);
+        // Loaded after the position was read, as for a fetch: what is stored as of that is
+        // what the origin says that belongs to it.
+        let setup = self.setup();
+        let response = self.send(&setup, &ask, body, upgrades).await?;
+        let delay = self.shared.now().saturating_since(begun);
+        let posted = posting.and_then(|open| self.posted(&setup, &ask, &response, delay, open));
+        let keeping = match is_unsafe(&ask.method) {
+            true => self.changed(&setup, &ask, &response, posted),
+            false => None,
+        };
+        Ok(Passed {
+            setup,
+            response,
+            delay,
+            keeping,
+        })
     }
 
     async fn send(
@@ -165,10 +218,7 @@ impl ProxySite {
             urls.extend(named.iter().map(|url| setup.site.normalize(url)));
         }
         let mut tags: Vec<_> = urls.iter().map(url_tag).collect();
-        let owner = GroupOwner {
-            host: &ask.key.host,
-            port: ask.key.port,
-        };
+        let owner = GroupOwner::new(&ask.key.host, ask.key.port, ask.key.secure);
         let groups = owner.invalidated_by(response.headers());
         let is_all = groups.is_err();
         match groups {
@@ -193,6 +243,13 @@ impl ProxySite {
 /// nothing stored.
 fn may_learn(ask: &Ask, why: Why) -> bool {
     !matches!(why, Why::Bypass | Why::Method) && !ask.directives.no_store
+}
+
+fn unanswered(error: &JoinError) -> OriginError {
+    OriginError::Broken {
+        upstream: "the origin".into(),
+        cause: error.to_string(),
+    }
 }
 
 fn unasked_upgrade() -> OriginError {

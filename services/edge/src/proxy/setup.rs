@@ -9,7 +9,7 @@ use tidegate_domain::site::{CachePolicy, CheckedSite, FencedPolicy, OriginConfig
 
 use super::visit::Ask;
 use crate::cache::key::ExtraParts;
-use crate::cache::policy::directives::{ResponseDirectives, Scope};
+use crate::cache::policy::directives::{ResponseDirectives, Scope, stated};
 use crate::cache::policy::freshness::AssumedTtl;
 use crate::cache::policy::terms::Defaults;
 use crate::origin::{Origin, OriginError, Surroundings, UpstreamStats, fields};
@@ -127,8 +127,8 @@ impl Setup {
     ///
     /// `Surrogate-Control` stays here too, because it is for the next cache alone. Other
     /// targeted fields are for all caches in front of the origin (RFC 9213, section 3.1):
-    /// they are passed on, unless the site's `Cache-Control` takes their place, since caches
-    /// between here and the browsers hear of no changes.
+    /// they are passed on, but with a tagged response only if they keep others out, since
+    /// caches between here and the browsers hear of no changes.
     ///
     /// Returns what was taken away, and whether the site's `Cache-Control` took the place
     /// of the origin's.
@@ -137,20 +137,46 @@ impl Setup {
         for name in &self.tag_fields {
             withhold(fields, &mut withheld, name);
         }
+        let here = stated(fields, &self.defaults.targets);
         withhold(fields, &mut withheld, &SURROGATE_CONTROL);
-        let stated = ResponseDirectives::read(fields);
-        let is_private = stated.no_store || stated.private != Scope::Nothing;
-        let has_site_policy = is_tagged && !is_private;
-        if has_site_policy {
+        if !is_tagged {
+            return (withheld, false);
+        }
+        if !(here.is_targeted && here.directives.keeps_others_out()) {
             for name in &self.defaults.targets {
                 withhold(fields, &mut withheld, name);
             }
+        }
+        let elsewhere = ResponseDirectives::read(fields);
+        let policy = self.for_browsers(&elsewhere, here.is_targeted);
+        let has_site_policy = policy.is_some();
+        if let Some(policy) = policy {
             withhold(fields, &mut withheld, &CACHE_CONTROL);
             withhold(fields, &mut withheld, &http::header::EXPIRES);
             withhold(fields, &mut withheld, &http::header::PRAGMA);
-            fields.insert(CACHE_CONTROL, self.browser.clone());
+            fields.insert(CACHE_CONTROL, policy);
         }
         (withheld, has_site_policy)
+    }
+
+    /// What a tagged response tells browsers in place of what the origin says in
+    /// `Cache-Control`; `None` if that stays, because nobody is to keep it, or because it is
+    /// for one and this edge keeps none either.
+    fn for_browsers(&self, said: &ResponseDirectives, is_kept_here: bool) -> Option<HeaderValue> {
+        let policy = self.browser.as_bytes();
+        let text = match &said.private {
+            _ if said.no_store => return None,
+            Scope::Nothing => return Some(self.browser.clone()),
+            Scope::Whole if !is_kept_here => return None,
+            Scope::Whole => [&b"private, "[..], policy].concat(),
+            Scope::Fields(names) => {
+                let names: Vec<_> = names.iter().map(HeaderName::as_str).collect();
+                let private = format!(", private=\"{}\"", names.join(", "));
+                [policy, private.as_bytes()].concat()
+            }
+        };
+        // A value, a name and what stands between them are bytes of a value.
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
     }
 }
 

@@ -169,10 +169,7 @@ impl ProxySite {
         key: &Key,
         response: &HeaderMap,
     ) -> Result<ResponseTags, TaggingError> {
-        let owner = GroupOwner {
-            host: &key.host,
-            port: key.port,
-        };
+        let owner = GroupOwner::new(&key.host, key.port, key.secure);
         ResponseTags::read(response, &setup.tag_fields)?.with_groups(response, owner)
     }
 
@@ -319,9 +316,9 @@ impl ProxySite {
             Looked::Forward(ask, found) => Box::pin(self.clone().forward(*ask, found))
                 .await
                 .unwrap_or_else(nothing_here),
-            Looked::Pass(ask, why) => {
+            Looked::Pass(ask, found) => {
                 let body = RequestBody::new(body, self.shared.bodies);
-                Box::pin(self.clone().pass(*ask, parts, body, why)).await
+                Box::pin(self.clone().pass(*ask, parts, body, found)).await
             }
             // It has been looked for.
             Looked::Nothing | Looked::OnDisk(_) => nothing_here(),

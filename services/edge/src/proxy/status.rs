@@ -52,6 +52,8 @@ pub(super) struct Forwarded {
     /// stale.
     pub(super) ttl: Option<i64>,
     pub(super) is_collapsed: bool,
+    /// The origin has answered this very request, with a response or a 304.
+    pub(super) is_first_hand: bool,
     pub(super) detail: Option<&'static str>,
 }
 
@@ -63,6 +65,7 @@ impl Forwarded {
             is_stored: false,
             ttl: None,
             is_collapsed: false,
+            is_first_hand: false,
             detail: None,
         }
     }
@@ -98,7 +101,7 @@ impl Why {
 impl Status {
     /// Whether the origin was asked for this very request.
     pub(super) fn is_from_origin(self) -> bool {
-        matches!(self, Self::Forwarded(forwarded) if !forwarded.is_collapsed)
+        matches!(self, Self::Forwarded(forwarded) if forwarded.is_first_hand)
     }
 
     /// The value of the field, without what caches before this one have said.
@@ -182,6 +185,7 @@ mod tests {
             is_stored: true,
             ttl: Some(-3),
             is_collapsed: true,
+            is_first_hand: false,
             detail: Some("entry"),
         };
         let stale = |fenced| Status::Hit(Hit::Stale { over: 3, fenced });

@@ -150,10 +150,7 @@ pub(super) fn vary(data: &[u8]) {
 
 /// Names of groups become tags, whatever they are.
 pub(super) fn groups(data: &[u8]) {
-    let owner = GroupOwner {
-        host: "www.example.com",
-        port: 8443,
-    };
+    let owner = GroupOwner::new("www.example.com", 8443, true);
     if let Ok(tags) = owner.of_response(&fields::of(&GROUPS, data)) {
         assert!(tags.len() <= MAX_TAGS);
         for tag in tags {

@@ -26,6 +26,7 @@ pub(super) fn check(
         check_storable(source, version.status, &fields)?;
     }
     check_selected(visit, sources, &fields)?;
+    check_confirmed_by_head(sources, version)?;
     let copy = Copy::of(history, settings, visit, sources, version, fields);
     check_fields(visit, &copy)?;
     check_invalidated(visit, &copy)?;
@@ -194,6 +195,25 @@ fn check_selected(visit: &Visit, sources: &[Source<'_>], fields: &Fields) -> Res
     }
 }
 
+/// Section 4.3.5: a HEAD updates what has the validators that it names; without any it may
+/// speak of something else.
+fn check_confirmed_by_head(sources: &[Source<'_>], version: &Version) -> Result<(), Violation> {
+    let modified = version.modified.map(crate::fields::write_date);
+    for head in sources.iter().filter(|it| it.exchange.method == "HEAD") {
+        let told = [
+            ("etag", version.etag.as_deref()),
+            ("last-modified", modified.as_deref()),
+        ]
+        .map(|(name, own)| head.fields.first(name).map(|said| Some(said) == own));
+        let is_confirmed = told.contains(&Some(true)) && !told.contains(&Some(false));
+        if !is_confirmed || head.status != version.status {
+            let what = format!("a HEAD with {} does not speak of {version:?}", head.status);
+            return Err(Violation::new("head", what));
+        }
+    }
+    Ok(())
+}
+
 /// What leaves is what was stored, with its age, without what was for one alone.
 fn check_fields(visit: &Visit, copy: &Copy<'_>) -> Result<(), Violation> {
     let answer = &visit.answer.fields;
@@ -263,18 +283,20 @@ fn check_freshness(
     if is_refused.is_none() && !copy.is_stale() {
         return Ok(Way::Fresh);
     }
-    let wants_fresher = request.has("min-fresh");
+    let max_stale = match request.whole("max-stale") {
+        true => Some(u64::MAX),
+        false => millis("max-stale"),
+    };
+    let takes_stale = max_stale.is_some_and(|max| over <= max);
+    // Section 5.2.1.1: nothing stale, unless the request takes that.
+    let wants_fresher = request.has("min-fresh") || (request.has("max-age") && !takes_stale);
     let while_revalidating = copy.window("stale-while-revalidate", settings.stale_while_revalidate);
     if is_refused.is_none() && over < while_revalidating && !wants_fresher {
         return Ok(Way::WhileRevalidating);
     }
     let on_request =
         !copy.is_never_stale() && !directives.has("s-maxage") && copy.hit.soft_since.is_none();
-    let max_stale = match request.whole("max-stale") {
-        true => Some(u64::MAX),
-        false => millis("max-stale"),
-    };
-    if is_refused.is_none() && on_request && max_stale.is_some_and(|max| over <= max) {
+    if is_refused.is_none() && on_request && takes_stale {
         return Ok(Way::MaxStale);
     }
     if failure.is_some() && !copy.is_stale() {
@@ -335,6 +357,14 @@ fn contradicted_by_head(
         .exchanges
         .iter()
         .filter(|head| head.method == "HEAD" && head.url == visit.url)
+        // What is for the origin alone, and what wants nothing stored, teaches nothing.
+        .filter(|head| !head.request.has("if-match"))
+        .filter(|head| {
+            !head
+                .request
+                .list("cache-control")
+                .contains(&"no-store".into())
+        })
         .filter(|head| head.order > last.order() && head.order < visit.order)
         .filter(|head| vary::selects(&names, &first.exchange.request, &head.request))
         .find_map(|head| match &head.outcome {
@@ -346,7 +376,7 @@ fn contradicted_by_head(
             } => {
                 let differs = other.etag.is_some() && other.etag != version.etag
                     || other.body.len() != version.body.len();
-                (differs && version.status == 200).then_some(*at)
+                (differs || version.status != 200).then_some(*at)
             }
             _ => None,
         })

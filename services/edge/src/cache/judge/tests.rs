@@ -296,3 +296,37 @@ fn every_verdict_says_what_it_rests_on() {
     subject.moment.lease = Lease::Never;
     assert_eq!(ground(&subject, 2), Ground::NoLease);
 }
+
+#[test]
+fn who_limits_the_age_gets_nothing_stale_unless_it_takes_that() {
+    // RFC 9111, section 5.2.1.1.
+    let mut case = case();
+    case.request.max_age = Some(seconds(300));
+    assert_eq!(case.at(65), ON_ERROR);
+    case.request.max_stale = Some(seconds(5));
+    assert_eq!(case.at(65), refreshing(5));
+    assert_eq!(case.at(66), ON_ERROR);
+}
+
+#[test]
+fn where_the_origin_fails_a_fresh_copy_is_no_worse_than_a_stale_one() {
+    let mut case = case();
+    case.terms.stale_if_error = Duration::ZERO;
+    case.terms.stale_on_request = false;
+    for request in [
+        RequestDirectives {
+            no_cache: true,
+            ..RequestDirectives::default()
+        },
+        RequestDirectives {
+            max_age: Some(Duration::ZERO),
+            ..RequestDirectives::default()
+        },
+    ] {
+        case.request = request;
+        assert_eq!(case.at(10), ON_ERROR);
+        assert_eq!(case.at(60), ASK, "by then it is stale");
+    }
+    case.terms.no_cache = true;
+    assert_eq!(case.at(10), ASK);
+}

@@ -152,7 +152,8 @@ pub fn initial_age(response: &HeaderMap, response_delay: Duration, now: SystemTi
         .and_then(|date| now.duration_since(date).ok())
         // A clock that is off by less than a second is not off.
         .map_or(Duration::ZERO, |age| Duration::from_secs(age.as_secs()));
-    let corrected = stated_age(response).saturating_add(response_delay);
+    let stated = stated_age(response).unwrap_or_default();
+    let corrected = stated.saturating_add(response_delay);
     apparent.max(corrected)
 }
 
@@ -182,16 +183,15 @@ pub fn is_failure(status: StatusCode) -> bool {
 
 /// `Age` (RFC 9111, section 5.1): of several the first; none if it is malformed. One that
 /// is too large to be counted is as old as can be.
-fn stated_age(response: &HeaderMap) -> Duration {
+#[must_use]
+pub fn stated_age(response: &HeaderMap) -> Option<Duration> {
     let first = response
         .get(AGE)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.split(',').next())
         .map(str::trim)
         .filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
-    first.map_or(Duration::ZERO, |digits| {
-        Duration::from_secs(digits.parse().unwrap_or(MAX_AGE).min(MAX_AGE))
-    })
+    first.map(|digits| Duration::from_secs(digits.parse().unwrap_or(MAX_AGE).min(MAX_AGE)))
 }
 
 #[cfg(test)]

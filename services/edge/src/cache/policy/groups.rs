@@ -16,15 +16,25 @@ const MAX_GROUPS: usize = 64;
 pub struct TooManyGroups;
 
 /// Whose groups they are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupOwner<'a> {
-    /// Host, normalised.
-    pub host: &'a str,
-    /// Port that the client named, or 0.
-    pub port: u16,
+    host: &'a str,
+    port: u16,
 }
 
-impl GroupOwner<'_> {
+impl<'a> GroupOwner<'a> {
+    /// The origin of this host, normalised, and of this port, or 0 where the client named none.
+    /// The one that is meant without a name is the same (RFC 9110, section 4.3.1), which may be
+    /// another over TLS.
+    #[must_use]
+    pub fn new(host: &'a str, port: u16, secure: bool) -> Self {
+        let usual = if secure { 443 } else { 80 };
+        Self {
+            host,
+            port: if port == usual { 0 } else { port },
+        }
+    }
+
     /// The tags of the groups that a response belongs to (RFC 9875, section 2).
     ///
     /// # Errors
@@ -132,13 +142,22 @@ mod tests {
         let mut tags: Vec<_> = owners
             .iter()
             .flat_map(|(host, port)| {
-                GroupOwner { host, port: *port }
+                GroupOwner::new(host, *port, true)
                     .invalidated_by(&map)
                     .unwrap()
             })
             .collect();
         tags.dedup();
         assert_eq!(tags.len(), 3);
+    }
+
+    #[test]
+    fn the_usual_port_needs_no_name() {
+        let owner = |port, secure| GroupOwner::new("a", port, secure);
+        assert_eq!(owner(80, false), owner(0, false));
+        assert_eq!(owner(443, true), owner(0, true));
+        assert_ne!(owner(443, false), owner(0, false));
+        assert_ne!(owner(80, true), owner(0, true));
     }
 
     proptest! {

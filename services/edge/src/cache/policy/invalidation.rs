@@ -2,8 +2,10 @@
 //! URLs that its response names in `Location` and `Content-Location`, if they are of the
 //! same origin.
 
+use std::fmt::Write as _;
+
 use http::header::{CONTENT_LOCATION, LOCATION};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tidegate_domain::{PathAndQuery, normalize_host};
 
 /// What was asked for.
@@ -36,8 +38,8 @@ impl Target<'_> {
     pub fn named_by(&self, response: &HeaderMap) -> Vec<PathAndQuery> {
         [LOCATION, CONTENT_LOCATION]
             .iter()
-            .filter_map(|name| response.get(name)?.to_str().ok())
-            .filter_map(|reference| self.resolve(reference))
+            .filter_map(|name| response.get(name))
+            .filter_map(|reference| self.resolve(&encoded(reference)))
             .filter_map(|path| PathAndQuery::parse(&path).ok())
             .collect()
     }
@@ -50,7 +52,7 @@ impl Target<'_> {
         let (Some(value), None) = (values.next(), values.next()) else {
             return false;
         };
-        let named = value.to_str().ok().and_then(|text| self.resolve(text));
+        let named = self.resolve(&encoded(value));
         named.is_some_and(|path| PathAndQuery::parse(&path).as_ref() == Ok(self.url))
     }
 
@@ -92,6 +94,20 @@ impl Target<'_> {
         let slash = if path.starts_with('/') { "" } else { "/" };
         same.then(|| format!("{slash}{path}"))
     }
+}
+
+/// A reference with what is beyond ASCII in it encoded, byte by byte: as clients ask for what
+/// origins name so.
+fn encoded(reference: &HeaderValue) -> String {
+    let mut text = String::with_capacity(reference.len());
+    for byte in reference.as_bytes() {
+        match byte.is_ascii() {
+            true => text.push(char::from(*byte)),
+            // Writing to a string does not fail.
+            false => _ = write!(text, "%{byte:02X}"),
+        }
+    }
+    text
 }
 
 /// The scheme of a reference, in lower case where it is one of the web.
@@ -146,6 +162,33 @@ mod tests {
         ] {
             let expected = (!expected.is_empty()).then(|| expected.to_owned());
             assert_eq!(named(reference, 0), expected, "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_reference_beyond_ascii_is_the_url_that_clients_make_of_it() {
+        // What they ask for is encoded (RFC 3987, section 3.1).
+        let url = PathAndQuery::parse("/").unwrap();
+        let target = Target {
+            host: "www.example.com",
+            port: 0,
+            url: &url,
+        };
+        for (reference, expected) in [
+            (&b"/caf\xc3\xa9?q=\xc3\xbc"[..], Some("/caf%C3%A9?q=%C3%BC")),
+            (b"caf\xc3\xa9", Some("/caf%C3%A9")),
+            (b"http://www.example.com/\xc3\xa9", Some("/%C3%A9")),
+            (b"//b\xc3\xbccher.example/x", None),
+            (b"/caf\xe9", Some("/caf%E9")),
+        ] {
+            let value = HeaderValue::from_bytes(reference).unwrap();
+            let response = [(CONTENT_LOCATION, value)].into_iter().collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|url| PathAndQuery::parse(url).unwrap())
+                .collect();
+            let shown = reference.escape_ascii();
+            assert_eq!(target.named_by(&response), expected, "{shown}");
         }
     }
 

@@ -3,33 +3,37 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
 use http::header::{
     CONTENT_LENGTH, DATE, ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
+use http::{HeaderMap, StatusCode};
 
 use super::content::stays_with_the_body;
 use super::date;
-use crate::conditional::{strongly_equal, weakly_equal};
+use crate::conditional::{is_weak, strongly_equal, weakly_equal};
 
 /// How much older than its response a `Last-Modified` has to be to tell two versions
 /// apart (RFC 9110, section 8.8.2.2).
 const STRONG_AFTER: Duration = Duration::from_secs(60);
 
-/// The conditions under which a copy with these fields is asked about; empty if only
-/// a whole response will do.
+/// The conditions under which a copy with this status and these fields is asked about; empty
+/// if only a whole response will do.
+///
+/// An error or a redirect is not asked about by its date: the origin would compare that with
+/// the date of what is there by now.
 ///
 /// Strictly, after a hard invalidation or a reset, a 304 says something only if the
 /// validator cannot be the same for two versions: any entity tag, or a strong
 /// `Last-Modified`.
 #[must_use]
-pub fn conditions(copy: &HeaderMap, strictly: bool) -> HeaderMap {
+pub fn conditions(status: StatusCode, copy: &HeaderMap, strictly: bool) -> HeaderMap {
     let mut conditions = HeaderMap::new();
     let etag = copy.get(ETAG);
     if let Some(etag) = etag {
         conditions.insert(IF_NONE_MATCH, etag.clone());
     }
     if let Some(modified) = copy.get(LAST_MODIFIED)
+        && status.is_success()
         && (!strictly || (etag.is_none() && has_strong_date(copy)))
     {
         conditions.insert(IF_MODIFIED_SINCE, modified.clone());
@@ -89,21 +93,34 @@ pub fn speaks_of_another(other: &HeaderMap, not_modified: &HeaderMap) -> bool {
     }
 }
 
-/// Whether the answer to a HEAD shows that a stored response, of `complete` bytes in all,
-/// is still what a GET would bring (RFC 9111, section 4.3.5): its validators are the same,
-/// and its length.
+/// What the answer to a HEAD says of a stored response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByHead {
+    /// It is what a GET would bring.
+    Confirmed,
+    /// It is not.
+    Contradicted,
+    /// Nothing: without a validator another response may have come since.
+    Untold,
+}
+
+/// What the answer to a HEAD says of a stored response of `complete` bytes in all (RFC 9111,
+/// section 4.3.5): the same if it has validators and they are those of the stored response,
+/// and its length, if it says one, is too.
 #[must_use]
-pub fn is_confirmed_by_head(copy: &HeaderMap, complete: u64, head: &HeaderMap) -> bool {
-    let same = |name: &HeaderName| match (copy.get(name), head.get(name)) {
-        (_, None) => true,
-        (old, new) => old == new,
-    };
+pub fn told_by_head(copy: &HeaderMap, complete: u64, head: &HeaderMap) -> ByHead {
+    let is_same = |name: &HeaderName| head.get(name).map(|new| copy.get(name) == Some(new));
     let is_as_long = head.get(CONTENT_LENGTH).is_none_or(|length| {
         length
             .to_str()
             .is_ok_and(|text| text.parse() == Ok(complete))
     });
-    same(&ETAG) && same(&LAST_MODIFIED) && is_as_long
+    match (is_same(&ETAG), is_same(&LAST_MODIFIED)) {
+        (Some(false), _) | (_, Some(false)) => ByHead::Contradicted,
+        _ if !is_as_long => ByHead::Contradicted,
+        (None, None) => ByHead::Untold,
+        _ => ByHead::Confirmed,
+    }
 }
 
 fn text<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -111,12 +128,13 @@ fn text<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 /// The fields of the copy, updated by those of a 304 from which hop-by-hop fields
-/// were removed.
+/// were removed. A weak entity tag stays weak: of a server that drops the sign on a 304 the
+/// strong one is that of other bytes, and ranges of both would be put together.
 #[must_use]
 pub fn updated(copy: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     let mut fields = copy.clone();
     for name in not_modified.keys() {
-        if stays_with_the_body(name) {
+        if stays_with_the_body(name) || (*name == ETAG && drops_weakness(copy, not_modified)) {
             continue;
         }
         fields.remove(name);
@@ -129,6 +147,13 @@ pub fn updated(copy: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
         fields.remove(http::header::AGE);
     }
     fields
+}
+
+fn drops_weakness(copy: &HeaderMap, not_modified: &HeaderMap) -> bool {
+    match (text(copy, &ETAG), text(not_modified, &ETAG)) {
+        (Some(old), Some(new)) => is_weak(old) && !is_weak(new) && weakly_equal(old, new),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +169,7 @@ mod tests {
     }
 
     fn asked(lines: &[(HeaderName, &str)], strictly: bool) -> Vec<HeaderName> {
-        conditions(&fields(lines), strictly)
+        conditions(StatusCode::OK, &fields(lines), strictly)
             .keys()
             .cloned()
             .collect()
@@ -193,18 +218,28 @@ mod tests {
     #[test]
     fn a_head_confirms_what_has_the_same_validators_and_length() {
         // RFC 9111, section 4.3.5.
-        let copy = fields(&[(ETAG, "\"a\"")]);
-        assert!(is_confirmed_by_head(&copy, 3, &fields(&[])));
-        assert!(is_confirmed_by_head(&copy, 3, &copy));
-        let said = fields(&[(ETAG, "\"a\""), (CONTENT_LENGTH, "3")]);
-        assert!(is_confirmed_by_head(&copy, 3, &said));
+        let told =
+            |copy: &HeaderMap, said: &[(HeaderName, &str)]| told_by_head(copy, 3, &fields(said));
+        let tag = (ETAG, "\"a\"");
+        let copy = fields(&[tag.clone()]);
+        assert_eq!(told(&copy, &[tag.clone()]), ByHead::Confirmed);
+        let said = [tag.clone(), (CONTENT_LENGTH, "3")];
+        assert_eq!(told(&copy, &said), ByHead::Confirmed);
+        for nothing in [&[][..], &[(CONTENT_LENGTH, "3")]] {
+            assert_eq!(told(&copy, nothing), ByHead::Untold);
+            assert_eq!(told(&fields(&[]), nothing), ByHead::Untold);
+        }
         for other in [
             (ETAG, "\"b\""),
             (CONTENT_LENGTH, "4"),
             (CONTENT_LENGTH, "x"),
             (LAST_MODIFIED, "Tue, 14 Nov 2023 22:13:20 GMT"),
         ] {
-            assert!(!is_confirmed_by_head(&copy, 3, &fields(&[other])));
+            assert_eq!(told(&copy, &[other.clone()]), ByHead::Contradicted);
+            if other.0 != ETAG {
+                let said = [tag.clone(), other];
+                assert_eq!(told(&copy, &said), ByHead::Contradicted);
+            }
         }
     }
 

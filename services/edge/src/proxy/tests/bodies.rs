@@ -132,3 +132,32 @@ async fn what_finds_no_room_beside_other_fetches_is_not_too_large() {
     assert_eq!(world.site.stats().fetches, 3);
     assert!(world.cached("/a").await.is_hit());
 }
+
+#[tokio::test]
+async fn trailers_of_the_origin_go_no_further() {
+    // RFC 9110, section 6.5.1: nothing says that they may be merged.
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    for said in ["max-age=60", "no-store"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let world = World::new().await;
+        let at = config(&[listener.local_addr().unwrap()], |_| {});
+        world.site.replace_config(at, Revision(1));
+        let url = PathAndQuery::parse("/a").unwrap();
+        let asking = world
+            .site
+            .handle(get("/a", &[]), visit(&url, world.standing.now()));
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncache-control: {said}\r\ntrailer: x-late\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx-late: 1\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream
+        };
+        let (response, _stream) = patiently(async { tokio::join!(asking, answering) }).await;
+        let body = patiently(response.into_body().collect()).await.unwrap();
+        assert!(body.trailers().is_none(), "{said}");
+        assert_eq!(body.to_bytes(), "body", "{said}");
+    }
+}

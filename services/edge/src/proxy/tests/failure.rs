@@ -58,7 +58,7 @@ async fn an_origin_that_is_left_alone_is_not_asked_and_stale_copies_are_used() {
 
 #[tokio::test]
 async fn an_answer_about_the_request_or_the_load_ends_no_copy_and_no_sharing() {
-    for status in [400, 408, 417, 425, 429, 431] {
+    for status in [400, 401, 403, 408, 417, 425, 429, 431] {
         let mut world = World::new().await;
         world.fetched(get("/a", &[]), &[FRESH], "kept").await;
         let forced = world
@@ -80,6 +80,73 @@ async fn an_answer_about_the_request_or_the_load_ends_no_copy_and_no_sharing() {
             assert_eq!(done(one).await.body(), "shared", "after a {status}");
         }
         assert!(world.origin.is_idle());
+    }
+}
+
+#[tokio::test]
+async fn what_one_visitor_is_told_ends_no_copy_of_others() {
+    let cookie = ("set-cookie", "id=2");
+    let to_login = vec![("location", "/login"), cookie];
+    let his = [("cookie", "id=1"), ("authorization", "Basic x")];
+    for (status, said) in [
+        (302, to_login),
+        (302, vec![("location", "/login")]),
+        (200, vec![FRESH, cookie]),
+    ] {
+        for known_by in his {
+            let mut world = World::new().await;
+            world.fetched(get("/a", &[]), &[FRESH, ETAG], "kept").await;
+            let reload = [("cache-control", "no-cache"), known_by];
+            let forced = world.begin(get("/a", &reload)).await;
+            world.origin.next().await.answer(status, &said, "his");
+            assert_eq!(done(forced).await.body(), "his");
+            assert_eq!(world.cached("/a").await.body(), "kept", "{status} {said:?}");
+
+            world.clock.advance(Duration::from_secs(601));
+            let late = world.begin(get("/a", &[known_by])).await;
+            world.origin.next().await.answer(status, &said, "his");
+            assert_eq!(done(late).await.body(), "his");
+            let two = [world.get("/a").await, world.get("/a").await];
+            let asked = world.origin.next().await;
+            assert_eq!(asked.field("if-none-match"), Some(ETAG.1));
+            asked.answer(304, &[FRESH], "");
+            for one in two {
+                assert_eq!(done(one).await.body(), "kept", "{status} {said:?}");
+            }
+            assert!(world.origin.is_idle(), "they share a fetch");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_reload_brings_ends_a_fresh_copy_only_if_it_is_to_be_kept_by_nobody() {
+    let cookie = ("set-cookie", "id=2");
+    for (status, said, ends) in [
+        (200, vec![FRESH, cookie], false),
+        (302, vec![("location", "/x")], false),
+        (200, vec![("cache-control", "no-store")], true),
+        (200, vec![("cache-control", "private"), cookie], true),
+    ] {
+        let mut world = World::new().await;
+        world.fetched(get("/a", &[]), &[FRESH], "kept").await;
+        let reload = get("/a", &[("cache-control", "no-cache")]);
+        let forced = world.begin(reload).await;
+        world.origin.next().await.answer(status, &said, "new");
+        assert_eq!(done(forced).await.body(), "new");
+        let got = match ends {
+            true => world.fetched(get("/a", &[]), &said, "new").await,
+            false => world.cached("/a").await,
+        };
+        assert_eq!(got.is_hit(), !ends, "{status} {said:?}");
+        if !ends {
+            // Once it is stale, it is of no use.
+            world.clock.advance(Duration::from_secs(601));
+            let late = world.get("/a").await;
+            world.origin.next().await.answer(status, &said, "new");
+            done(late).await;
+            let got = world.fetched(get("/a", &[]), &[FRESH], "newer").await;
+            assert_eq!(got.body(), "newer");
+        }
     }
 }
 

@@ -113,3 +113,28 @@ async fn surrogate_control_is_asked_for_only_where_it_is_heeded() {
         done(waiting).await;
     }
 }
+
+#[tokio::test]
+async fn an_age_is_said_of_what_was_fetched_just_now_only_if_the_origin_says_one() {
+    // RFC 9111, section 5.1: it says that the origin was not asked for this.
+    for (said, expected) in [
+        (None, ""),
+        (Some(("age", "5")), "5"),
+        (Some(("age", "x")), ""),
+    ] {
+        let mut world = World::new().await;
+        let fields: Vec<_> = [FRESH, ETAG].into_iter().chain(said).collect();
+        for status in [200, 304] {
+            let own = world.get("/a").await;
+            let joined = world.get("/a").await;
+            let asked = world.origin.next().await;
+            world.clock.advance(Duration::from_secs(2));
+            asked.answer(status, &fields, "b");
+            assert_eq!(done(own).await.field("age"), expected, "{status} {said:?}");
+            let joined = done(joined).await;
+            assert_eq!(joined.body(), "b");
+            assert_ne!(joined.field("age"), "", "it shares what another asked for");
+            world.clock.advance(Duration::from_secs(601));
+        }
+    }
+}

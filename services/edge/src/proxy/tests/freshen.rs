@@ -224,3 +224,105 @@ async fn the_credentials_of_a_head_end_no_copy() {
     done(waiting).await;
     assert_eq!(world.cached("/a").await.body(), "v1");
 }
+
+#[tokio::test]
+async fn a_head_makes_nothing_fresh_but_what_it_says_of() {
+    // RFC 9111, section 4.3.5.
+    for status in [404, 302] {
+        let mut world = World::new().await;
+        let waiting = world.get("/a").await;
+        let asked = world.origin.next().await;
+        asked.answer(status, &[BRIEF, ETAG], "v1");
+        done(waiting).await;
+        world.clock.advance(Duration::from_secs(11));
+        let waiting = world.begin(head("/a")).await;
+        world.origin.next().await.answer(200, &[FRESH, ETAG], "");
+        done(waiting).await;
+        let got = world.fetched(get("/a", &[]), &[FRESH], "v2").await;
+        assert_eq!((got.status, got.body()), (200, "v2"), "after a {status}");
+    }
+    for fields in [vec![BRIEF], vec![BRIEF, ETAG]] {
+        let mut world = stale(&fields).await;
+        let waiting = world.begin(head("/a")).await;
+        let asked = world.origin.next().await;
+        asked.answer(200, &[FRESH, ("content-length", "2")], "");
+        done(waiting).await;
+        let got = world.fetched(get("/a", &[]), &[FRESH], "v2").await;
+        assert_eq!(got.body(), "v2", "the HEAD named no validator");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_names_no_validator_leaves_what_is_fresh() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[FRESH, ETAG], "v1").await;
+    let fields = [("cache-control", "no-cache")];
+    let waiting = world
+        .begin(request(Method::HEAD, "/a", &fields, Body::empty()))
+        .await;
+    let asked = world.origin.next().await;
+    asked.answer(200, &[BRIEF, ("content-length", "2")], "");
+    done(waiting).await;
+    world.clock.advance(Duration::from_secs(11));
+    assert_eq!(world.cached("/a").await.body(), "v1");
+}
+
+#[tokio::test]
+async fn a_304_makes_no_strong_tag_of_a_weak_one() {
+    let mut world = stale(&[BRIEF, ("etag", "W/\"v1\"")]).await;
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), Some("W/\"v1\""));
+    asked.answer(304, &[FRESH, ("etag", "\"v1\"")], "");
+    assert_eq!(done(waiting).await.field("etag"), "W/\"v1\"");
+    assert_eq!(world.cached("/a").await.field("etag"), "W/\"v1\"");
+    // RFC 9110, section 13.1.5: another coding of it may have that tag.
+    let rest = get("/a", &[("range", "bytes=1-"), ("if-range", "\"v1\"")]);
+    let got = done(world.begin(rest).await).await;
+    assert_eq!((got.status, got.body()), (200, "v1"));
+}
+
+#[tokio::test]
+async fn what_an_unsafe_request_changes_ends_though_its_client_has_left() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[FRESH], "v1").await;
+    let waiting = world.begin(post("/a")).await;
+    let asked = world.origin.next().await;
+    waiting.abort();
+    assert!(waiting.await.unwrap_err().is_cancelled());
+    asked.answer(200, &[], "done");
+    let got = patiently(async {
+        loop {
+            let mut task = world.get("/a").await;
+            tokio::select! {
+                got = &mut task => assert!(got.unwrap().is_hit()),
+                asked = world.origin.next() => {
+                    asked.answer(200, &[FRESH], "v2");
+                    break done(task).await;
+                }
+            }
+        }
+    })
+    .await;
+    assert_eq!(got.body(), "v2");
+}
+
+#[tokio::test]
+async fn groups_of_the_usual_port_are_those_of_the_origin_that_names_none() {
+    let mut world = World::new().await;
+    let grouped = [FRESH, ("cache-groups", "\"news\"")];
+    let tls = ("x-over-tls", "1");
+    let usual = [("host", "www.example.com:80")];
+    let secure = [("host", "www.example.com:443"), tls];
+    let unusual = [("host", "www.example.com:443")];
+    world.fetched(get("/a", &usual), &grouped, "v1").await;
+    world.fetched(get("/a", &secure), &grouped, "v1").await;
+    world.fetched(get("/a", &unusual), &grouped, "v1").await;
+    let waiting = world.begin(post("/x")).await;
+    let named = [("cache-group-invalidation", "\"news\"")];
+    world.origin.next().await.answer(200, &named, "");
+    done(waiting).await;
+    assert!(done(world.begin(get("/a", &unusual)).await).await.is_hit());
+    world.fetched(get("/a", &usual), &[FRESH], "v2").await;
+    world.fetched(get("/a", &secure), &[FRESH], "v2").await;
+}

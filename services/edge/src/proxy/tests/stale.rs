@@ -268,3 +268,103 @@ async fn a_refresh_announces_nothing_to_who_gets_the_copy() {
     let ((_, is_open), ()) = patiently(async { tokio::join!(asking, answering) }).await;
     assert!(is_open, "whoever waits for the origin may hear of it");
 }
+
+#[tokio::test]
+async fn an_error_is_not_asked_about_by_the_date_of_its_text() {
+    // The date would be compared with that of what has come since.
+    let modified = ("last-modified", "Tue, 14 Nov 2023 22:13:20 GMT");
+    for status in [404, 301] {
+        for tag in [None, Some(ETAG)] {
+            let mut world = World::new().await;
+            let said: Vec<_> = [FRESH, modified].into_iter().chain(tag).collect();
+            let waiting = world.get("/a").await;
+            world.origin.next().await.answer(status, &said, "none");
+            done(waiting).await;
+            world.clock.advance(Duration::from_secs(601));
+            let waiting = world.get("/a").await;
+            let asked = world.origin.next().await;
+            assert_eq!(asked.field("if-modified-since"), None, "{status}");
+            assert_eq!(asked.field("if-none-match"), tag.map(|(_, tag)| tag));
+            asked.answer(200, &[FRESH], "here");
+            assert_eq!(done(waiting).await.body(), "here");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_remembered_where_no_copy_can_stand_in_for_it() {
+    for is_invalidated in [false, true] {
+        let mut world = World::with(|config| {
+            config.cache.negative_ttl = Duration::from_secs(5);
+        })
+        .await;
+        world.fetched(get("/a", &[]), &[SIE, TAGGED], "v1").await;
+        match is_invalidated {
+            true => world.invalidate("item:1", Mode::Hard),
+            false => world.clock.advance(Duration::from_secs(30)),
+        }
+        let waiting = world.get("/a").await;
+        world.origin.next().await.answer(503, &[], "down");
+        assert_eq!(done(waiting).await.status, 503);
+        let got = world.cached("/a").await;
+        assert_eq!((got.status, got.body()), (503, "down"));
+    }
+}
+
+#[tokio::test]
+async fn a_304_that_nobody_asked_for_confirms_nothing() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[FRESH], "v1").await;
+    world.clock.advance(Duration::from_secs(601));
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), None);
+    asked.answer(304, &[FRESH], "");
+    assert_eq!(done(waiting).await.status, 304, "it is passed on");
+    let got = world.fetched(get("/a", &[]), &[FRESH], "v2").await;
+    assert_eq!(got.body(), "v2");
+}
+
+#[tokio::test]
+async fn a_reload_gets_the_fresh_copy_where_the_origin_is_down() {
+    let mut world = World::new().await;
+    let said = ("cache-control", "max-age=600, must-revalidate");
+    world.fetched(get("/a", &[]), &[said, TAGGED], "v1").await;
+    let reload = || get("/a", &[("cache-control", "no-cache")]);
+    let waiting = world.begin(reload()).await;
+    world.origin.hang_up_twice().await;
+    let got = done(waiting).await;
+    assert_eq!((got.status, got.body()), (200, "v1"));
+    let waiting = world.begin(reload()).await;
+    world.origin.next().await.answer(503, &[], "down");
+    let got = done(waiting).await;
+    assert_eq!((got.status, got.body()), (200, "v1"));
+    assert!(got.cache_status().contains("fwd-status=503"));
+    world.invalidate("item:1", Mode::Hard);
+    let waiting = world.begin(reload()).await;
+    world.origin.next().await.answer(503, &[], "down");
+    assert_eq!(done(waiting).await.status, 503);
+}
+
+#[tokio::test]
+async fn a_stale_copy_stands_in_for_the_answer_to_a_head_too() {
+    let head = || request(Method::HEAD, "/a", &[], Body::empty());
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[SIE], "v1").await;
+    world.clock.advance(Duration::from_secs(15));
+    for is_answered in [true, false] {
+        let waiting = world.begin(head()).await;
+        match is_answered {
+            true => world.origin.next().await.answer(503, &[], ""),
+            false => world.origin.hang_up_twice().await,
+        }
+        let got = done(waiting).await;
+        assert_eq!((got.status, got.field("content-length")), (200, "2"));
+        assert_eq!((got.body(), got.field("age")), ("", "15"));
+        assert!(got.cache_status().ends_with("detail=stale-if-error"));
+    }
+    world.clock.advance(Duration::from_secs(100));
+    let waiting = world.begin(head()).await;
+    world.origin.next().await.answer(503, &[], "");
+    assert_eq!(done(waiting).await.status, 503);
+}

@@ -410,3 +410,59 @@ async fn a_targeted_field_counts_here_and_is_passed_on_unless_the_site_replaces_
         "it is for one, elsewhere"
     );
 }
+
+#[tokio::test]
+async fn what_is_private_of_a_tagged_response_stays_so_beside_the_policy_of_the_site() {
+    let mut world = World::with(|config| config.browser.cache_control = "no-cache, x".into()).await;
+    let said = [
+        (
+            "cache-control",
+            "max-age=600, private=\"set-cookie\", private=X-A",
+        ),
+        ("set-cookie", "id=1"),
+        TAGGED,
+        ETAG,
+    ];
+    let first = world.fetched(get("/a", &[]), &said, "body").await;
+    assert_eq!(first.field("set-cookie"), "id=1");
+    let expected = "no-cache, x, private=\"set-cookie, x-a\"";
+    for got in [first, world.cached("/a").await] {
+        assert_eq!(got.field("cache-control"), expected);
+    }
+    // What the origin said is what counts here, also once a 304 has left it as it was.
+    world.clock.advance(Duration::from_secs(601));
+    let waiting = world.get("/a").await;
+    world.origin.next().await.answer(304, &[ETAG], "");
+    done(waiting).await;
+    world.clock.advance(Duration::from_secs(599));
+    let got = world.cached("/a").await;
+    assert_eq!(got.field("cache-control"), expected);
+
+    let elsewhere = ("cdn-cache-control", "max-age=600");
+    let said = [("cache-control", "private, max-age=900"), elsewhere, TAGGED];
+    let first = world.fetched(get("/b", &[]), &said, "body").await;
+    for got in [first, world.cached("/b").await] {
+        assert_eq!(got.field("cache-control"), "private, no-cache, x");
+        assert_eq!(got.field(elsewhere.0), "");
+    }
+    let forbidden = [FRESH, ("cdn-cache-control", "private"), TAGGED];
+    let got = world.fetched(get("/c", &[]), &forbidden, "body").await;
+    assert_eq!(
+        got.field(elsewhere.0),
+        "private",
+        "a prohibition is passed on"
+    );
+}
+
+#[tokio::test]
+async fn who_wants_only_what_is_cached_has_nothing_asked_for_whatever_it_sends() {
+    let mut world = World::new().await;
+    let only = [("cache-control", "only-if-cached")];
+    let sending = request(Method::GET, "/a", &only, Body::full("x"));
+    let for_one = get("/a", &[only[0], ("x-never-store", "1")]);
+    for request in [sending, for_one] {
+        let got = done(world.begin(request).await).await;
+        assert_eq!(got.status, 504);
+        assert!(world.origin.is_idle());
+    }
+}
