@@ -9,7 +9,8 @@ use tidegate_clock::BootInstant;
 
 use super::site::ProxySite;
 use crate::cache::key::Key;
-use crate::origin::OriginError;
+use crate::cache::tagging::TaggingError;
+use crate::origin::{BoxError, OriginError};
 
 /// Keys whose fetch has failed are remembered, so many ...
 const MAX_FAILED: usize = 4_096;
@@ -22,7 +23,19 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Failures {
     failed: Cache<Key, BootInstant>,
-    warned: Mutex<Option<BootInstant>>,
+    /// When something was complained of last, by what it was.
+    warned: Mutex<[Option<BootInstant>; 3]>,
+}
+
+/// What is complained of, each by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Complaint {
+    /// The origin did not answer.
+    NoAnswer,
+    /// Its answer broke off.
+    BrokenBody,
+    /// Its answer has tags that cannot be.
+    BadTags,
 }
 
 impl Default for Failures {
@@ -36,8 +49,8 @@ impl Default for Failures {
 
 impl Failures {
     /// Whether a complaint is due. Who asks makes it.
-    fn may_warn(&self, now: BootInstant) -> bool {
-        let mut warned = self.warned.lock();
+    fn may_warn(&self, of: Complaint, now: BootInstant) -> bool {
+        let warned = &mut self.warned.lock()[of as usize];
         let is_due = warned.is_none_or(|last| now.saturating_since(last) >= WARN_EVERY);
         if is_due {
             *warned = Some(now);
@@ -61,9 +74,27 @@ impl ProxySite {
 
     /// Logs that the origin did not answer; what comes soon after is only counted.
     pub(super) fn warn_of_origin(&self, error: &OriginError) {
-        if self.failures.may_warn(self.shared.now()) {
+        if self.may_warn(Complaint::NoAnswer) {
             tracing::warn!(site = %self.name, %error, "the origin did not answer");
         }
+    }
+
+    /// Logs that a response broke off, as rarely.
+    pub(super) fn warn_of_broken_body(&self, error: &BoxError) {
+        if self.may_warn(Complaint::BrokenBody) {
+            tracing::warn!(site = %self.name, %error, "a response broke off");
+        }
+    }
+
+    /// Logs that a response is not stored because of its tags, as rarely.
+    pub(super) fn warn_of_bad_tags(&self, error: &TaggingError) {
+        if self.may_warn(Complaint::BadTags) {
+            tracing::warn!(site = %self.name, %error, "a response is not stored");
+        }
+    }
+
+    fn may_warn(&self, of: Complaint) -> bool {
+        self.failures.may_warn(of, self.shared.now())
     }
 }
 
@@ -76,7 +107,12 @@ mod tests {
         let failures = Failures::default();
         let begin = BootInstant::default();
         let at = |millis| begin + Duration::from_millis(millis);
-        let made = [0, 1, 999, 1_000, 1_500, 2_000].map(|millis| failures.may_warn(at(millis)));
+        let may = |of, millis| failures.may_warn(of, at(millis));
+        let made = [0, 1, 999, 1_000, 1_500, 2_000].map(|millis| may(Complaint::NoAnswer, millis));
         assert_eq!(made, [true, false, false, true, false, true]);
+        for other in [Complaint::BrokenBody, Complaint::BadTags] {
+            let made = [2_000, 2_500].map(|millis| may(other, millis));
+            assert_eq!(made, [true, false], "each by itself");
+        }
     }
 }

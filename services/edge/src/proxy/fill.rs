@@ -80,7 +80,7 @@ impl Errand {
                     self.push(&shared, chunk);
                 }
                 Some(Err(error)) => {
-                    tracing::warn!(site = %self.site.name, %error, "a response broke off");
+                    self.site.warn_of_broken_body(&error);
                     self.site.remember_failure(&self.ask.key);
                     return shared.end(Err(error.to_string().into()));
                 }

@@ -119,11 +119,16 @@ impl ResponseDirectives {
             "no-cache" => self.no_cache.widen(argument),
             "private" => self.private.widen(argument),
             "no-store" => self.no_store = true,
-            "public" => self.public = true,
+            // What permits something counts only as it is defined.
+            "public" => self.public |= argument == Argument::Absent,
             "must-revalidate" => self.must_revalidate = true,
             "proxy-revalidate" => self.proxy_revalidate = true,
-            "must-understand" => self.must_understand = true,
-            "immutable" => self.immutable = true,
+            "immutable" => self.immutable |= argument == Argument::Absent,
+            // It permits, and it restricts.
+            "must-understand" => match argument {
+                Argument::Absent => self.must_understand = true,
+                Argument::Text(_) | Argument::Malformed => self.no_store = true,
+            },
             _ => return false,
         }
         true
@@ -237,6 +242,20 @@ mod tests {
             "private, private=\"a\"",
         ] {
             assert!(read(&[whole]).private.is_whole(), "{whole}");
+        }
+    }
+
+    #[test]
+    fn what_permits_something_counts_only_as_it_is_defined() {
+        for argument in ["=x", "=\"\"", "=", "=1"] {
+            let line = format!("public{argument}, immutable{argument}");
+            assert_eq!(read(&[&line]), ResponseDirectives::default(), "{line}");
+            let found = read(&[&format!("no-store, must-understand{argument}")]);
+            assert!(found.no_store && !found.must_understand, "{argument}");
+            let found = read(&[&format!("must-understand{argument}")]);
+            assert!(found.no_store, "it may have been a prohibition: {argument}");
+            let found = read(&[&format!("no-store{argument}, must-revalidate{argument}")]);
+            assert!(found.no_store && found.must_revalidate, "{argument}");
         }
     }
 
