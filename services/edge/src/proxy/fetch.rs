@@ -11,9 +11,9 @@ use http::{HeaderMap, Method, Response, StatusCode, Version};
 use tidegate_domain::Cursor;
 use tokio::sync::oneshot;
 
+use super::confirm::OfNoUse;
 use super::fill::Arriving;
-use super::flight::{Flight, Origin as Came, Outcome};
-use super::freshen::News;
+use super::flight::{Flight, Outcome};
 use super::head::{self, Parts};
 use super::listing::Listing;
 use super::not_shared::{Ends, NotShared};
@@ -30,7 +30,6 @@ use crate::cache::judge::{Arrival, Demand, Fallback, Verdict, judge};
 use crate::cache::policy::directives::RequestDirectives;
 use crate::cache::policy::freshness::is_failure;
 use crate::cache::policy::storable::{Asked, examine};
-use crate::cache::policy::validation;
 use crate::cache::stamp::Stamp;
 use crate::cache::stored::{Head, Stored};
 use crate::cache::tagging::ResponseTags;
@@ -72,6 +71,8 @@ pub(super) enum Share {
     Reader(Reader, HeaderMap),
     /// Fields that are not shared, of a response that is.
     Fields(HeaderMap),
+    /// A copy that a 304 has confirmed to him alone, and fields that are not shared.
+    Confirmed(Arc<Stored>, HeaderMap),
 }
 
 impl Errand {
@@ -170,17 +171,9 @@ impl Errand {
         let status = response.status();
         let mut completed = None;
         let is_of_no_use = if status == StatusCode::NOT_MODIFIED && self.asks_about_copy() {
-            match self.validated(&response, delay, &open) {
-                Ok((stored, for_one)) => {
-                    let is_kept = self.keep(&stored);
-                    self.offer_validated(&stored, is_kept);
-                    if let Some(share) = self.share.take() {
-                        let _ = share.send(Share::Fields(for_one));
-                    }
-                    self.flight.publish(Outcome::Whole(stored, Came::Validated));
-                    return None;
-                }
-                Err(_) => true,
+            match self.confirmed(&response, delay, &open) {
+                Ok(()) => return None,
+                Err(OfNoUse) => true,
             }
         } else if let Some(base) = base.as_ref().filter(|_| is_about_parts(status)) {
             completed = self.completed(base, &response, delay, &open);
@@ -211,13 +204,6 @@ impl Errand {
                 None
             }
         }
-    }
-
-    /// Whether the origin was asked under conditions: without any a 304 says nothing, and to
-    /// ask again would bring the same.
-    fn asks_about_copy(&self) -> bool {
-        let conditions = self.conditions(None);
-        conditions.contains_key(IF_NONE_MATCH) || conditions.contains_key(IF_MODIFIED_SINCE)
     }
 
     /// What a response is to others, by its head.
@@ -297,7 +283,8 @@ impl Errand {
                 ..NotShared::lasting("too-large")
             });
         }
-        self.parts(status, response.headers().clone(), delay, open, None)
+        let (fields, asked) = (response.headers().clone(), self.asked());
+        self.parts(status, fields, delay, open, asked, None)
             .map(|parts| parts.into_head(&self.setup))
     }
 
@@ -327,16 +314,21 @@ impl Errand {
         Some(judge(&copy.head.fence, &copy.head.terms, arrival))
     }
 
+    /// What of the request bears on whether others get its response.
+    pub(super) fn asked(&self) -> Asked {
+        Asked::of(&self.ask.fields)
+    }
+
     pub(super) fn parts(
         &self,
         status: StatusCode,
         fields: HeaderMap,
         delay: Duration,
         open: &OpenFill,
+        asked: Asked,
         earlier: Option<&ResponseTags>,
     ) -> Result<Parts, NotShared> {
         let now = self.site.shared.clocks();
-        let asked = Asked::of(&self.ask.fields);
         let admitted = examine(status, &fields, asked, &self.setup.defaults, now, delay)
             .map_err(|why| NotShared::of(status, why, asked))?;
         let tags = self
@@ -348,7 +340,7 @@ impl Errand {
             })
             .map_err(|error| {
                 count(&self.site.counts.bad_tags);
-                tracing::warn!(site = %self.site.name, %error, "a response is not stored");
+                self.site.warn_of_bad_tags(&error);
                 NotShared::lasting("tags")
             })?;
         let filled = self.filled(open).ok_or(NotShared::passing("revision"))?;
@@ -386,43 +378,6 @@ impl Errand {
             .tags
             .hold(filled, serial, &all, now)
             .map_err(|_| NotShared::passing("invalidations-forgotten"))
-    }
-
-    /// The copy, as a 304 leaves it: known to be good as of when this fetch began. With it
-    /// the fields that are for the one who asked.
-    fn validated(
-        &self,
-        response: &Response<OriginBody>,
-        delay: Duration,
-        open: &OpenFill,
-    ) -> Result<(Arc<Stored>, HeaderMap), NotShared> {
-        let copy = self.copy.as_ref().ok_or(NotShared::passing("no-copy"))?;
-        let mut said = response.headers().clone();
-        fields::remove_hop_by_hop(&mut said);
-        head::date(&mut said, self.site.shared.standing.clock().wall());
-        let before = copy.head.origin_fields();
-        if !validation::speaks_of(&before, &said) {
-            return Err(NotShared::passing("other-version"));
-        }
-        let after = validation::updated(&before, &said);
-        let parts = self.parts(
-            copy.head.status,
-            after,
-            delay,
-            open,
-            Some(&copy.head.tags()),
-        )?;
-        let (head, for_one) = parts.into_head(&self.setup);
-        if !self.ask.directives.no_store {
-            let news = News {
-                key: &self.ask.key,
-                request: &self.ask.fields,
-                said: &said,
-                delay,
-            };
-            self.site.freshen_others(&self.setup, &news, copy);
-        }
-        Ok((head::whole(head, copy.body.clone()), for_one))
     }
 
     /// Hands a response to the one who started the fetch, and to nobody else.

@@ -316,6 +316,14 @@ impl ProxySite {
                             false => response.map(Body::origin),
                         }
                     }
+                    Ok(Share::Confirmed(stored, _))
+                        if !stored.has_what_is_asked(&ask.method, &ask.fields) =>
+                    {
+                        return None;
+                    }
+                    Ok(Share::Confirmed(stored, for_one)) => {
+                        with(self.whole(&stored, Origin::Validated, ask, said), &for_one)
+                    }
                     _ => self.failed(ask, found, &gone()),
                 }
             }
@@ -327,6 +335,10 @@ impl ProxySite {
     /// Refreshes a copy that is used meanwhile.
     pub(super) fn refresh(self: &Arc<Self>, ask: &Ask, copy: &Arc<Stored>) {
         if self.has_just_failed(&ask.key) {
+            return;
+        }
+        // What it brings would be of no use to others.
+        if self.is_for_asker_alone(&self.borrow_setup(), &ask.fields, copy) {
             return;
         }
         let key = FlightKey {

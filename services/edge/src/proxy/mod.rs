@@ -25,6 +25,7 @@ mod answer;
 mod awaken;
 mod body;
 mod changed;
+mod confirm;
 mod decide;
 mod departure;
 mod entries;

@@ -18,7 +18,7 @@ use super::not_shared::NotShared;
 use super::visit::Ask;
 use crate::cache::fence::Touched;
 use crate::cache::partial::PartialBody;
-use crate::cache::policy::storable::{Admitted, Asked, Unstorable, examine};
+use crate::cache::policy::storable::{Admitted, Unstorable, examine};
 use crate::cache::policy::{content, validation};
 use crate::cache::stored::{Head, Stored, StoredBody};
 use crate::cache::tags::OpenFill;
@@ -122,11 +122,7 @@ impl Errand {
             return base.conditions();
         }
         let mut conditions = self.range();
-        if let Some(copy) = &self.copy {
-            let fields = copy.head.origin_fields();
-            let status = copy.head.status;
-            conditions.extend(validation::conditions(status, &fields, self.strictly));
-        }
+        conditions.extend(self.conditions_of_copy());
         conditions
     }
 
@@ -165,7 +161,9 @@ impl Errand {
         let mut said = response.headers().clone();
         fields::remove_hop_by_hop(&mut said);
         head::date(&mut said, self.site.shared.standing.clock().wall());
-        let parts = self.parts(StatusCode::OK, said, delay, open, None).ok()?;
+        let parts = self
+            .parts(StatusCode::OK, said, delay, open, self.asked(), None)
+            .ok()?;
         let (new, for_one) = parts.into_head(&self.setup);
         let mut head = self.joined_head(&base.copy.head, &new)?;
         head.fields = head.fields.changed(|fields| {
@@ -190,15 +188,18 @@ impl Errand {
     ) -> Result<Begun, NotShared> {
         if self.flight.key.part.is_none() {
             // Nobody has asked for a part.
-            let asked = Asked::of(&self.ask.fields);
-            return Err(NotShared::of(response.status(), Unstorable::Status, asked));
+            return Err(NotShared::of(
+                response.status(),
+                Unstorable::Status,
+                self.asked(),
+            ));
         }
         let place = ContentRange::of(response.headers()).ok_or(NotShared::passing("part"))?;
         if place.range.bytes() > self.setup.max_object_bytes {
             return Err(NotShared::passing("too-large"));
         }
         let fields = response.headers().clone();
-        let parts = self.parts(StatusCode::OK, fields, delay, open, None)?;
+        let parts = self.parts(StatusCode::OK, fields, delay, open, self.asked(), None)?;
         let (mut head, for_one) = parts.into_head(&self.setup);
         head.status = StatusCode::PARTIAL_CONTENT;
         Ok((head, for_one, Content::Part(place)))
@@ -295,7 +296,7 @@ impl Errand {
     /// What the fields of two parts together say of the whole. They may say more than those
     /// of each: what is newer need not repeat what is older.
     fn admitted(&self, fields: &HeaderMap) -> Option<Admitted> {
-        let (asked, now) = (Asked::of(&self.ask.fields), self.site.shared.clocks());
+        let (asked, now) = (self.asked(), self.site.shared.clocks());
         let defaults = &self.setup.defaults;
         examine(StatusCode::OK, fields, asked, defaults, now, Duration::ZERO).ok()
     }

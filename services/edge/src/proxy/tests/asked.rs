@@ -102,3 +102,69 @@ async fn a_304_of_another_version_does_not_make_its_fetch_begin_anew() {
     let got = world.fetched(get("/a", &[]), &[FRESH], "v3").await;
     assert_eq!(got.body(), "v3");
 }
+
+const HIS: (&str, &str) = ("authorization", "Basic x");
+
+#[tokio::test]
+async fn a_304_to_credentials_answers_who_sent_them_and_is_of_no_use_to_others() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[FRESH, ETAG], "v1").await;
+    world.clock.advance(Duration::from_secs(601));
+    let his = world.begin(get("/a", &[HIS])).await;
+    let joined = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), Some(ETAG.1));
+    asked.answer(304, &[FRESH, ("x-his", "1")], "");
+    let got = done(his).await;
+    assert_eq!((got.status, got.body()), (200, "v1"));
+    assert_eq!((got.field("x-his"), got.field("age")), ("1", ""));
+    assert_eq!(got.cache_status(), "tidegate; fwd=stale; fwd-status=304");
+    // RFC 9111, section 3.5: nothing said that others may share it.
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("authorization"), None);
+    asked.answer(304, &[FRESH], "");
+    let got = done(joined).await;
+    assert_eq!((got.body(), got.field("x-his")), ("v1", ""));
+    assert_eq!(world.cached("/a").await.field("x-his"), "");
+}
+
+#[tokio::test]
+async fn for_credentials_a_copy_is_not_asked_about_by_its_date() {
+    // What the origin would say of it to others may have the same date.
+    let mut world = World::new().await;
+    let modified = ("last-modified", "Tue, 14 Nov 2023 22:13:20 GMT");
+    world
+        .fetched(get("/a", &[]), &[FRESH, modified], "v1")
+        .await;
+    world.clock.advance(Duration::from_secs(601));
+    let his = world.begin(get("/a", &[HIS])).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-modified-since"), None);
+    asked.answer(200, &[FRESH, modified], "his");
+    assert_eq!(done(his).await.body(), "his");
+    let shared = ("cache-control", "max-age=600, public");
+    world
+        .fetched(get("/b", &[]), &[shared, modified], "v1")
+        .await;
+    world.clock.advance(Duration::from_secs(601));
+    let his = world.begin(get("/b", &[HIS])).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-modified-since"), Some(modified.1));
+    asked.answer(304, &[], "");
+    assert_eq!(done(his).await.body(), "v1");
+}
+
+#[tokio::test]
+async fn no_refresh_begins_that_would_be_of_use_to_nobody() {
+    let mut world = World::new().await;
+    let said = ("cache-control", "max-age=10, stale-while-revalidate=20");
+    world.fetched(get("/a", &[]), &[said, ETAG], "v1").await;
+    world.clock.advance(Duration::from_secs(15));
+    assert!(done(world.begin(get("/a", &[HIS])).await).await.is_hit());
+    assert!(done(world.get("/a").await).await.is_hit());
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("authorization"), None, "that of the other one");
+    asked.answer(200, &[said, ETAG], "v2");
+    patiently(async { while done(world.get("/a").await).await.body() == "v1" {} }).await;
+    assert!(world.origin.is_idle());
+}

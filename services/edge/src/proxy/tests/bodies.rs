@@ -155,8 +155,8 @@ async fn trailers_of_the_origin_go_no_further() {
             stream.write_all(answer.as_bytes()).await.unwrap();
             stream
         };
-        let (response, _stream) =
-            patiently(async { tokio::join!(Box::pin(asking), answering) }).await;
+        let both = Box::pin(async { tokio::join!(asking, answering) });
+        let (response, _stream) = patiently(both).await;
         let body = patiently(response.into_body().collect()).await.unwrap();
         assert!(body.trailers().is_none(), "{said}");
         assert_eq!(body.to_bytes(), "body", "{said}");

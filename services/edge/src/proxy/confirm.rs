@@ -1,0 +1,163 @@
+//! What a 304 does: to the copy that the origin was asked about, to other copies, and for the
+//! one who asked (RFC 9111, sections 4.3.3 and 4.3.4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use http::{HeaderMap, Response, StatusCode};
+
+use super::fetch::{Errand, Share};
+use super::flight::{Origin, Outcome};
+use super::freshen::News;
+use super::head;
+use super::not_shared::NotShared;
+use super::setup::Setup;
+use super::share::NotOffered;
+use super::site::ProxySite;
+use crate::cache::policy::storable::{Asked, Unstorable, examine};
+use crate::cache::policy::validation;
+use crate::cache::stored::Stored;
+use crate::cache::tags::OpenFill;
+use crate::origin::{OriginBody, fields};
+
+/// It speaks of something else, or what it says cannot be kept.
+pub(super) struct OfNoUse;
+
+impl ProxySite {
+    /// Whether what is said of a copy to a request like this one would be for nobody else, as
+    /// far as the copy tells: who has sent it is known by something, and nothing says that
+    /// others may share the answer (RFC 9111, section 3.5).
+    pub(super) fn is_for_asker_alone(
+        &self,
+        setup: &Setup,
+        request: &HeaderMap,
+        copy: &Stored,
+    ) -> bool {
+        let asked = Asked::of(request);
+        if asked == Asked::default() {
+            return false;
+        }
+        let (status, fields) = (copy.head.status, copy.head.origin_fields());
+        let now = self.shared.clocks();
+        let examined = examine(status, &fields, asked, &setup.defaults, now, Duration::ZERO);
+        examined == Err(Unstorable::Credentials)
+    }
+}
+
+impl Errand {
+    /// The conditions under which the origin is asked about the copy, if there is one.
+    pub(super) fn conditions_of_copy(&self) -> HeaderMap {
+        let Some(copy) = &self.copy else {
+            return HeaderMap::new();
+        };
+        let (status, fields) = (copy.head.status, copy.head.origin_fields());
+        let conditions = validation::conditions(status, &fields, self.strictly);
+        let by_date_alone = !conditions.contains_key(IF_NONE_MATCH);
+        let request = &self.ask.fields;
+        if by_date_alone && self.site.is_for_asker_alone(&self.setup, request, copy) {
+            // What is for one may have the date of what is for all.
+            return HeaderMap::new();
+        }
+        conditions
+    }
+
+    /// Whether the origin was asked under conditions: without any a 304 says nothing, and to
+    /// ask again would bring the same.
+    pub(super) fn asks_about_copy(&self) -> bool {
+        let conditions = self.conditions_of_copy();
+        conditions.contains_key(IF_NONE_MATCH) || conditions.contains_key(IF_MODIFIED_SINCE)
+    }
+
+    /// A 304 is here. It is for all who wait, or for the one who asked alone.
+    ///
+    /// # Errors
+    /// What is wanted has to be asked for without regard to what is here.
+    pub(super) fn confirmed(
+        &mut self,
+        response: &Response<OriginBody>,
+        delay: Duration,
+        open: &OpenFill,
+    ) -> Result<(), OfNoUse> {
+        match self.validated(response, delay, open, self.asked()) {
+            Ok((stored, for_one)) => {
+                self.freshen_others(response, delay);
+                let is_kept = self.keep(&stored);
+                self.offer_validated(&stored, is_kept);
+                if let Some(share) = self.share.take() {
+                    let _ = share.send(Share::Fields(for_one));
+                }
+                self.flight
+                    .publish(Outcome::Whole(stored, Origin::Validated));
+                Ok(())
+            }
+            // A tag tells what is for him from what is for others; a date does not.
+            Err(why) if why.is_by_asker && self.has_tag() => {
+                let confirmed = self.validated(response, delay, open, Asked::default());
+                self.confirm_alone(confirmed.map_err(|_| OfNoUse)?);
+                Ok(())
+            }
+            Err(_) => Err(OfNoUse),
+        }
+    }
+
+    fn has_tag(&self) -> bool {
+        let copy = self.copy.as_ref();
+        copy.is_some_and(|copy| copy.head.fields.contains(&ETAG))
+    }
+
+    /// The copy, as a 304 to one who asked so leaves it: known to be good as of when this fetch
+    /// began. With it the fields that are for the one who asked.
+    fn validated(
+        &self,
+        response: &Response<OriginBody>,
+        delay: Duration,
+        open: &OpenFill,
+        asked: Asked,
+    ) -> Result<(Arc<Stored>, HeaderMap), NotShared> {
+        let copy = self.copy.as_ref().ok_or(NotShared::passing("no-copy"))?;
+        let said = self.said(response);
+        let before = copy.head.origin_fields();
+        if !validation::speaks_of(&before, &said) {
+            return Err(NotShared::passing("other-version"));
+        }
+        let after = validation::updated(&before, &said);
+        let (status, tags) = (copy.head.status, copy.head.tags());
+        let parts = self.parts(status, after, delay, open, asked, Some(&tags))?;
+        let (head, for_one) = parts.into_head(&self.setup);
+        Ok((head::whole(head, copy.body.clone()), for_one))
+    }
+
+    /// What a 304 says, without what is about the connection.
+    fn said(&self, not_modified: &Response<OriginBody>) -> HeaderMap {
+        let mut said = not_modified.headers().clone();
+        fields::remove_hop_by_hop(&mut said);
+        head::date(&mut said, self.site.shared.standing.clock().wall());
+        said
+    }
+
+    /// Other copies learn from a 304 about this one.
+    fn freshen_others(&self, not_modified: &Response<OriginBody>, delay: Duration) {
+        let Some(copy) = self.copy.as_ref().filter(|_| !self.ask.directives.no_store) else {
+            return;
+        };
+        let news = News {
+            key: &self.ask.key,
+            request: &self.ask.fields,
+            said: &self.said(not_modified),
+            delay,
+        };
+        self.site.freshen_others(&self.setup, &news, copy);
+    }
+
+    /// Gives a copy to the one who started the fetch, as a 304 leaves it, and to nobody else.
+    fn confirm_alone(&mut self, (stored, for_one): (Arc<Stored>, HeaderMap)) {
+        self.place = None;
+        self.share_nothing(NotOffered::ThisTime);
+        if let Some(share) = self.share.take() {
+            let _ = share.send(Share::Confirmed(stored, for_one));
+        }
+        self.flight
+            .publish(Outcome::Private(StatusCode::NOT_MODIFIED));
+    }
+}
