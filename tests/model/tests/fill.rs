@@ -259,6 +259,24 @@ fn fails_if_a_304_takes_tags_away() {
     breaks(NO_STALE_FILL, Bounds::joins(), guards);
 }
 
+#[test]
+fn fails_if_who_waits_for_a_fetch_that_is_given_up_gets_what_that_asked_about() {
+    let guards = Guards {
+        anew_after_give_up: false,
+        ..ALL
+    };
+    breaks(FINAL, Bounds::left(), guards);
+}
+
+#[test]
+fn fails_if_what_is_fetched_for_clients_that_have_left_is_not_fenced() {
+    let guards = Guards {
+        fence_misses: false,
+        ..ALL
+    };
+    breaks(NO_STALE_FILL, Bounds::left(), guards);
+}
+
 /// A second line: a fetch that begins after such a request is strict by itself, because
 /// it is judged anew when it begins.
 #[test]

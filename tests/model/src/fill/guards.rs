@@ -61,6 +61,9 @@ pub struct Guards {
     /// A request that asks strictly joins no fetch that does not, and makes one strict
     /// that has not begun (`proxy/flight.rs`).
     pub strict_joins_strict: bool,
+    /// Who waits for a fetch that is given up looks for another one, and is not answered with
+    /// what it was to ask about (`proxy/forward.rs`, `Outcome::GivenUp`).
+    pub anew_after_give_up: bool,
     /// The tags of a copy stay when a 304 names none (`proxy/fetch.rs`, `validated`).
     pub union_of_tags: bool,
 }
@@ -88,6 +91,7 @@ impl Guards {
         strict_304: true,
         strict_anew: true,
         strict_joins_strict: true,
+        anew_after_give_up: true,
         union_of_tags: true,
     };
 }

@@ -371,6 +371,12 @@ impl FillModel {
             return;
         };
         let last = if is_own { Last::Fetched } else { Last::Joined };
+        if flight.stage == Stage::GivenUp
+            && !self.guards.anew_after_give_up
+            && let Some(copy) = copy
+        {
+            return next.answer(at, copy.version, last);
+        }
         match flight.stage {
             Stage::Head(stored) | Stage::Ended(stored) => {
                 if is_own || self.holds_for(next, &flight, &stored, &request, strictly) {
