@@ -20,6 +20,8 @@ pub mod kind {
     pub const PING: u8 = 6;
     /// GOAWAY.
     pub const GO_AWAY: u8 = 7;
+    /// `WINDOW_UPDATE`.
+    pub const ROOM: u8 = 8;
     /// CONTINUATION.
     pub const CONTINUATION: u8 = 9;
 }

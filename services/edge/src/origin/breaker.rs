@@ -9,8 +9,9 @@ use tidegate_domain::site::BreakerConfig;
 use tidegate_net::spread;
 use tokio::time::Instant;
 
-/// Who has answered within this time is not left alone.
-const RECENTLY: Duration = Duration::from_secs(1);
+/// Who has ever answered is left alone only if all that it was asked for so long was in vain:
+/// requests that fail at one moment say no more than one of them.
+const IN_VAIN: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -21,37 +22,62 @@ pub(crate) struct Breaker {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// Everything passes. So many have failed in a row since it answered last.
-    Closed {
-        failures: u32,
-        answered: Option<Instant>,
-    },
+    /// Everything passes.
+    Closed(Row),
     /// Nothing passes until then; after that one request does.
     Open { until: Instant, pause: Duration },
     /// One request is on its way, and nothing else passes.
     Probing { pause: Duration },
 }
 
+/// Failures since it answered last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Row {
+    failures: u32,
+    answered: Option<Instant>,
+    /// When the first of what has failed was asked, as far as that was since then.
+    since: Option<Instant>,
+}
+
+impl Row {
+    fn answered() -> Self {
+        Self {
+            answered: Some(Instant::now()),
+            ..Self::default()
+        }
+    }
+
+    fn failed(mut self, asked: Instant) -> Self {
+        let asked = self.answered.map_or(asked, |answered| asked.max(answered));
+        self.since = Some(self.since.map_or(asked, |since| since.min(asked)));
+        self.failures = self.failures.saturating_add(1);
+        self
+    }
+
+    fn is_too_long(&self, failures: u32) -> bool {
+        let has_answered = self.answered.is_some();
+        let is_for_long = self.since.is_some_and(|since| since.elapsed() >= IN_VAIN);
+        self.failures >= failures && (is_for_long || !has_answered)
+    }
+}
+
 impl Breaker {
     pub(crate) fn new(rules: BreakerConfig) -> Arc<Self> {
         Arc::new(Self {
             rules,
-            state: Mutex::new(State::Closed {
-                failures: 0,
-                answered: None,
-            }),
+            state: Mutex::new(State::Closed(Row::default())),
         })
     }
 
     /// Whether nothing holds requests back.
     pub(super) fn is_closed(&self) -> bool {
-        matches!(*self.state.lock(), State::Closed { .. })
+        matches!(*self.state.lock(), State::Closed(_))
     }
 
     /// Whether a request would pass.
     pub(super) fn would_pass(&self) -> bool {
         match *self.state.lock() {
-            State::Closed { .. } => true,
+            State::Closed(_) => true,
             State::Open { until, .. } => until <= Instant::now(),
             State::Probing { .. } => false,
         }
@@ -61,7 +87,7 @@ impl Breaker {
     pub(crate) fn pass(self: &Arc<Self>) -> Option<Pass> {
         let mut state = self.state.lock();
         let is_probe = match *state {
-            State::Closed { .. } => false,
+            State::Closed(_) => false,
             State::Open { until, pause } if until <= Instant::now() => {
                 *state = State::Probing { pause };
                 true
@@ -70,6 +96,7 @@ impl Breaker {
         };
         Some(Pass {
             breaker: self.clone(),
+            asked: Instant::now(),
             is_probe,
         })
     }
@@ -88,6 +115,7 @@ impl Breaker {
 #[derive(Debug)]
 pub(crate) struct Pass {
     breaker: Arc<Breaker>,
+    asked: Instant,
     is_probe: bool,
 }
 
@@ -97,11 +125,8 @@ impl Pass {
         let mut state = self.breaker.state.lock();
         let is_probe = std::mem::take(&mut self.is_probe);
         // What began before it opened says nothing of how it is now.
-        if is_probe || matches!(*state, State::Closed { .. }) {
-            *state = State::Closed {
-                failures: 0,
-                answered: Some(Instant::now()),
-            };
+        if is_probe || matches!(*state, State::Closed(_)) {
+            *state = State::Closed(Row::answered());
         }
     }
 
@@ -115,23 +140,16 @@ impl Pass {
             State::Probing { pause } if is_probe => {
                 breaker.opened((pause * 2).min(rules.max_pause))
             }
-            State::Closed { failures, answered }
-                if failures + 1 >= rules.failures && !is_recent(answered) =>
-            {
-                breaker.opened(rules.pause)
+            State::Closed(row) => {
+                let row = row.failed(self.asked);
+                match row.is_too_long(rules.failures) {
+                    true => breaker.opened(rules.pause),
+                    false => State::Closed(row),
+                }
             }
-            State::Closed { failures, answered } => State::Closed {
-                failures: failures.saturating_add(1),
-                answered,
-            },
             other => other,
         };
     }
-}
-
-/// Who answered a moment ago is not down, however many of the requests at once fail.
-fn is_recent(answered: Option<Instant>) -> bool {
-    answered.is_some_and(|answered| answered.elapsed() < RECENTLY)
 }
 
 impl Drop for Pass {
@@ -179,21 +197,41 @@ mod tests {
         fail(&breaker, 2);
         drop(breaker.pass().unwrap());
         assert!(breaker.is_closed());
-        tokio::time::advance(RECENTLY).await;
+        tokio::time::advance(IN_VAIN).await;
         fail(&breaker, 1);
         assert!(!breaker.is_closed() && !breaker.would_pass());
         assert!(breaker.pass().is_none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_answered_a_moment_ago_is_not_left_alone() {
-        let breaker = breaker();
-        breaker.pass().unwrap().succeeded();
-        fail(&breaker, 20);
-        assert!(breaker.is_closed());
-        tokio::time::advance(RECENTLY).await;
-        fail(&breaker, 1);
-        assert!(!breaker.is_closed());
+    async fn what_fails_at_one_moment_does_not_open_it_whenever_it_was_asked_last() {
+        for idle in [Duration::ZERO, IN_VAIN * 3] {
+            let breaker = breaker();
+            breaker.pass().unwrap().succeeded();
+            tokio::time::advance(idle).await;
+            fail(&breaker, 20);
+            tokio::time::advance(IN_VAIN - Duration::from_millis(1)).await;
+            fail(&breaker, 1);
+            assert!(breaker.is_closed(), "{idle:?}");
+            tokio::time::advance(Duration::from_millis(1)).await;
+            fail(&breaker, 1);
+            assert!(!breaker.is_closed(), "{idle:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_asked_in_vain_for_long_opens_it_when_it_fails() {
+        for answers_meanwhile in [false, true] {
+            let breaker = breaker();
+            breaker.pass().unwrap().succeeded();
+            let waiting = [(); 3].map(|()| breaker.pass().unwrap());
+            tokio::time::advance(IN_VAIN).await;
+            if answers_meanwhile {
+                breaker.pass().unwrap().succeeded();
+            }
+            waiting.into_iter().for_each(Pass::failed);
+            assert_eq!(breaker.is_closed(), answers_meanwhile);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -194,6 +194,25 @@ async fn requests_that_are_taken_back_at_once_end_the_connection() {
     still_serves(&rig).await;
 }
 
+/// CVE-2025-8671.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_the_edge_is_made_to_reset_end_the_connection() {
+    let rig = Abused::start().await;
+    let mut frames = Frames::connect(&rig.address()).await;
+    let mut bytes = Vec::new();
+    for index in 0..2_000 {
+        let stream = 2 * index + 1;
+        bytes.extend(get(stream, "/a"));
+        // Room for nothing (RFC 9113, section 6.9).
+        bytes.extend(frame(kind::ROOM, 0, stream, &0_u32.to_be_bytes()));
+    }
+    frames.send(&bytes).await;
+    let end = frames.until(|it| it.kind == kind::GO_AWAY).await;
+    let reason = end.and_then(|it| it.reason());
+    assert_eq!(reason, Some(ENHANCE_YOUR_CALM));
+    still_serves(&rig).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_streams_are_open_than_are_allowed() {
     let rig = Abused::start_with(|_| b"".to_vec(), |launch| launch, |_| {}).await;
