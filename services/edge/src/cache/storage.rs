@@ -206,8 +206,15 @@ impl Storage {
         }
     }
 
+    /// What the responses of one key may take together: what is more than nearly all of a
+    /// shard, the table does not hold at all. It is room for one of the largest and another.
+    fn most(&self) -> u64 {
+        self.largest / 4 * 7
+    }
+
     /// To be called by the writer of the key, with what is there.
     fn insert(&self, key: &Key, there: Option<Arc<Resource>>, resource: Resource) {
+        let resource = resource.within(self.most());
         let mut gone = Gone {
             replaced: there,
             ..Gone::default()

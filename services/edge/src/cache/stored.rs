@@ -448,6 +448,21 @@ impl Resource {
         }
     }
 
+    /// The resource without the oldest responses, if with them it takes more than `most`
+    /// bytes. The newest stays.
+    #[must_use]
+    pub(super) fn within(self, most: u64) -> Self {
+        let mut resource = self;
+        while resource.bytes > most
+            && resource.variants.len() > 1
+            && let Some(oldest) = resource.variants.last()
+            && let Some(fewer) = resource.replacing(oldest, None)
+        {
+            resource = fewer;
+        }
+        resource
+    }
+
     /// Whether all of it is on disk as it is.
     #[must_use]
     pub fn is_on_disk(&self) -> bool {

@@ -203,8 +203,9 @@ async fn requests_that_the_edge_is_made_to_reset_end_the_connection() {
     for index in 0..2_000 {
         let stream = 2 * index + 1;
         bytes.extend(get(stream, "/a"));
-        // Room for nothing (RFC 9113, section 6.9).
-        bytes.extend(frame(kind::ROOM, 0, stream, &0_u32.to_be_bytes()));
+        // More room than there can be (RFC 9113, section 6.9.1).
+        let most = (1_u32 << 31) - 1;
+        bytes.extend(frame(kind::ROOM, 0, stream, &most.to_be_bytes()));
     }
     frames.send(&bytes).await;
     let end = frames.until(|it| it.kind == kind::GO_AWAY).await;

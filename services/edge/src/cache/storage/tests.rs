@@ -238,3 +238,29 @@ async fn a_sweep_keeps_the_variants_that_live() {
     assert_eq!(there.variants().len(), 1);
     assert!(storage.bytes() < before);
 }
+
+#[test]
+fn variants_of_one_key_that_are_too_large_together_push_out_the_oldest_alone() {
+    let (storage, table) = (Storage::new(1 << 20), TagTable::default());
+    let len = usize::try_from(storage.largest_body()).unwrap() - 1_000;
+    let requests = ["a", "b", "c"].map(asking);
+    let of = |serial, at: usize, len| stored(&table, serial, "x", &requests[at], len);
+    let (a, b) = (of(1, 0, len), of(2, 1, len));
+    let there = || {
+        storage
+            .get(&key("/").as_ref())
+            .map(|it| it.variants().len())
+    };
+    assert!(storage.put(&key("/"), &a, &requests[0], 4));
+    assert!(storage.put(&key("/"), &b, &requests[1], 4));
+    assert_eq!(there(), Some(1));
+    let resource = storage.get(&key("/").as_ref()).unwrap();
+    assert!(Arc::ptr_eq(resource.select(&requests[1]).unwrap(), &b));
+    // One that is small has room beside it.
+    assert!(storage.put(&key("/"), &of(3, 2, 1_000), &requests[2], 4));
+    assert_eq!(there(), Some(2));
+    // They may have been written to disk when there was more memory.
+    storage.remove(&key("/"));
+    assert!(storage.bring_back(&key("/"), vec![b, a], || true));
+    assert_eq!(there(), Some(1));
+}
