@@ -8,6 +8,9 @@ use tidegate_edge::app::{App, Listeners};
 use tidegate_edge::config::{Config, LogFormat};
 use tokio_util::sync::CancellationToken;
 
+#[global_allocator]
+static ALLOCATOR: tidegate_edge::Allocator = tidegate_edge::Allocator;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = Config::parse();

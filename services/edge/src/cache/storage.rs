@@ -30,9 +30,9 @@ const SHARDS_PER_CORE: u64 = 4;
 const FIELDS_SHARE: u64 = 64;
 /// What a copy is taken to weigh before there are any.
 const ESTIMATED_BYTES: u64 = 8 << 10;
-/// What a key takes besides its text: its place in the table, which is half full, the
-/// responses under it, and what is remembered of keys that were evicted.
-const KEY_BYTES: usize = 2 * (size_of::<Key>() + 32) + size_of::<Resource>() + 8 * 16;
+/// What a key takes besides its text: its place in the table, which grows before it is full and
+/// remembers some that were evicted, and the block of the responses under it.
+const KEY_BYTES: usize = 3 * (size_of::<Key>() + 32) / 2 + size_of::<Resource>() + 2 * 16;
 /// Keys looked at before others may run.
 const SWEEP_STEP: usize = 256;
 /// For how long what is stale is kept because a request may ask for it (`max-stale`).

@@ -13,7 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use tidegate_domain::TagKind;
 
-use super::fence::Fence;
+use super::fence::{Fence, TagMark};
 use super::fields::Fields;
 use super::partial::{self, Joined, PartialBody};
 use super::policy::date;
@@ -28,17 +28,24 @@ use crate::range::{ByteRange, RangeSet, Selected};
 /// the wire is a slice of a read buffer and would keep all of that alive.
 const SEGMENT_BYTES: usize = 1 << 20;
 
-/// What the allocator takes for a block besides its bytes.
+/// What the allocator takes for a block besides its bytes: sizes are rounded up.
 const BLOCK_BYTES: usize = 16;
 /// What counts the holders of a buffer.
 const COUNTER_BYTES: usize = 24 + BLOCK_BYTES;
 
-/// What a response takes besides what is counted: itself, its counts of holders, the list
-/// of its marks.
-const FIXED_BYTES: usize = size_of::<Stored>() + 6 * BLOCK_BYTES;
-/// What a tag takes besides its text: itself in the list of the response, its mark, and
-/// its place in the table, which is full by two thirds.
-const TAG_BYTES: usize = 16 + (56 + 16 + BLOCK_BYTES) + 3 * 24 / 2 + (16 + BLOCK_BYTES);
+/// What counts the holders of anything else.
+const COUNTS_BYTES: usize = 16;
+
+/// What a response takes besides what is counted: itself, and the list of its marks with those
+/// that it shares with many, of its site and its host.
+const FIXED_BYTES: usize =
+    (COUNTS_BYTES + size_of::<Stored>() + BLOCK_BYTES) + (COUNTS_BYTES + 2 * 8 + BLOCK_BYTES);
+/// What a tag takes besides its text: its place in that list, its mark, the mark's place in the
+/// table of its site, which is full by two thirds, and the block of the text.
+const TAG_BYTES: usize = 8
+    + (COUNTS_BYTES + size_of::<TagMark>() + BLOCK_BYTES)
+    + 3 * 8 / 2
+    + (COUNTS_BYTES + BLOCK_BYTES);
 
 /// `Cache-Status` (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -267,10 +274,10 @@ impl StoredBody {
 
     /// What its pieces take besides their bytes.
     fn overhead(&self) -> usize {
-        let piece = size_of::<Bytes>() + BLOCK_BYTES + COUNTER_BYTES;
+        let piece = BLOCK_BYTES + COUNTER_BYTES;
         match self {
             Self::One(_) => piece,
-            Self::Many(segments) => segments.len() * piece,
+            Self::Many(segments) => segments.len() * (size_of::<Bytes>() + piece),
             Self::Partial(partial) => partial.overhead(),
         }
     }
