@@ -70,11 +70,7 @@ async fn what_another_edge_is_fetching_is_waited_for_once() {
 #[tokio::test]
 async fn what_is_invalidated_while_it_is_looked_for_comes_from_the_origin() {
     for mode in [Mode::Hard, Mode::Soft] {
-        let gate = Arc::new(Semaphore::new(0));
-        let plane = Plane {
-            gate: Some(gate.clone()),
-            ..Plane::answering([found(share_as_of(1))])
-        };
+        let (gate, plane) = Plane::behind_a_gate([found(share_as_of(1))]);
         let (mut world, _) = world(plane).await;
         let waiting = world.get("/a").await;
         world.invalidate("item:1", mode);
@@ -90,12 +86,8 @@ async fn what_is_invalidated_while_it_is_looked_for_comes_from_the_origin() {
 
 #[tokio::test]
 async fn a_share_that_came_before_a_change_of_the_site_is_gone_with_it() {
-    let gate = Arc::new(Semaphore::new(0));
-    let plane = Plane {
-        gate: Some(gate.clone()),
-        // The control plane knows of the change already.
-        ..Plane::answering([found(share_as_of(2))])
-    };
+    // The control plane knows of the change already.
+    let (gate, plane) = Plane::behind_a_gate([found(share_as_of(2))]);
     let (mut world, _) = world(plane).await;
     let waiting = world.get("/a").await;
     gate.add_permits(1);
@@ -113,11 +105,7 @@ async fn a_share_that_came_before_a_change_of_the_site_is_gone_with_it() {
 
 #[tokio::test]
 async fn a_share_that_a_reset_has_overtaken_is_of_no_use_afterwards() {
-    let gate = Arc::new(Semaphore::new(0));
-    let plane = Plane {
-        gate: Some(gate.clone()),
-        ..Plane::answering([found(share_as_of(1))])
-    };
+    let (gate, plane) = Plane::behind_a_gate([found(share_as_of(1))]);
     let (mut world, _) = world(plane).await;
     let early = world.get("/a").await;
     world.reset();
@@ -157,11 +145,7 @@ async fn a_request_that_wants_the_origin_s_word_of_now_gets_it() {
 
 #[tokio::test]
 async fn a_request_that_wants_the_origin_s_word_does_not_take_what_another_was_given() {
-    let gate = Arc::new(Semaphore::new(0));
-    let plane = Plane {
-        gate: Some(gate.clone()),
-        ..Plane::answering([found(share_as_of(1))])
-    };
+    let (gate, plane) = Plane::behind_a_gate([found(share_as_of(1))]);
     let (mut world, _) = world(plane).await;
     // It waits for its turn behind the first, and whoever comes then joins it.
     let first = world.get("/a").await;
@@ -223,17 +207,8 @@ async fn after_an_unsafe_request_what_others_fetched_before_is_not_used() {
 
 #[tokio::test]
 async fn a_control_plane_that_gives_no_answer_is_left_alone_and_costs_nothing_more() {
-    let silent = Plane {
-        gate: Some(Arc::new(Semaphore::new(0))),
-        ..Plane::default()
-    };
-    let (mut world, plane) = world_with(silent, |config| {
-        config.cache.second_tier = Some(Rules {
-            look_up_timeout: Duration::from_millis(1),
-            ..Rules::default()
-        });
-    })
-    .await;
+    let (_gate, silent) = Plane::behind_a_gate([]);
+    let (mut world, plane) = hurried_world(silent).await;
     for number in 0..6 {
         let path = format!("/{number}");
         let got = world.fetched(get(&path, &[]), &[FRESH], "own").await;

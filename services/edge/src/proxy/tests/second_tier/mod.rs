@@ -77,6 +77,16 @@ impl Plane {
         }
     }
 
+    /// One that answers so many look-ups as the gate has got permits.
+    fn behind_a_gate(answers: impl IntoIterator<Item = Answered>) -> (Arc<Semaphore>, Self) {
+        let gate = Arc::new(Semaphore::new(0));
+        let plane = Self {
+            gate: Some(gate.clone()),
+            ..Self::answering(answers)
+        };
+        (gate, plane)
+    }
+
     fn asked(&self) -> usize {
         self.questions.lock().len()
     }
@@ -145,6 +155,17 @@ async fn world_with(plane: Plane, edit: impl FnOnce(&mut SiteConfig)) -> (World,
 
 async fn world(plane: Plane) -> (World, Arc<Plane>) {
     world_with(plane, |_| {}).await
+}
+
+/// An edge that waits for no answer that is not there at once.
+async fn hurried_world(plane: Plane) -> (World, Arc<Plane>) {
+    world_with(plane, |config| {
+        config.cache.second_tier = Some(Rules {
+            look_up_timeout: Duration::from_millis(1),
+            ..Rules::default()
+        });
+    })
+    .await
 }
 
 /// Lets everything run that can.

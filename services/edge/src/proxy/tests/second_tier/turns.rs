@@ -15,18 +15,8 @@ async fn a_fetch_that_fails_lets_those_who_wait_go_on() {
 
 #[tokio::test]
 async fn a_turn_that_nobody_waited_for_is_given_back() {
-    let gate = Arc::new(Semaphore::new(0));
-    let plane = Plane {
-        gate: Some(gate.clone()),
-        ..Plane::default()
-    };
-    let (mut world, plane) = world_with(plane, |config| {
-        config.cache.second_tier = Some(Rules {
-            look_up_timeout: Duration::from_millis(1),
-            ..Rules::default()
-        });
-    })
-    .await;
+    let (_gate, plane) = Plane::behind_a_gate([]);
+    let (mut world, plane) = hurried_world(plane).await;
     world.fetched(get("/a", &[]), &[FRESH], "own").await;
     plane.gives_back(1).await;
     let asked = plane.questions.lock()[0].clone();
