@@ -19,7 +19,7 @@ use super::partial::{self, Joined, PartialBody};
 use super::policy::date;
 use super::policy::terms::Terms;
 use super::policy::validation::is_strong_date;
-use super::policy::vary::Selection;
+use super::policy::vary::{Selection, answering};
 use super::tagging::ResponseTags;
 use crate::conditional::{Precondition, Validators, evaluate, if_range_holds};
 use crate::range::{ByteRange, RangeSet, Selected};
@@ -516,9 +516,7 @@ impl Resource {
     /// The newest response that answers this request.
     #[must_use]
     pub fn select(&self, request: &HeaderMap) -> Option<&Arc<Stored>> {
-        self.variants
-            .iter()
-            .find(|variant| variant.head.selection.matches(request))
+        answering(&self.variants, |variant| &variant.head.selection, request)
     }
 
     /// The newest response.

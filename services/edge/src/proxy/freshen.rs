@@ -53,20 +53,18 @@ impl ProxySite {
         let Some(resource) = self.shared.storage.peek(&news.key.as_ref()) else {
             return;
         };
-        for copy in resource.variants() {
-            if !copy.head.selection.matches(news.request) {
-                continue;
-            }
-            let (fields, complete) = (copy.head.fields.to_map(0), copy.body.complete());
-            let told = match copy.head.status {
-                StatusCode::OK => told_by_head(&fields, complete, news.said),
-                _ => ByHead::Contradicted,
-            };
-            match told {
-                ByHead::Confirmed => self.update(setup, news, copy),
-                ByHead::Contradicted => self.outdate(news.key, copy),
-                ByHead::Untold => {}
-            }
+        let Some(copy) = resource.select(news.request) else {
+            return;
+        };
+        let (fields, complete) = (copy.head.fields.to_map(0), copy.body.complete());
+        let told = match copy.head.status {
+            StatusCode::OK => told_by_head(&fields, complete, news.said),
+            _ => ByHead::Contradicted,
+        };
+        match told {
+            ByHead::Confirmed => self.update(setup, news, copy),
+            ByHead::Contradicted => self.outdate(news.key, copy),
+            ByHead::Untold => {}
         }
     }
 

@@ -140,6 +140,25 @@ fn only_line<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> 
     lines.next().is_none().then(|| line.as_bytes())
 }
 
+/// The one among several things that answers a request: all vary on the same fields, and no two
+/// are for the same. However many they are, what the request says there is read once.
+pub fn answering<'a, T>(
+    several: &'a [T],
+    of: impl Fn(&T) -> &Selection,
+    request: &HeaderMap,
+) -> Option<&'a T> {
+    let names = match several {
+        [] => return None,
+        [only] => return Some(only).filter(|only| of(only).matches(request)),
+        [first, ..] => &of(first).names,
+    };
+    if let Some(sent) = several.iter().find(|one| of(one).is_as_sent(request)) {
+        return Some(sent);
+    }
+    let asked = names.select(request);
+    several.iter().find(|one| *of(one) == asked)
+}
+
 impl Selection {
     /// Whether the response answers this request too.
     #[must_use]
@@ -149,6 +168,15 @@ impl Selection {
             .iter()
             .zip(&self.values)
             .all(|(name, value)| value.matches(request, name))
+    }
+
+    /// Whether a request says the same to the letter.
+    fn is_as_sent(&self, request: &HeaderMap) -> bool {
+        let mut all = self.names.0.iter().zip(&self.values);
+        all.all(|(name, value)| match &value.sent {
+            Some(sent) => only_line(request, name) == Some(&**sent),
+            None => value.normal.is_none() && !request.contains_key(name),
+        })
     }
 
     /// The fields.
@@ -275,7 +303,54 @@ mod tests {
         assert_eq!(names("").unwrap(), VaryNames::default());
     }
 
+    /// Twenty languages, and none at all.
+    fn several() -> Vec<Selection> {
+        let by = names("accept-language, x").unwrap();
+        let of = |lines: &[(&'static str, &str)]| by.select(&request(lines));
+        let mut several: Vec<_> = (0..20)
+            .map(|n| of(&[("accept-language", &format!("l{n}, en;q=0.5"))]))
+            .collect();
+        several.push(of(&[]));
+        several
+    }
+
+    #[test]
+    fn however_many_variants_there_are_a_request_is_read_once() {
+        let several = several();
+        for lines in [
+            vec![("accept-language", "none, of, these")],
+            vec![("accept-language", "en;q=0.50, L19")],
+            vec![("accept-language", "l7, en;q=0.5")],
+            vec![],
+        ] {
+            normal::READ.set(0);
+            answering(&several, |it| it, &request(&lines));
+            assert!(normal::READ.get() <= 2, "{lines:?}: {}", normal::READ.get());
+        }
+    }
+
     proptest! {
+        #[test]
+        fn the_variant_that_answers_is_found(
+            language in prop::option::of(r"(l[0-9]{1,2}|en|;q=0\.5|, ){0,5}"),
+            again in prop::option::of(Just("en;q=0.5")),
+            x in prop::option::of("[ab]?"),
+        ) {
+            let lines = [
+                ("accept-language", language.as_deref()),
+                ("accept-language", again),
+                ("x", x.as_deref()),
+            ];
+            let lines: Vec<_> = lines.into_iter().filter_map(|(name, it)| Some((name, it?))).collect();
+            let request = request(&lines);
+            let several = several();
+            for some in [&several[..], &several[20..], &several[3..4], &[]] {
+                let expected = some.iter().find(|it| it.matches(&request));
+                let found = answering(some, |it| it, &request);
+                prop_assert_eq!(found.map(std::ptr::from_ref), expected.map(std::ptr::from_ref));
+            }
+        }
+
         #[test]
         fn a_request_always_selects_its_own_variant(value in "[ -~]{0,30}") {
             let by = names("accept-encoding, accept").unwrap();

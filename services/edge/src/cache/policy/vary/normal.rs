@@ -6,9 +6,17 @@ use http::{HeaderMap, HeaderName};
 
 use crate::cache::policy::list::Elements;
 
+#[cfg(test)]
+thread_local! {
+    /// How often a field was read on this thread.
+    pub(super) static READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// Lines joined, white space around commas gone; of the fields by which content is
 /// negotiated only what they mean. `None` if the field is absent.
 pub(super) fn normalized(request: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
+    #[cfg(test)]
+    READ.with(|read| read.set(read.get() + 1));
     let mut lines = request.get_all(name).iter().peekable();
     lines.peek()?;
     let is_of = |known: &[HeaderName]| known.contains(name);
