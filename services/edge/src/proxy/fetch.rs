@@ -245,7 +245,13 @@ impl Errand {
         self.foresee(&head, &content, announced);
         let head = Arc::new(head);
         let budget = self.site.shared.fills.clone();
-        let shared = SharedBody::new(budget, self.setup.max_object_bytes, announced);
+        // A body that nobody may store is read at the pace of its readers: else who asks for
+        // it so could hold the room of those that are to be stored.
+        let make = match self.ask.directives.no_store {
+            true => SharedBody::forbidden,
+            false => SharedBody::new,
+        };
+        let shared = make(budget, self.setup.max_object_bytes, announced);
         if let (Some(share), Some(reader)) = (self.share.take(), shared.reader()) {
             // If the one who started it has left, its place is given up at once.
             let _ = share.send(Share::Reader(reader, for_one));

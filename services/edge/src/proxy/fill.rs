@@ -109,8 +109,9 @@ impl Errand {
                     is_kept
                 }
             };
-            if is_kept {
-                shared.stored(&body);
+            match is_kept {
+                true => shared.stored(&body),
+                false => shared.not_stored(),
             }
         }
     }

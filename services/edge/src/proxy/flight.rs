@@ -227,8 +227,16 @@ impl Flight {
     /// Whether its response holds for a request, judged against everything that was
     /// applied when the request arrived: the marks show no less than that.
     ///
-    /// A fetch that began after the request holds whatever has happened since.
-    pub(super) fn holds_for(&self, head: &Head, ask: &Ask, strictly: bool) -> bool {
+    /// A fetch that began after the request holds whatever has happened since. One that began
+    /// before it is to the request what a copy is: its body may arrive for long after the
+    /// response has turned stale (RFC 9111, section 4.2).
+    pub(super) fn holds_for(
+        &self,
+        head: &Head,
+        ask: &Ask,
+        strictly: bool,
+        now: BootInstant,
+    ) -> bool {
         let Some(begun) = self.begun() else {
             return false;
         };
@@ -239,7 +247,12 @@ impl Flight {
             return true;
         }
         let must_be_asked_for = head.terms.no_cache || head.terms.freshness.lifetime.is_zero();
-        head.fence.touched() == Touched::Untouched && !must_be_asked_for
+        let (left, over) = head.terms.freshness.left_and_over(now);
+        let is_fresh_enough = match ask.directives.min_fresh {
+            Some(min) => !left.is_zero() && left >= min,
+            None => !left.is_zero() || over < head.terms.stale_while_revalidate,
+        };
+        head.fence.touched() == Touched::Untouched && !must_be_asked_for && is_fresh_enough
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+#[cfg(test)]
+use super::flight::Outcome;
 use super::flight::{Flight, FlightKey};
 
 /// One fetch for each key. Those that began before the newest one go on for their
@@ -63,6 +65,15 @@ impl Flights {
         {
             listed.remove(&flight.key);
         }
+    }
+
+    /// Those whose body arrives.
+    #[cfg(test)]
+    pub(super) fn streaming(&self) -> usize {
+        let listed = self.listed.lock();
+        let is_streaming =
+            |flight: &&Arc<Flight>| matches!(flight.known(), Some(Outcome::Streaming(..)));
+        listed.values().filter(is_streaming).count()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,6 +1,7 @@
 //! What the cache alone cannot answer: join a fetch that is under way, or start one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -26,7 +27,8 @@ use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{Head, Stored};
 use crate::origin::OriginError;
 
-/// How often a request takes part in a common fetch before it goes alone.
+/// How often a request takes part in a common fetch whose response does not hold for it
+/// before it goes alone.
 const MAX_ROUNDS: usize = 3;
 
 /// What came of taking part in a fetch.
@@ -35,6 +37,11 @@ enum Round {
     /// Its response does not hold for this request. The next fetch is for requests like
     /// this one, if it is known what the response varies on.
     Again(Option<Selection>),
+    /// It takes long, or was given up. Once in a while another one begins, for all who wait.
+    Late,
+    /// Its connection broke before there was a response: that may be because of what the
+    /// one who began it has sent.
+    Broken(Arc<OriginError>),
     /// Its response cannot be shared.
     Alone,
     /// No entry answers it, and there was no origin.
@@ -81,10 +88,10 @@ impl ProxySite {
         {
             return Some(response);
         }
-        for _ in 0..MAX_ROUNDS {
-            if !may_share {
-                break;
-            }
+        let ends = tokio::time::Instant::now() + self.patience();
+        let mut rounds = 0;
+        let mut has_broken = false;
+        while may_share && rounds < MAX_ROUNDS {
             let key = FlightKey {
                 key: ask.key.clone(),
                 selection: selection.clone(),
@@ -93,7 +100,16 @@ impl ProxySite {
             match self.take_part(&ask, &found, key).await {
                 Round::Answered(response) => return Some(response),
                 Round::Nothing => return self.without_entry(ask, found).await,
-                Round::Again(known) => selection = known.unwrap_or(selection),
+                Round::Again(known) => {
+                    rounds += 1;
+                    selection = known.unwrap_or(selection);
+                }
+                Round::Late if tokio::time::Instant::now() < ends => {}
+                Round::Late => return Some(self.failed(&ask, &found, &too_late())),
+                Round::Broken(error) if has_broken => {
+                    return Some(self.failed(&ask, &found, &error));
+                }
+                Round::Broken(_) => has_broken = true,
                 Round::Alone => may_share = false,
             }
         }
@@ -111,6 +127,15 @@ impl ProxySite {
             Some(response) => Some(response),
             None => self.without_entry(ask, found).await,
         }
+    }
+
+    /// For how long a request takes part in the fetches of others: as long as one of its own
+    /// might wait for its head.
+    fn patience(&self) -> Duration {
+        let setup = self.borrow_setup();
+        let origin = setup.site.config().origin.as_ref();
+        let of_origin = origin.map(|origin| origin.queue_timeout + origin.first_byte_timeout);
+        self.shared.revalidations.patience() + of_origin.unwrap_or_default()
     }
 
     /// The origin is asked alone, if there is one by now.
@@ -144,7 +169,7 @@ impl ProxySite {
         }
         match self.wait_for_other(ask, found, &flight).await {
             Round::Answered(response) => Some(response),
-            Round::Again(_) | Round::Alone | Round::Nothing => None,
+            _ => None,
         }
     }
 
@@ -222,7 +247,7 @@ impl ProxySite {
             Some(Origin::Shared) => ask.needs_own_time() || ask.directives.min_fresh.is_some(),
             Some(Origin::Validated) | None => false,
         };
-        !wants_other && flight.holds_for(head, ask, strictly)
+        !wants_other && flight.holds_for(head, ask, strictly, self.shared.now())
     }
 
     async fn wait_for_other(&self, ask: &Ask, found: &Found, flight: &Flight) -> Round {
@@ -235,7 +260,7 @@ impl ProxySite {
             Some(outcome) => outcome,
             None => match tokio::time::timeout(patience, flight.outcome()).await {
                 Ok(outcome) => outcome,
-                Err(_) => return Round::Again(None),
+                Err(_) => return Round::Late,
             },
         };
         let strictly = found.is_strict();
@@ -270,8 +295,11 @@ impl ProxySite {
                 None => Round::Alone,
             },
             Outcome::NoEntry => Round::Nothing,
+            Outcome::Failed(error) if matches!(*error, OriginError::Broken { .. }) => {
+                Round::Broken(error)
+            }
             Outcome::Failed(error) => Round::Answered(self.failed(ask, found, &error)),
-            Outcome::GivenUp => Round::Again(None),
+            Outcome::GivenUp => Round::Late,
         }
     }
 
@@ -349,7 +377,11 @@ impl ProxySite {
         // One at a time; who gets a copy while it is refreshed has no claim on the fetch.
         // Where there is no place for it, a later use of the copy tries again.
         let now = self.shared.now();
-        let is_under_way = |flight: &Flight| flight.is_young(now);
+        // One whose body arrives is worth waiting for, unless an invalidation has hit it.
+        let is_under_way = |flight: &Flight| match flight.known() {
+            Some(Outcome::Streaming(head, _)) => head.fence.touched() == Touched::Untouched,
+            _ => flight.is_young(now),
+        };
         let mut own = Ask {
             // What the request says is about its own answer.
             directives: RequestDirectives::default(),
@@ -456,6 +488,10 @@ fn selection(head: &Head, ask: &Ask) -> Selection {
 
 fn is_conditional(request: &HeaderMap) -> bool {
     request.contains_key(IF_NONE_MATCH) || request.contains_key(IF_MODIFIED_SINCE)
+}
+
+fn too_late() -> OriginError {
+    OriginError::FirstByteTimeout("the origin".into())
 }
 
 fn gone() -> OriginError {

@@ -1,8 +1,11 @@
 //! The body of a fetch that several requests read while it arrives.
 //!
-//! As long as it may be stored it is kept whole and nobody waits for anybody. Beyond
-//! the size that is stored, or where the others leave no room for it, only what some reader has not read yet is kept, and the
-//! origin is read no faster than the slowest reader.
+//! As long as it may be stored it is kept whole and nobody waits for anybody. What will not
+//! be stored, because it is too large, because the others leave no room for it or because the
+//! one who asked forbids it, is a window: only what some reader has not read yet is kept, and
+//! the origin is read no faster than the slowest reader. Of the budget, which all unfinished
+//! bodies share, a window takes what it holds beyond its own size, and nothing once the
+//! readers have caught up.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,7 +25,7 @@ use crate::origin::BoxError;
 
 /// What is kept for the slowest reader of a body that is not stored.
 const WINDOW_BYTES: u64 = 512 << 10;
-/// For how long a reader may hold back others before it is cut off.
+/// In this time a reader that holds back others reads a whole window, or is cut off.
 const MAX_LAG: Duration = Duration::from_secs(10);
 
 /// Bytes that all unfinished bodies may take together.
@@ -88,9 +91,22 @@ struct Inner {
     unread_since: Option<Instant>,
     /// It will not be stored: only what is not read yet is kept.
     is_window: bool,
+    /// Nothing of it is stored, whatever its size. Its beginning is kept all the same for
+    /// those who come yet, as long as it is smaller than a window may be.
+    is_forbidden: bool,
+    /// Since when it has been full, or nearly so.
+    lag: Option<Lag>,
     /// Nobody read it any more, so it was not read to its end.
     is_given_up: bool,
     writer: Option<Waker>,
+}
+
+/// A window that is full.
+#[derive(Debug, Clone, Copy)]
+struct Lag {
+    since: Instant,
+    /// Bytes that all had read by then.
+    read: u64,
 }
 
 #[derive(Debug)]
@@ -113,8 +129,10 @@ enum Broken {
 /// What becomes of a body, by what of it is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It may be stored.
+    /// It may be stored, or others may still have all of it.
     Kept,
+    /// It is not to be stored, and its beginning is gone.
+    Forbidden,
     /// The other unfinished bodies leave no room for it. Another time they may.
     CrowdedOut,
     /// It is larger than what is stored.
@@ -127,8 +145,24 @@ pub(super) struct Abandoned;
 
 impl SharedBody {
     pub(super) fn new(budget: Arc<Budget>, max: u64, announced: Option<u64>) -> Arc<Self> {
+        Self::made(budget, max, announced, false)
+    }
+
+    /// One of which nothing may be stored, whatever its size.
+    pub(super) fn forbidden(budget: Arc<Budget>, max: u64, announced: Option<u64>) -> Arc<Self> {
+        Self::made(budget, max, announced, true)
+    }
+
+    fn made(
+        budget: Arc<Budget>,
+        max: u64,
+        announced: Option<u64>,
+        is_forbidden: bool,
+    ) -> Arc<Self> {
         let inner = Inner {
             unread_since: Some(Instant::now()),
+            is_window: is_forbidden,
+            is_forbidden,
             ..Inner::default()
         };
         Arc::new(Self {
@@ -175,7 +209,7 @@ impl SharedBody {
     pub(super) async fn room(&self) -> Result<(), Abandoned> {
         loop {
             let room = std::future::poll_fn(|cx| self.poll_room(cx));
-            match tokio::time::timeout(MAX_LAG, room).await {
+            match tokio::time::timeout_at(self.lag_ends(), room).await {
                 Ok(result) => return result,
                 Err(_) => self.cut_off_laggards(),
             }
@@ -187,21 +221,39 @@ impl SharedBody {
         if !inner.is_window {
             return Poll::Ready(Ok(()));
         }
-        if inner.readers.is_empty() {
+        // While the beginning is here those who wait for the head may still come for it.
+        if inner.readers.is_empty() && !inner.keeps_beginning() {
+            inner.is_given_up = true;
             return Poll::Ready(Err(Abandoned));
         }
         if inner.kept < WINDOW_BYTES {
             return Poll::Ready(Ok(()));
         }
+        let read = inner.received - inner.kept;
+        inner.lag.get_or_insert_with(|| Lag {
+            since: Instant::now(),
+            read,
+        });
         inner.writer = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// The time runs from when the window was first full, not from the last chunk that was
+    /// read of it: else one that takes a chunk now and then would hold back others for ever.
+    fn lag_ends(&self) -> Instant {
+        let lag = self.inner.lock().lag;
+        lag.map_or_else(Instant::now, |lag| lag.since) + MAX_LAG
     }
 
     /// Readers that hold back others are dropped; one that is alone may take its time.
     fn cut_off_laggards(&self) {
         let mut inner = self.inner.lock();
+        let read = inner.received - inner.kept;
+        let is_slow = |lag: Lag| read - lag.read < WINDOW_BYTES;
+        let is_too_slow = inner.lag.take().is_some_and(is_slow);
         let end = inner.first + inner.chunks.len() as u64;
-        if inner.readers.values().all(|place| place.next < end) {
+        let holds_nobody_back = inner.readers.values().all(|place| place.next < end);
+        if !is_too_slow || holds_nobody_back {
             return;
         }
         let first = inner.first;
@@ -212,7 +264,7 @@ impl SharedBody {
             }
             keeps
         });
-        inner.trim();
+        self.trim(&mut inner);
     }
 
     /// Adds a chunk.
@@ -234,13 +286,15 @@ impl SharedBody {
             inner.kept += len;
             inner.received += len;
             inner.chunks.push_back(chunk);
-            inner.trim();
+            self.trim(&mut inner);
             inner.wake_readers();
         }
         match inner.is_window {
             false => Fate::Kept,
-            true if inner.received <= self.max => Fate::CrowdedOut,
-            true => Fate::TooLarge,
+            true if inner.received > self.max => Fate::TooLarge,
+            true if inner.keeps_beginning() => Fate::Kept,
+            true if inner.is_forbidden => Fate::Forbidden,
+            true => Fate::CrowdedOut,
         }
     }
 
@@ -260,6 +314,28 @@ impl SharedBody {
         }
         inner.replace(body);
         self.budget.give_back(std::mem::take(&mut inner.taken));
+    }
+
+    /// It was not stored, though it might have been.
+    pub(super) fn not_stored(&self) {
+        let mut inner = self.inner.lock();
+        (inner.is_window, inner.is_forbidden) = (true, true);
+        self.trim(&mut inner);
+    }
+
+    /// Forgets what everybody has read, if it is not to be stored, and gives back what that
+    /// took of the budget.
+    fn trim(&self, inner: &mut Inner) {
+        if !inner.is_window {
+            return;
+        }
+        if !inner.keeps_beginning() {
+            inner.forget_read();
+        }
+        let takes = inner.kept.saturating_sub(WINDOW_BYTES);
+        let is_free = inner.taken.saturating_sub(takes);
+        inner.taken -= is_free;
+        self.budget.give_back(is_free);
     }
 
     /// Waits until nobody has read it for so long. However often it is asked, the time
@@ -301,11 +377,12 @@ impl SharedBody {
 }
 
 impl Inner {
-    /// Forgets what everybody has read, if it is not to be stored.
-    fn trim(&mut self) {
-        if !self.is_window {
-            return;
-        }
+    fn keeps_beginning(&self) -> bool {
+        self.is_forbidden && self.received < WINDOW_BYTES
+    }
+
+    /// Forgets what everybody has read.
+    fn forget_read(&mut self) {
         let end = self.first + self.chunks.len() as u64;
         let slowest = self.readers.values().map(|p| p.next).min().unwrap_or(end);
         while self.first < slowest
@@ -313,6 +390,9 @@ impl Inner {
         {
             self.first += 1;
             self.kept -= chunk.len() as u64;
+        }
+        if self.kept < WINDOW_BYTES / 2 {
+            self.lag = None;
         }
         let wakes = self.kept < WINDOW_BYTES || self.readers.is_empty();
         if wakes && let Some(writer) = self.writer.take() {
@@ -385,7 +465,7 @@ impl Reader {
         if let Some(mut chunk) = inner.chunks.get(index).cloned() {
             bytes::Buf::advance(&mut chunk, std::mem::take(&mut place.skip));
             place.next += 1;
-            inner.trim();
+            self.body.trim(inner);
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         match &inner.end {
@@ -412,7 +492,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let mut inner = self.body.inner.lock();
         inner.readers.remove(&self.id);
-        inner.trim();
+        self.body.trim(&mut inner);
         if inner.readers.is_empty() {
             inner.unread_since = Some(Instant::now());
             self.body.unread.notify_one();

@@ -1,6 +1,9 @@
 use super::*;
 use futures_util::FutureExt as _;
 
+/// [`WINDOW_BYTES`] as a length.
+const WINDOW: usize = 512 << 10;
+
 fn body(max: u64) -> Arc<SharedBody> {
     SharedBody::new(Arc::new(Budget::new(1 << 30)), max, None)
 }
@@ -76,6 +79,149 @@ async fn a_reader_that_holds_back_others_is_cut_off() {
     assert!(next(&mut slow).await.unwrap().is_err());
     body.end(Ok(()));
     assert_eq!(next(&mut fast).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_takes_a_little_now_and_then_does_not_hold_back_others_for_ever() {
+    let body = body(10);
+    let (mut slow, mut fast) = (body.reader().unwrap(), body.reader().unwrap());
+    let begin = Instant::now();
+    let reading = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            if next(&mut slow).await.unwrap().is_err() {
+                return begin.elapsed();
+            }
+        }
+    });
+    while !reading.is_finished() {
+        assert!(
+            begin.elapsed() < Duration::from_secs(60),
+            "it is still there"
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        body.push(Bytes::from(vec![0; 300 << 10]));
+        next(&mut fast).await.unwrap().unwrap();
+        assert_eq!(body.room().await, Ok(()));
+    }
+    // It was told when it asked next.
+    assert!(reading.await.unwrap() <= Duration::from_secs(27));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_only_reads_less_fast_than_others_is_not_cut_off() {
+    let body = body(10);
+    let (mut slow, mut fast) = (body.reader().unwrap(), body.reader().unwrap());
+    let reading = tokio::spawn(async move {
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            next(&mut slow).await.unwrap().unwrap();
+        }
+        slow
+    });
+    for _ in 0..20 {
+        body.push(Bytes::from(vec![0; 300 << 10]));
+        next(&mut fast).await.unwrap().unwrap();
+        assert_eq!(body.room().await, Ok(()));
+    }
+    reading.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_alone_takes_its_time() {
+    let body = body(10);
+    let mut slow = body.reader().unwrap();
+    let reading = tokio::spawn(async move {
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            next(&mut slow).await.unwrap().unwrap();
+        }
+        slow
+    });
+    for _ in 0..5 {
+        body.push(Bytes::from(vec![0; 300 << 10]));
+        assert_eq!(body.room().await, Ok(()));
+    }
+    reading.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_turns_out_too_large_gives_back_what_its_readers_have_read() {
+    let window = WINDOW_BYTES;
+    let budget = Arc::new(Budget::new(4 * window));
+    let left = || budget.left.load(Ordering::Relaxed);
+    let body = SharedBody::new(budget.clone(), 3 * window, None);
+    let mut reader = body.reader().unwrap();
+    let chunk = Bytes::from(vec![0; WINDOW]);
+    for _ in 0..3 {
+        assert_eq!(body.push(chunk.clone()), Fate::Kept);
+    }
+    assert_eq!(left(), window);
+    assert_eq!(body.push(chunk.clone()), Fate::TooLarge);
+    assert_eq!(left(), window, "four are here, one of them for nothing");
+    next(&mut reader).await.unwrap().unwrap();
+    assert_eq!(left(), 2 * window);
+    for _ in 0..2 {
+        next(&mut reader).await.unwrap().unwrap();
+    }
+    assert_eq!(left(), 4 * window);
+    drop((body, reader));
+    assert_eq!(left(), 4 * window, "given back once");
+}
+
+#[tokio::test]
+async fn what_is_not_stored_in_the_end_gives_back_what_its_readers_have_read() {
+    let budget = Arc::new(Budget::new(4 * WINDOW_BYTES));
+    let left = || budget.left.load(Ordering::Relaxed);
+    let body = SharedBody::new(budget.clone(), 4 * WINDOW_BYTES, None);
+    let mut reader = body.reader().unwrap();
+    let chunk = Bytes::from(vec![0; WINDOW]);
+    for _ in 0..4 {
+        assert_eq!(body.push(chunk.clone()), Fate::Kept);
+    }
+    next(&mut reader).await.unwrap().unwrap();
+    assert_eq!(left(), 0);
+    body.not_stored();
+    body.end(Ok(()));
+    assert_eq!(left(), 2 * WINDOW_BYTES);
+    for _ in 0..3 {
+        assert_eq!(next(&mut reader).await, Some(Ok(chunk.clone())));
+    }
+    assert_eq!(next(&mut reader).await, None);
+    assert_eq!(left(), 4 * WINDOW_BYTES);
+}
+
+#[tokio::test]
+async fn what_may_not_be_stored_takes_no_room_and_is_shared_while_it_is_small() {
+    let budget = Arc::new(Budget::new(100));
+    let body = SharedBody::forbidden(budget.clone(), 1 << 30, None);
+    let mut early = body.reader().unwrap();
+    let chunk = Bytes::from(vec![0; WINDOW / 2]);
+    assert_eq!(body.push(chunk.clone()), Fate::Kept);
+    next(&mut early).await.unwrap().unwrap();
+    let mut late = body.reader().unwrap();
+    assert_eq!(body.push(chunk.clone()), Fate::Forbidden);
+    assert!(body.room().now_or_never().is_none(), "the window is full");
+    next(&mut late).await.unwrap().unwrap();
+    assert_eq!(body.room().await, Ok(()));
+    assert!(body.reader().is_none(), "the beginning is gone");
+    assert!(body.whole().is_none());
+    assert_eq!(budget.left.load(Ordering::Relaxed), 100);
+    drop((early, late));
+    assert_eq!(body.room().await, Err(Abandoned));
+}
+
+#[tokio::test]
+async fn what_is_small_and_not_stored_is_there_for_who_comes_a_moment_late() {
+    let budget = Arc::new(Budget::new(100));
+    let body = SharedBody::new(budget.clone(), 100, None);
+    let mut early = body.reader().unwrap();
+    body.push(Bytes::from_static(b"small"));
+    body.not_stored();
+    assert_eq!(budget.left.load(Ordering::Relaxed), 100);
+    next(&mut early).await.unwrap().unwrap();
+    let mut late = body.reader().unwrap();
+    assert_eq!(next(&mut late).await, Some(Ok("small".into())));
 }
 
 #[test]

@@ -162,3 +162,51 @@ async fn trailers_of_the_origin_go_no_further() {
         assert_eq!(body.to_bytes(), "body", "{said}");
     }
 }
+
+#[tokio::test]
+async fn who_wants_nothing_stored_and_does_not_read_takes_no_room_from_others() {
+    // Of the memory, 16 MiB are for fetches under way.
+    let mut world = World::new().await;
+    let no_store = get("/large", &[("cache-control", "no-store")]);
+    let url = PathAndQuery::parse("/large").unwrap();
+    let visit = visit(&url, world.standing.now());
+    let site = world.site.clone();
+    let asking = site.handle(no_store, visit);
+    let answering = async { world.origin.next().await.begin(200, &[FRESH]) };
+    let (response, large) = patiently(async { tokio::join!(asking, answering) }).await;
+    let chunk = vec![b'x'; 1 << 20];
+    let sending = tokio::spawn(async move {
+        for _ in 0..15 {
+            large.send(vec![b'x'; 1 << 20]).await;
+        }
+    });
+    let waiting = world.get("/a").await;
+    let body = world.origin.next().await.begin(200, &[FRESH]);
+    for _ in 0..8 {
+        body.send(chunk.clone()).await;
+    }
+    drop(body);
+    assert_eq!(done(waiting).await.body().len(), 8 << 20);
+    assert!(world.cached("/a").await.is_hit());
+    // It gets all of it, though at its own pace.
+    let all = patiently(response.into_body().collect()).await.unwrap();
+    assert_eq!(all.to_bytes().len(), 15 << 20);
+    patiently(sending).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_nobody_may_store_is_shared_all_the_same_while_it_arrives() {
+    let mut world = World::new().await;
+    let no_store = get("/a", &[("cache-control", "no-store")]);
+    let first = world.begin(no_store).await;
+    let body = world.origin.next().await.begin(200, &[FRESH]);
+    body.send("on").await;
+    let second = world.get("/a").await;
+    body.send("e").await;
+    drop(body);
+    for got in [first, second] {
+        assert_eq!(done(got).await.body(), "one");
+    }
+    assert_eq!(world.site.stats().fetches, 1);
+    assert_eq!(world.site.shared.stats().responses, 0);
+}

@@ -1,6 +1,7 @@
 //! Many requests, one fetch.
 
 use super::*;
+use crate::proxy::flight::LOCK_AGE;
 
 #[tokio::test]
 async fn requests_for_the_same_are_one_fetch_and_stream_as_it_arrives() {
@@ -300,4 +301,185 @@ async fn warmed(world: &mut World, url: &str) -> Vec<(String, String)> {
     patiently(warming).await.unwrap();
     hosts.sort();
     hosts
+}
+
+#[tokio::test]
+async fn a_fetch_that_takes_long_keeps_others_waiting_only_so_long() {
+    let mut world = World::new().await;
+    let first = world.get("/a").await;
+    let slow = world.origin.next().await;
+    world.clock.advance(LOCK_AGE / 2);
+    let second = world.get("/a").await;
+    world.clock.advance(LOCK_AGE / 2);
+    let third = world.get("/a").await;
+    let asked = world.origin.next().await;
+    asked.answer(200, &[FRESH], "of the third");
+    assert_eq!(done(third).await.body(), "of the third");
+    assert!(world.origin.is_idle(), "the second waits for the first");
+    slow.answer(200, &[FRESH], "of the first");
+    for task in [first, second] {
+        assert_eq!(done(task).await.body(), "of the first");
+    }
+    assert_eq!(world.site.stats().fetches, 2);
+}
+
+#[tokio::test]
+async fn a_slow_origin_is_asked_once_more_at_a_time_however_many_wait() {
+    let mut world = World::new().await;
+    let mut waiting = Vec::new();
+    for _ in 0..50 {
+        waiting.push(world.get("/a").await);
+    }
+    let mut slow = vec![world.origin.next().await];
+    tokio::time::pause();
+    // Somebody is always busy, so time moves only when it is told to.
+    let busy = AbortOnDrop(tokio::spawn(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    }));
+    for _ in 0..20 {
+        wait_a_second(&world).await;
+    }
+    let of_slow = world.site.stats().fetches;
+    assert!((2..=5).contains(&of_slow), "it was asked {of_slow} times");
+    while !world.origin.is_idle() {
+        slow.push(world.origin.next().await);
+    }
+    for asked in slow {
+        asked.answer(200, &[FRESH], "late");
+    }
+    // By then the last one of them gives way to what is stored.
+    for _ in 0..5 {
+        wait_a_second(&world).await;
+    }
+    drop(busy);
+    tokio::time::resume();
+    for task in waiting {
+        assert_eq!(done(task).await.body(), "late");
+    }
+    assert_eq!(world.site.stats().fetches, of_slow);
+}
+
+/// Both clocks move on, and whoever has something to do does it.
+async fn wait_a_second(world: &World) {
+    world.clock.advance(Duration::from_secs(1));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    for _ in 0..500 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_an_origin_that_never_answers_is_told_so_in_the_end() {
+    let mut world = World::with(|config| {
+        let origin = config.origin.as_mut().unwrap();
+        origin.first_byte_timeout = Duration::from_secs(30);
+    })
+    .await;
+    let mut waiting = Vec::new();
+    for _ in 0..50 {
+        waiting.push(world.get("/a").await);
+    }
+    let mut asked = vec![world.origin.next().await];
+    tokio::time::pause();
+    let busy = AbortOnDrop(tokio::spawn(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    }));
+    for _ in 0..80 {
+        wait_a_second(&world).await;
+        while !world.origin.is_idle() {
+            asked.push(world.origin.next().await);
+        }
+    }
+    drop(busy);
+    tokio::time::resume();
+    let are_told = waiting.iter().all(JoinHandle::is_finished);
+    assert!(are_told, "somebody waits still");
+    for task in waiting {
+        assert_eq!(done(task).await.status, 504);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_the_origin_does_not_break_those_who_joined_it() {
+    let mut world = World::new().await;
+    let breaks = world.begin(get("/a", &[("x-breaks", "1")])).await;
+    let asked = world.origin.next().await;
+    let others = [world.get("/a").await, world.get("/a").await];
+    assert!(asked.field("x-breaks").is_some());
+    drop(asked);
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("x-breaks"), None);
+    asked.answer(200, &[FRESH], "well");
+    assert_eq!(done(breaks).await.status, 502);
+    for task in others {
+        assert_eq!(done(task).await.body(), "well");
+    }
+    assert_eq!(world.site.stats().fetches, 2);
+}
+
+#[tokio::test]
+async fn an_origin_that_breaks_for_everybody_is_asked_twice_for_all_who_wait() {
+    let mut world = World::new().await;
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(world.get("/a").await);
+    }
+    for _ in 0..2 {
+        drop(world.origin.next().await);
+    }
+    for task in waiting {
+        let got = done(task).await;
+        assert_eq!(got.status, 502);
+        assert!(got.cache_status().ends_with("detail=origin-broken"));
+    }
+    assert_eq!(world.site.stats().fetches, 2);
+}
+
+#[tokio::test]
+async fn what_still_arrives_is_given_to_others_only_while_it_may_be_used() {
+    let caching = |value| ("cache-control", value);
+    let strict = caching("max-age=10, must-revalidate");
+    let lax = caching("max-age=10, stale-while-revalidate=5");
+    let min_fresh = [caching("min-fresh=5")];
+    let cases: [(_, &[_], _, _); 6] = [
+        (strict, &[], 9, true),
+        (strict, &[], 11, false),
+        (lax, &[], 14, true),
+        (lax, &[], 15, false),
+        (strict, &min_fresh, 5, true),
+        (strict, &min_fresh, 6, false),
+    ];
+    for (fields, request, after, is_shared) in cases {
+        let mut world = World::new().await;
+        let first = world.get("/a").await;
+        let body = world.origin.next().await.begin(200, &[fields]);
+        body.send("long").await;
+        world.has_head().await;
+        world.clock.advance(Duration::from_secs(after));
+        let late = world.begin(get("/a", request)).await;
+        if !is_shared {
+            let asked = world.origin.next().await;
+            asked.answer(200, &[FRESH], "new");
+            assert_eq!(done(late).await.body(), "new", "{fields:?} after {after} s");
+            drop(body);
+        } else {
+            drop(body);
+            assert_eq!(
+                done(late).await.body(),
+                "long",
+                "{fields:?} after {after} s"
+            );
+        }
+        assert_eq!(done(first).await.body(), "long");
+        let fetches = if is_shared { 1 } else { 2 };
+        assert_eq!(
+            world.site.stats().fetches,
+            fetches,
+            "{fields:?} after {after} s"
+        );
+    }
 }

@@ -396,6 +396,16 @@ impl World {
         task
     }
 
+    /// Waits until the head of a response is here whose body arrives.
+    async fn has_head(&self) {
+        let coming = async {
+            while self.site.flights.streaming() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        patiently(coming).await;
+    }
+
     async fn get(&self, target: &str) -> JoinHandle<Got> {
         self.begin(get(target, &[])).await
     }

@@ -368,3 +368,36 @@ async fn a_stale_copy_stands_in_for_the_answer_to_a_head_too() {
     world.origin.next().await.answer(503, &[], "");
     assert_eq!(done(waiting).await.status, 503);
 }
+
+#[tokio::test]
+async fn a_copy_is_not_refreshed_again_while_the_body_of_the_last_refresh_arrives() {
+    let caching = [
+        ("cache-control", "max-age=1, stale-while-revalidate=600"),
+        TAGGED,
+    ];
+    for is_invalidated in [false, true] {
+        let mut world = World::new().await;
+        world.fetched(get("/a", &[]), &caching, "one").await;
+        world.clock.advance(Duration::from_secs(5));
+        assert_eq!(done(world.get("/a").await).await.body(), "one");
+        let body = world.origin.next().await.begin(200, &caching);
+        body.send("t").await;
+        world.has_head().await;
+        world.clock.advance(Duration::from_secs(6));
+        if is_invalidated {
+            world.invalidate("item:1", Mode::Soft);
+        }
+        assert_eq!(done(world.get("/a").await).await.body(), "one");
+        // Who begins another one is counted when it asks.
+        if is_invalidated {
+            drop(world.origin.next().await);
+        }
+        body.send("wo").await;
+        drop(body);
+        while world.site.stats().in_flight > 0 {
+            tokio::task::yield_now().await;
+        }
+        let fetches = if is_invalidated { 3 } else { 2 };
+        assert_eq!(world.site.stats().fetches, fetches);
+    }
+}
