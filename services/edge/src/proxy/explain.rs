@@ -15,6 +15,7 @@ use super::status::Why;
 use super::visit::Visit;
 use crate::cache::judge::{Ground, Trust, Verdict, weigh};
 use crate::cache::key::KeyRef;
+use crate::cache::policy::storable::Asked;
 use crate::cache::policy::validation::conditions;
 use crate::cache::stored::{Resource, Stored};
 use crate::standing::Lease;
@@ -188,7 +189,9 @@ impl ProxySite {
             let varies = format!("stored for other values of {names}, not for these");
             return (Would::Fetch, varies);
         }
-        if self.shared.is_uncacheable(&question.key().to_key()) && self.has_origin() {
+        let asked = Asked::of(question.fields);
+        let key = question.key().to_key();
+        if self.shared.is_uncacheable(&key, asked) && self.has_origin() {
             let lately = "not stored, because its response could not be shared a moment ago";
             return (Would::Pass, lately.to_owned());
         }

@@ -22,7 +22,7 @@ use super::pass;
 use super::promise::Promise;
 use super::revalidations::Place;
 use super::setup::Setup;
-use super::shared_body::{Fate, Reader, SharedBody};
+use super::shared_body::{Ending, Fate, Reader, SharedBody};
 use super::site::{ProxySite, count};
 use super::visit::Ask;
 use crate::cache::fence::Fence;
@@ -100,11 +100,11 @@ impl Errand {
             Ok((response, delay)) => self.received(response, delay, open, base).await,
         };
         if let Some(arriving) = arriving {
-            let shared = arriving.shared.clone();
+            let ending = Ending::of(&arriving.shared);
             self.pump(arriving).await;
             // Nobody who waits for its end may find it neither stored nor under way.
             drop(listing);
-            shared.end(Ok(()));
+            ending.well();
         }
     }
 
@@ -401,7 +401,8 @@ impl Errand {
         let has_copy = self.copy.is_some();
         // Where a copy stays, others may get what is for all.
         if why.is_lasting && (ends_copy || !has_copy) {
-            self.site.shared.remember_uncacheable(&self.ask.key);
+            let shared = &self.site.shared;
+            shared.remember_uncacheable(&self.ask.key, why.is_by_asker);
         }
         self.share_nothing(why.to_other_edges());
         if ends_copy && has_copy && !response.status().is_server_error() {

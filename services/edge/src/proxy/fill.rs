@@ -146,7 +146,7 @@ impl Errand {
         // The next response may find room.
         if self.fate == Fate::TooLarge {
             self.site.shared.storage.refuse();
-            self.site.shared.remember_uncacheable(&self.ask.key);
+            self.site.shared.remember_uncacheable(&self.ask.key, false);
         }
     }
 

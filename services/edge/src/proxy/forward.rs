@@ -23,6 +23,7 @@ use super::ways::AskedAs;
 use crate::cache::fence::Touched;
 use crate::cache::judge::Demand;
 use crate::cache::policy::directives::RequestDirectives;
+use crate::cache::policy::storable::Asked;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{Head, Stored};
 use crate::origin::OriginError;
@@ -62,7 +63,7 @@ impl ProxySite {
         };
         self.ways.note(asked_as, self.shared.now());
         let is_head = ask.method == Method::HEAD;
-        let is_uncacheable = self.shared.is_uncacheable(&ask.key);
+        let is_uncacheable = self.shared.is_uncacheable(&ask.key, Asked::of(&ask.fields));
         // A HEAD looks for an entry alone: what comes of it is of no use to a GET. Where
         // there is a copy to ask about, it takes part like a GET.
         let mut may_share = !is_uncacheable && (!is_head || found.copy.is_some());

@@ -77,7 +77,7 @@ impl NotShared {
             Unstorable::NoFreshness => "no-freshness",
         };
         // Who is known by nothing may get what is for all: no cookie, no way to a login.
-        let is_known = asked.authorization || asked.cookie;
+        let is_known = asked.is_known();
         let is_by_asker = match why {
             Unstorable::Credentials => true,
             Unstorable::SetCookie | Unstorable::Status => is_known,

@@ -18,6 +18,7 @@ use super::warm::Hints;
 use crate::cache::disk::{Disk, DiskStats};
 use crate::cache::key::Key;
 use crate::cache::policy::freshness::Now;
+use crate::cache::policy::storable::Asked;
 use crate::cache::storage::Storage;
 use crate::cache::tags::TagTable;
 use crate::faults::Faults;
@@ -38,6 +39,14 @@ const RECLAIM_EVERY: Duration = Duration::from_secs(30);
 const RECLAIM_AFTER: Duration = Duration::from_secs(1);
 /// Tags looked at before others may run.
 const TAGS_AT_ONCE: usize = 256;
+
+/// What could not be shared a moment ago.
+#[derive(Debug, Clone, Copy)]
+struct Uncacheable {
+    until: BootInstant,
+    /// It was so because of who had asked: to others it says nothing.
+    is_by_asker: bool,
+}
 
 /// Bounds, and what comes from outside.
 #[derive(Debug, Clone)]
@@ -68,7 +77,7 @@ pub struct Shared {
     pub(super) bodies: BodyLimits,
     pub(super) faults: Faults,
     pub(super) surroundings: Surroundings,
-    uncacheable: Cache<Key, BootInstant>,
+    uncacheable: Cache<Key, Uncacheable>,
     tag_tables: Mutex<Vec<Weak<TagTable>>>,
     invalidated: Notify,
     serial: AtomicU64,
@@ -218,16 +227,23 @@ impl Shared {
         }
     }
 
-    /// Whether the responses to this key could not be shared a moment ago.
-    pub(super) fn is_uncacheable(&self, key: &Key) -> bool {
+    /// Whether the responses to this key, for somebody who is known by something or for
+    /// anybody, could not be shared a moment ago.
+    pub(super) fn is_uncacheable(&self, key: &Key, asked: Asked) -> bool {
         self.uncacheable
             .get(key)
-            .is_some_and(|until| self.now() < until)
+            .is_some_and(|it| self.now() < it.until && (!it.is_by_asker || asked.is_known()))
     }
 
-    pub(super) fn remember_uncacheable(&self, key: &Key) {
-        self.uncacheable
-            .insert(key.clone(), self.now() + UNCACHEABLE_FOR);
+    pub(super) fn remember_uncacheable(&self, key: &Key, is_by_asker: bool) {
+        if is_by_asker && self.is_uncacheable(key, Asked::default()) {
+            return;
+        }
+        let it = Uncacheable {
+            until: self.now() + UNCACHEABLE_FOR,
+            is_by_asker,
+        };
+        self.uncacheable.insert(key.clone(), it);
     }
 
     pub(super) fn forget_uncacheable(&self, key: &Key) {

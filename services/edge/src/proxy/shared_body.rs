@@ -444,6 +444,28 @@ impl Drop for SharedBody {
     }
 }
 
+/// Sees to it that a body ends: if whoever fills it is dropped, because it panics or the
+/// process ends, it breaks. Else its readers would wait for ever.
+#[derive(Debug)]
+pub(super) struct Ending(Arc<SharedBody>);
+
+impl Ending {
+    pub(super) fn of(body: &Arc<SharedBody>) -> Self {
+        Self(body.clone())
+    }
+
+    /// It is all there, unless something else was said of it before.
+    pub(super) fn well(self) {
+        self.0.end(Ok(()));
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end(Err("its fetch was given up".into()));
+    }
+}
+
 /// One who reads.
 #[derive(Debug)]
 pub(super) struct Reader {

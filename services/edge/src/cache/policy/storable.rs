@@ -31,6 +31,12 @@ impl Asked {
             cookie: request.contains_key(COOKIE),
         }
     }
+
+    /// Whether the origin may know by it who asks.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self.authorization || self.cookie
+    }
 }
 
 /// A response that may be stored.

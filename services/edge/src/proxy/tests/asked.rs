@@ -168,3 +168,43 @@ async fn no_refresh_begins_that_would_be_of_use_to_nobody() {
     patiently(async { while done(world.get("/a").await).await.body() == "v1" {} }).await;
     assert!(world.origin.is_idle());
 }
+
+#[tokio::test]
+async fn what_is_not_shared_because_of_who_asked_is_shared_by_those_who_are_not_known() {
+    let mut world = World::new().await;
+    let mine = || get("/a", &[("authorization", "me")]);
+    let got = world.fetched(mine(), &[FRESH], "mine").await;
+    assert!(got.cache_status().ends_with("detail=credentials"));
+    // Those who are known do not wait for each other.
+    let two = [world.begin(mine()).await, world.begin(mine()).await];
+    let asked = [world.origin.next().await, world.origin.next().await];
+    for asked in asked {
+        asked.answer(200, &[FRESH], "mine");
+    }
+    for got in two {
+        assert_eq!(done(got).await.body(), "mine");
+    }
+    let others = [world.get("/a").await, world.get("/a").await];
+    world.origin.next().await.answer(200, &[FRESH], "for all");
+    for got in others {
+        assert_eq!(done(got).await.body(), "for all");
+    }
+    assert_eq!(world.site.stats().fetches, 4);
+}
+
+#[tokio::test]
+async fn what_nobody_may_share_is_not_shared_because_somebody_known_asks_for_it() {
+    let mut world = World::new().await;
+    let no_store = [("cache-control", "no-store")];
+    world.fetched(get("/a", &[]), &no_store, "x").await;
+    let mine = get("/a", &[("authorization", "me")]);
+    world.fetched(mine, &[FRESH], "mine").await;
+    let two = [world.get("/a").await, world.get("/a").await];
+    let asked = [world.origin.next().await, world.origin.next().await];
+    for asked in asked {
+        asked.answer(200, &no_store, "x");
+    }
+    for got in two {
+        assert_eq!(done(got).await.body(), "x");
+    }
+}

@@ -210,3 +210,25 @@ async fn what_nobody_may_store_is_shared_all_the_same_while_it_arrives() {
     assert_eq!(world.site.stats().fetches, 1);
     assert_eq!(world.site.shared.stats().responses, 0);
 }
+
+#[tokio::test]
+async fn a_body_whose_fetch_is_dropped_breaks() {
+    let mut world = World::new().await;
+    let fetching = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (site, moment) = (world.site.clone(), world.standing.now());
+    let asking = fetching.spawn(async move {
+        let url = PathAndQuery::parse("/a").unwrap();
+        site.handle(get("/a", &[]), visit(&url, moment)).await
+    });
+    let body = world.origin.next().await.begin(200, &[FRESH]);
+    body.send("half").await;
+    let mut reading = patiently(asking).await.unwrap().into_body();
+    let chunk = patiently(reading.frame()).await.unwrap().unwrap();
+    assert_eq!(chunk.into_data().unwrap(), "half");
+    fetching.shutdown_background();
+    assert!(patiently(reading.frame()).await.unwrap().is_err());
+}
