@@ -53,7 +53,7 @@ pub struct Guards {
     /// (`proxy/flight.rs`, `is_after`; `proxy/visit.rs`, `needs_own_time`).
     pub own_time: bool,
     /// After a hard invalidation or a reset, a 304 is believed only for what tells two
-    /// versions apart for certain (`proxy/fetch.rs`, `cache/policy/validation.rs`).
+    /// versions apart for certain (`proxy/confirm.rs`, `cache/policy/validation.rs`).
     pub strict_304: bool,
     /// Whether a copy is fenced off is judged anew when its revalidation begins
     /// (`proxy/departure.rs`, `is_fenced_off`).
@@ -64,7 +64,7 @@ pub struct Guards {
     /// Who waits for a fetch that is given up looks for another one, and is not answered with
     /// what it was to ask about (`proxy/forward.rs`, `Outcome::GivenUp`).
     pub anew_after_give_up: bool,
-    /// The tags of a copy stay when a 304 names none (`proxy/fetch.rs`, `validated`).
+    /// The tags of a copy stay when a 304 names none (`proxy/confirm.rs`, `validated`).
     pub union_of_tags: bool,
 }
 

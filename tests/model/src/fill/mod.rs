@@ -15,7 +15,7 @@
 //! | `proxy`: `part`, `take_part`, `take` | `edge/src/proxy/forward.rs`, `proxy/flights.rs` |
 //! | `proxy`: `start`, `depart` | `edge/src/proxy/departure.rs`, `proxy/revalidations.rs` |
 //! | `proxy`: `may_serve`, `holds_for` | `edge/src/proxy/flight.rs` |
-//! | `proxy`: `ask`, `receive`, `store`, `end` | `edge/src/proxy/fetch.rs`, `proxy/tier.rs`, `proxy/fill.rs` |
+//! | `proxy`: `ask`, `receive`, `store`, `end` | `edge/src/proxy/fetch.rs`, `proxy/confirm.rs`, `proxy/tier.rs`, `proxy/fill.rs` |
 //! | `proxy`: `give_up`; `step`: `of_deserted` | `edge/src/proxy/flight.rs`, `proxy/fetch.rs`, `run`; `proxy/fill.rs`, `unwanted` |
 //! | `step`: `apply`, `raise_era`, `begin` | `edge/src/link/subscriber.rs`, `edge/src/standing.rs` |
 //! | `step`: `push` | `control-plane/src/state/entry.rs` |

@@ -248,7 +248,7 @@ impl FillModel {
         }
     }
 
-    /// An answer is here (`proxy/fetch.rs`, `received`, `validated`; `proxy/tier.rs`,
+    /// An answer is here (`proxy/fetch.rs`, `received`; `proxy/confirm.rs`, `validated`; `proxy/tier.rs`,
     /// `made_of_entry`).
     pub(super) fn receive(&self, next: &mut State, at: usize) {
         let Some(flight) = next.flights[at] else {
