@@ -64,8 +64,20 @@ impl NotShared {
         if status.is_server_error() {
             return Self::passing("error");
         }
+        // Who is known by nothing may get what is for all: no cookie, no way to a login.
+        let is_known = asked.is_known();
         if is_about_the_request(status) {
             return Self::passing("status");
+        }
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            // To one who is known by something it is about him; to others, about what is for all.
+            return Self {
+                ends: match is_known {
+                    true => Ends::Nothing,
+                    false => Ends::Stale,
+                },
+                ..Self::passing("status")
+            };
         }
         let reason = match why {
             Unstorable::NoStore => "no-store",
@@ -76,8 +88,6 @@ impl NotShared {
             Unstorable::Status => "status",
             Unstorable::NoFreshness => "no-freshness",
         };
-        // Who is known by nothing may get what is for all: no cookie, no way to a login.
-        let is_known = asked.is_known();
         let is_by_asker = match why {
             Unstorable::Credentials => true,
             Unstorable::SetCookie | Unstorable::Status => is_known,
@@ -96,12 +106,11 @@ impl NotShared {
     }
 }
 
-/// Whether a status says that this request was not to the origin's liking, or who has sent it,
-/// or that there are too many, and nothing of what the URL stands for (RFC 9110, section 15.5;
-/// RFC 6585).
+/// Whether a status says that this request was not to the origin's liking, or that there
+/// are too many, and nothing of what the URL stands for (RFC 9110, section 15.5; RFC 6585).
 fn is_about_the_request(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
-        400 | 401 | 403 | 406 | 407 | 408 | 411..=417 | 421 | 425 | 426 | 428 | 429 | 431
+        400 | 406 | 407 | 408 | 411..=417 | 421 | 425 | 426 | 428 | 429 | 431
     )
 }

@@ -92,6 +92,7 @@ async fn what_one_visitor_is_told_ends_no_copy_of_others() {
         (302, to_login),
         (302, vec![("location", "/login")]),
         (200, vec![FRESH, cookie]),
+        (403, vec![]),
     ] {
         for known_by in his {
             let mut world = World::new().await;
@@ -115,6 +116,23 @@ async fn what_one_visitor_is_told_ends_no_copy_of_others() {
             }
             assert!(world.origin.is_idle(), "they share a fetch");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_to_one_who_is_known_by_nothing_is_for_all_no_more() {
+    for status in [401, 403] {
+        let mut world = World::new().await;
+        world.fetched(get("/a", &[]), &[FRESH, ETAG], "v1").await;
+        world.clock.advance(Duration::from_secs(601));
+        let waiting = world.get("/a").await;
+        world.origin.next().await.answer(status, &[], "no");
+        assert_eq!(done(waiting).await.status, status);
+        let waiting = world.get("/a").await;
+        let asked = world.origin.next().await;
+        assert_eq!(asked.field("if-none-match"), None, "it is gone");
+        asked.answer(200, &[FRESH], "v2");
+        assert_eq!(done(waiting).await.body(), "v2");
     }
 }
 
