@@ -198,7 +198,7 @@ type TierGauge = (&'static str, &'static str, fn(TierStats) -> u64);
 const SECOND_TIER: [TierGauge; 7] = [
     (
         "tidegate_edge_second_tier_look_ups",
-        "Times that what other edges share was looked for, since the start.",
+        "Times that the control plane was asked for what edges share or backends have pushed, since the start.",
         |tier| tier.look_ups,
     ),
     (

@@ -217,6 +217,12 @@ impl Tier {
         self.look_ups.clone().try_acquire_owned().ok()
     }
 
+    /// A place for a look-up, when there is one.
+    pub(super) async fn place_in_turn(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        self.look_ups.clone().acquire_owned().await.ok()
+    }
+
     /// A place for a share, if there is one.
     pub(super) fn place_to_share(&self) -> Option<OwnedSemaphorePermit> {
         self.sharing.clone().try_acquire_owned().ok()

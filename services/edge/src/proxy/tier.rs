@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::HeaderMap;
 use http::header::HOST;
 use http::{HeaderName, HeaderValue};
@@ -148,17 +149,45 @@ impl Errand {
         Some((stored, came))
     }
 
-    /// What a backend has pushed, if there is something and nothing has hit it.
+    /// What a backend has pushed, if there is something and nothing has hit it. Where there
+    /// is an origin to ask, a control plane that is busy or silent is not waited for; where
+    /// there is none, it is all there is.
     async fn pushed(&self, open: &OpenFill) -> Option<Arc<Stored>> {
         let source = self.site.entry_source()?;
         if !self.may_look_for_entries() {
             return None;
         }
-        let key = &self.ask.key;
-        let looking = source.lookup(&self.site.name, &key.url, &self.ask.fields);
-        let entry = tokio::time::timeout(ENTRY_PATIENCE, looking).await.ok()??;
+        let look = || source.lookup(&self.site.name, &self.ask.key.url, &self.ask.fields);
+        let tier = &self.site.shared.tier;
+        let entry = match self.setup.site.config().origin {
+            Some(_) => {
+                let Some(_place) = tier.place() else {
+                    TierCounts::count(&tier.counts.skipped);
+                    return None;
+                };
+                let asking = || {
+                    let turn = TierTurn::Nobody;
+                    look()
+                        .map(move |entry| Ok(TierAnswer { entry, turn }))
+                        .boxed()
+                };
+                tier.ask(asking, ENTRY_PATIENCE).await.ok()?.entry?
+            }
+            None => {
+                TierCounts::count(&tier.counts.look_ups);
+                let looking = async {
+                    let _place = tier.place_in_turn().await?;
+                    look().await
+                };
+                tokio::time::timeout(ENTRY_PATIENCE, looking).await.ok()??
+            }
+        };
         let stored = self.made_of_entry(entry, open)?;
-        (stored.head.fence.touched() == Touched::Untouched).then_some(stored)
+        if stored.head.fence.touched() != Touched::Untouched {
+            return None;
+        }
+        TierCounts::count(&tier.counts.found);
+        Some(stored)
     }
 
     fn made_of_entry(&self, entry: PushedEntry, open: &OpenFill) -> Option<Arc<Stored>> {

@@ -13,6 +13,74 @@ struct Pushed {
     gate: Arc<tokio::sync::Semaphore>,
 }
 
+/// Counts how often it is asked, and never answers.
+#[derive(Default)]
+struct Silent(std::sync::atomic::AtomicUsize);
+
+impl EntrySource for Silent {
+    fn lookup(
+        &self,
+        _: &SiteName,
+        _: &PathAndQuery,
+        _: &HeaderMap,
+    ) -> BoxFuture<'static, Option<PushedEntry>> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_control_plane_that_is_silent_about_entries_is_asked_by_so_many_and_then_left_alone() {
+    let mut world = World::with(|config| {
+        config.origin.as_mut().unwrap().max_in_flight = 1_000;
+    })
+    .await;
+    let silent = Arc::new(Silent::default());
+    let asked = || silent.0.load(std::sync::atomic::Ordering::SeqCst);
+    world.site.set_entry_source(silent.clone());
+    world.site.set_has_entries(true);
+    let mut waiting = Vec::new();
+    for number in 0..300 {
+        waiting.push(world.get(&format!("/{number}")).await);
+    }
+    // Those that find no place go to the origin at once, the others when they get no answer.
+    for _ in 0..300 {
+        world.origin.next().await.answer(200, &[FRESH], "own");
+    }
+    for task in waiting {
+        assert_eq!(done(task).await.body(), "own");
+    }
+    let before = asked();
+    let skipped = world.site.shared.stats().second_tier.skipped;
+    assert_eq!(before as u64 + skipped, 300);
+    assert!((3..=256).contains(&before), "it was asked {before} times");
+    for number in 0..5 {
+        let more = get(&format!("/more/{number}"), &[]);
+        assert_eq!(world.fetched(more, &[FRESH], "own").await.body(), "own");
+    }
+    // Now and then one finds out whether it answers again.
+    assert!(asked() < before + 5, "it is not left alone");
+}
+
+#[tokio::test]
+async fn without_an_origin_entries_are_looked_for_in_turn_and_nobody_is_left_alone() {
+    let world = World::with(|config| config.origin = None).await;
+    let silent = Arc::new(Silent::default());
+    world.site.set_entry_source(silent.clone());
+    world.site.set_has_entries(true);
+    for (round, times) in [(0, 4), (1, 1)] {
+        let mut waiting = Vec::new();
+        for number in 0..times {
+            waiting.push(world.get(&format!("/{round}/{number}")).await);
+        }
+        for task in waiting {
+            assert_eq!(done(task).await.status, 404);
+        }
+    }
+    let asked = silent.0.load(std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(asked, 5);
+}
+
 impl EntrySource for Pushed {
     fn lookup(
         &self,
