@@ -96,7 +96,16 @@ pub(crate) async fn invalidate_everywhere(
     calls: &Calls,
     request: v1::InvalidateRequest,
 ) -> v1::InvalidateResponse {
-    let answer = invalidate(calls, waiting(request, Duration::from_secs(20))).await;
+    completed_within(calls, request, Duration::from_secs(20)).await
+}
+
+/// The same, where the control plane need not wait for longer than this.
+pub(crate) async fn completed_within(
+    calls: &Calls,
+    request: v1::InvalidateRequest,
+    longest: Duration,
+) -> v1::InvalidateResponse {
+    let answer = invalidate(calls, waiting(request, longest)).await;
     assert_eq!(
         answer.status(),
         v1::CompletionStatus::Complete,
