@@ -29,6 +29,7 @@ use super::patience::Patient;
 use super::server::ServerLimits;
 use super::streams::{MAX_CHUNK_BYTES, Paced, Streams};
 use crate::interim::{Announcing, Line};
+use crate::proxy::TunnelBounds;
 
 /// A connection of HTTP/2 is asked this often whether it lives ...
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -83,9 +84,9 @@ impl Connections {
         builder
     }
 
-    /// Serves a connection until its client has had enough; after `stop` until what has
-    /// been asked is answered.
-    pub(super) async fn serve<S>(&self, stream: S, peer: IpAddr, stop: CancellationToken)
+    /// Serves a connection until its client has had enough, or it has become a tunnel; after
+    /// the stop of its `bounds` until what has been asked is answered.
+    pub(super) async fn serve<S>(&self, stream: S, peer: IpAddr, bounds: TunnelBounds)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -94,7 +95,8 @@ impl Connections {
         let stream = Patient::new(stream, self.limits.header_timeout, self.limits.send_timeout);
         let batch = Batch::new(stream);
         let stream = TokioIo::new(Announcing::new(batch.clone(), line.clone()));
-        let service = hyper::service::service_fn(|request: Request<Incoming>| {
+        let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
+            bounds.offer(request.extensions_mut());
             let (front, usage) = (self.front.clone(), usage.clone());
             let interim = (request.version() == Version::HTTP_11).then(|| line.begin());
             async move {
@@ -118,7 +120,11 @@ impl Connections {
         let mut signals = FuturesUnordered::new();
         let (mut is_stopping, mut is_idle) = (false, false);
         loop {
-            signals.push(unconstrained(self.signal(&usage, &stop, is_stopping)));
+            signals.push(unconstrained(self.signal(
+                &usage,
+                bounds.stop(),
+                is_stopping,
+            )));
             let turns = poll_fn(|cx| {
                 if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
                     return Poll::Ready(ended);

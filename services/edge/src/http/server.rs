@@ -11,11 +11,12 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::Connections;
 use super::front::Front;
+use crate::proxy::TunnelBounds;
 
 /// Bounds on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
-    /// Open connections. More wait in the listener's backlog.
+    /// Open connections, tunnels among them. More wait in the listener's backlog.
     pub connections: usize,
     /// Time to send the head of a request, and between two requests of HTTP/1.1.
     pub header_timeout: Duration,
@@ -58,8 +59,8 @@ impl Server {
         }
     }
 
-    /// Accepts until `stop`, then lets open requests finish until `deadline` has
-    /// passed.
+    /// Accepts until `stop`, which ends tunnels, then lets open requests finish until
+    /// `deadline` has passed.
     pub async fn run<L: Listener>(
         self,
         mut listener: L,
@@ -74,10 +75,9 @@ impl Server {
             };
             if let Some((stream, peer, permit)) = accepted {
                 let connections = self.connections.clone();
-                let stop = stop.clone();
+                let bounds = TunnelBounds::new(stop.clone(), open.clone(), permit);
                 open.spawn(async move {
-                    connections.serve(stream, peer.ip(), stop).await;
-                    drop(permit);
+                    connections.serve(stream, peer.ip(), bounds).await;
                 });
             }
         }

@@ -16,7 +16,8 @@
 //! - `freshen`: stored responses that are updated by the answer to something else.
 //! - `part`: fetches of parts, and how parts become one.
 //! - `failures`: what keeps an origin that is down from being asked at the rate of hits.
-//! - `pass`: what is passed on as it comes: other methods, upgrades, several ranges.
+//! - `pass`: what is passed on as it comes: other methods, upgrades, several ranges;
+//!   `tunnel`: what an upgrade leads to.
 //! - `posted`: responses to POST that answer a later GET.
 //! - `warm`: hints, fetched ahead of those who will ask, `ways`: how they will ask.
 //! - `answer`, `status`: how a response leaves.
@@ -57,6 +58,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod tunnel;
 mod visit;
 mod warm;
 mod ways;
@@ -74,6 +76,7 @@ pub use second_tier::{
 pub use shared::{Shared, SharedConfig, SharedStats};
 pub use site::{NothingHere, ProxySite, SiteStats};
 pub(crate) use status::status_of_hit_behind;
+pub use tunnel::TunnelBounds;
 pub use visit::Visit;
 pub(crate) use visit::port;
 pub use warm::WarmPlace;

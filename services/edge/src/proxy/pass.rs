@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use http::request::Parts as RequestParts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tidegate_domain::{host_tag, url_tag};
 use tokio::task::JoinError;
 use tracing::Instrument as _;
@@ -22,6 +20,7 @@ use super::posted::{Keeping, KeptBody, Posted};
 use super::setup::Setup;
 use super::site::{ProxySite, count};
 use super::status::{Forwarded, Status, Why};
+use super::tunnel::Switch;
 use super::visit::Ask;
 use crate::cache::policy::groups::{GroupOwner, TooManyGroups};
 use crate::cache::policy::invalidation::{Target, is_no_error, is_unsafe};
@@ -61,7 +60,7 @@ impl ProxySite {
     ) -> Response<Body> {
         let why = found.why;
         let upgrade = wants_upgrade(&ask.fields)
-            .then(|| parts.extensions.remove::<OnUpgrade>())
+            .then(|| parts.extensions.remove::<Switch>())
             .flatten();
         let ask = Arc::new(ask);
         let exchange = self
@@ -93,7 +92,7 @@ impl ProxySite {
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return match upgrade {
-                Some(client) => tunnel(client, response),
+                Some(switch) => tunnel(switch, response),
                 None => self.not_passed(&unasked_upgrade(), why),
             };
         }
@@ -260,19 +259,8 @@ fn unasked_upgrade() -> OriginError {
 }
 
 /// Joins the two connections once both have switched.
-fn tunnel(client: OnUpgrade, mut response: Response<OriginBody>) -> Response<Body> {
-    let origin = hyper::upgrade::on(&mut response);
-    tokio::spawn(async move {
-        let (client, origin) = match tokio::try_join!(client, origin) {
-            Ok(both) => both,
-            Err(error) => return tracing::debug!(%error, "a tunnel was not established"),
-        };
-        let (mut client, mut origin) = (TokioIo::new(client), TokioIo::new(origin));
-        let end = tokio::io::copy_bidirectional(&mut client, &mut origin).await;
-        if let Err(error) = end {
-            tracing::debug!(%error, "a tunnel broke");
-        }
-    });
+fn tunnel(switch: Switch, mut response: Response<OriginBody>) -> Response<Body> {
+    switch.join(hyper::upgrade::on(&mut response));
     let (mut parts, body) = response.into_parts();
     let protocol = parts.headers.get(http::header::UPGRADE).cloned();
     fields::remove_hop_by_hop(&mut parts.headers);

@@ -21,6 +21,7 @@ use super::super::connection::Connections;
 use super::super::server::ServerLimits;
 use super::memory::Door;
 use super::*;
+use crate::proxy::TunnelBounds;
 
 const LARGE: usize = 1 << 20;
 /// Bytes of a response that is handed on in one piece.
@@ -257,8 +258,8 @@ async fn what_answers_requests_that_came_together_leaves_in_few_writes() {
     let connections = Connections::new(edge.front.clone(), ServerLimits::default());
     let peer = Ipv4Addr::LOCALHOST.into();
     tokio::spawn(async move {
-        let stop = CancellationToken::new();
-        connections.serve(counted, peer, stop).await;
+        let bounds = TunnelBounds::alone(CancellationToken::new());
+        connections.serve(counted, peer, bounds).await;
     });
     let mut client = Client::connect(near).await;
     client.get("/middling").await;
@@ -386,7 +387,7 @@ async fn a_client_that_never_stops_talking_is_answered_meanwhile() {
         .serve(
             babbler,
             Ipv4Addr::LOCALHOST.into(),
-            CancellationToken::new(),
+            TunnelBounds::alone(CancellationToken::new()),
         )
         .await;
     let heard = String::from_utf8_lossy(&heard.lock()).into_owned();

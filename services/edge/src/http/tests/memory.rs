@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use tidegate_net::{Dial, Duplex, Listener};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::super::server::{Server, ServerLimits};
@@ -15,6 +16,8 @@ use super::*;
 
 /// Bytes on their way that nobody has read.
 const ROOM: usize = 64 << 10;
+/// A drain takes no longer.
+pub(super) const DRAIN: Duration = Duration::from_secs(60);
 
 type Answer = dyn Fn(http::Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Send + Sync;
 
@@ -65,6 +68,7 @@ impl Dial for Origin {
             });
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(far), service)
+                .with_upgrades()
                 .await;
         });
         std::future::ready(Ok(Box::new(near) as Box<dyn Duplex>)).boxed()
@@ -72,7 +76,11 @@ impl Dial for Origin {
 }
 
 /// Where an edge is reached.
-pub(super) struct Door(mpsc::Sender<DuplexStream>);
+pub(super) struct Door {
+    arrivals: mpsc::Sender<DuplexStream>,
+    /// Ends with the drain.
+    pub(super) served: JoinHandle<()>,
+}
 
 struct Arrivals(mpsc::Receiver<DuplexStream>);
 
@@ -96,13 +104,16 @@ impl Door {
     pub(super) fn of(edge: &Edge, limits: ServerLimits, stop: CancellationToken) -> Self {
         let (sender, receiver) = mpsc::channel(16);
         let server = Server::new(edge.front.clone(), limits);
-        tokio::spawn(server.run(Arrivals(receiver), stop, Duration::from_secs(60)));
-        Self(sender)
+        let served = tokio::spawn(server.run(Arrivals(receiver), stop, DRAIN));
+        Self {
+            arrivals: sender,
+            served,
+        }
     }
 
     pub(super) async fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(ROOM);
-        self.0.send(far).await.unwrap();
+        self.arrivals.send(far).await.unwrap();
         near
     }
 }

@@ -4,6 +4,7 @@ mod answers;
 mod http2;
 mod interim;
 mod memory;
+mod tunnels;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,7 +1,11 @@
 //! What passes through as it comes.
 
+use super::super::TunnelBounds;
 use super::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 #[tokio::test]
 async fn bodies_go_through_in_both_directions_as_they_come() {
@@ -61,13 +65,16 @@ async fn an_event_stream_of_the_origin_passes_at_once() {
 }
 
 /// Serves the site over a real connection, which an upgrade needs.
-async fn front(world: &World) -> SocketAddr {
+async fn front(world: &World, open: &TaskTracker) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (site, standing) = (world.site.clone(), world.standing.clone());
+    let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let bounds = TunnelBounds::new(CancellationToken::new(), open.clone(), place);
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            bounds.offer(request.extensions_mut());
             let (site, moment) = (site.clone(), standing.now());
             async move {
                 let url = PathAndQuery::parse(request.uri().path()).unwrap();
@@ -100,7 +107,8 @@ async fn an_upgrade_is_a_tunnel() {
     let world = World::new().await;
     let at = config(&[origin.local_addr().unwrap()], |_| {});
     world.site.replace_config(at, Revision(1));
-    let mut client = tokio::net::TcpStream::connect(front(&world).await)
+    let open = TaskTracker::new();
+    let mut client = tokio::net::TcpStream::connect(front(&world, &open).await)
         .await
         .unwrap();
     let asks = "GET /ws HTTP/1.1\r\nhost: www.example.com\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n";
@@ -129,12 +137,16 @@ async fn an_upgrade_is_a_tunnel() {
     assert_eq!(read_until(&mut inner, ".").await, "ping.");
     inner.write_all(b"pong.").await.unwrap();
     assert_eq!(read_until(&mut client, ".").await, "pong.");
+    assert_eq!(open.len(), 1, "a drain waits for it");
     drop(inner);
     assert_eq!(
         patiently(client.read(&mut [0])).await.unwrap(),
         0,
         "both ends close"
     );
+    drop(client);
+    open.close();
+    patiently(open.wait()).await;
 }
 
 #[tokio::test]

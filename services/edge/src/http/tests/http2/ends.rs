@@ -59,7 +59,9 @@ impl Deaf {
         let connections = Connections::new(edge.front.clone(), limits);
         let served = tokio::spawn(async move {
             let peer = Ipv4Addr::LOCALHOST.into();
-            connections.serve(far, peer, stop).await;
+            connections
+                .serve(far, peer, TunnelBounds::alone(stop))
+                .await;
         });
         let (mut sender, mut connection) = h2::client::handshake(near).await.unwrap();
         let answer = ask(&mut sender, "/late");

@@ -1,0 +1,138 @@
+//! Connections that become tunnels are bounded as others are.
+
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::super::server::ServerLimits;
+use super::memory::{DRAIN, Door, Origin};
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Longer than anything takes that nothing holds up.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Serves at most `connections` in front of an origin that switches at `/tunnel`, and hands
+/// out its ends of tunnels.
+fn start(connections: usize, stop: &CancellationToken) -> (Door, mpsc::Receiver<Upgraded>) {
+    let (ends, switched) = mpsc::channel(1);
+    let origin = Origin::new(move |mut request| {
+        let ends = ends.clone();
+        async move {
+            let mut response = Response::new(Body::empty());
+            if request.uri().path() == "/tunnel" {
+                let end = hyper::upgrade::on(&mut request);
+                tokio::spawn(async move { ends.send(end.await.unwrap()).await });
+                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                let fields = response.headers_mut();
+                fields.insert("connection", "upgrade".parse().unwrap());
+                fields.insert("upgrade", "chat".parse().unwrap());
+            }
+            response
+        }
+    });
+    let limits = ServerLimits {
+        connections,
+        ..ServerLimits::default()
+    };
+    (Door::of(&origin.edge(), limits, stop.clone()), switched)
+}
+
+async fn ask(client: &mut DuplexStream, target: &str) {
+    let asks = format!(
+        "GET {target} HTTP/1.1\r\nhost: www.example.com\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n"
+    );
+    client.write_all(asks.as_bytes()).await.unwrap();
+}
+
+async fn status(client: &mut DuplexStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    String::from_utf8(head[9..12].to_vec()).unwrap()
+}
+
+/// Both ends of a tunnel.
+struct Tunnel {
+    client: DuplexStream,
+    origin: TokioIo<Upgraded>,
+}
+
+impl Tunnel {
+    async fn open(door: &Door, switched: &mut mpsc::Receiver<Upgraded>) -> Self {
+        let mut client = door.connect().await;
+        ask(&mut client, "/tunnel").await;
+        assert_eq!(timeout(SOON, status(&mut client)).await.unwrap(), "101");
+        let origin = timeout(SOON, switched.recv()).await.unwrap().unwrap();
+        let origin = TokioIo::new(origin);
+        let mut tunnel = Self { client, origin };
+        tunnel.client_says(1).await;
+        tunnel.origin_says(2).await;
+        tunnel
+    }
+
+    async fn client_says(&mut self, byte: u8) {
+        self.client.write_u8(byte).await.unwrap();
+        assert_eq!(self.origin.read_u8().await.unwrap(), byte);
+    }
+
+    async fn origin_says(&mut self, byte: u8) {
+        self.origin.write_u8(byte).await.unwrap();
+        assert_eq!(self.client.read_u8().await.unwrap(), byte);
+    }
+
+    /// Waits until it has ended for both.
+    async fn end(&mut self) {
+        assert_eq!(self.client.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(self.origin.read(&mut [0]).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_keeps_the_place_of_its_connection() {
+    let (door, mut switched) = start(1, &CancellationToken::new());
+    let tunnel = Tunnel::open(&door, &mut switched).await;
+    let mut next = door.connect().await;
+    ask(&mut next, "/").await;
+    let early = timeout(MINUTE, status(&mut next)).await;
+    assert!(early.is_err(), "{early:?}");
+    drop(tunnel);
+    assert_eq!(timeout(SOON, status(&mut next)).await.unwrap(), "200");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_tunnels_and_is_over_before_its_deadline() {
+    let stop = CancellationToken::new();
+    let (mut door, mut switched) = start(2, &stop);
+    let mut tunnel = Tunnel::open(&door, &mut switched).await;
+    stop.cancel();
+    timeout(DRAIN / 2, &mut door.served).await.unwrap().unwrap();
+    timeout(SOON, tunnel.end()).await.expect("it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_lasts_until_both_sides_are_silent_for_an_hour() {
+    let (door, mut switched) = start(1, &CancellationToken::new());
+    let mut tunnel = Tunnel::open(&door, &mut switched).await;
+    for _ in 0..3 {
+        for _ in 0..3 {
+            tokio::time::sleep(59 * MINUTE).await;
+            tunnel.client_says(3).await;
+        }
+        for _ in 0..3 {
+            tokio::time::sleep(59 * MINUTE).await;
+            tunnel.origin_says(4).await;
+        }
+    }
+    let early = timeout(59 * MINUTE, tunnel.end()).await;
+    assert!(early.is_err(), "it ends too early");
+    timeout(2 * MINUTE, tunnel.end()).await.expect("it ends");
+    // Its place is free again.
+    let mut next = door.connect().await;
+    ask(&mut next, "/").await;
+    assert_eq!(timeout(SOON, status(&mut next)).await.unwrap(), "200");
+}

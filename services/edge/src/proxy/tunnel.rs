@@ -1,0 +1,129 @@
+//! Two connections, a client's and one to the origin, that have switched to another protocol:
+//! what one side says, the other hears. Here is how long that may last. Nothing here knows what
+//! is said, nor of the cache.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Extensions;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A tunnel ends in which neither side has said anything for so long.
+const MAX_SILENCE: Duration = Duration::from_secs(60 * 60);
+/// Bytes on their way in each direction.
+const PIECE_BYTES: usize = 8 << 10;
+
+/// What bounds the connection of a client, and the tunnel that it may become.
+#[derive(Debug, Clone)]
+pub struct TunnelBounds {
+    stop: CancellationToken,
+    open: TaskTracker,
+    place: Arc<OwnedSemaphorePermit>,
+}
+
+impl TunnelBounds {
+    /// Tunnels end at `stop`, are counted among what is `open`, and have the `place` of their
+    /// connection.
+    #[must_use]
+    pub fn new(stop: CancellationToken, open: TaskTracker, place: OwnedSemaphorePermit) -> Self {
+        Self {
+            stop,
+            open,
+            place: Arc::new(place),
+        }
+    }
+
+    /// Of one connection that nobody counts.
+    #[cfg(test)]
+    pub(crate) fn alone(stop: CancellationToken) -> Self {
+        let places = Arc::new(tokio::sync::Semaphore::new(1));
+        let place = places.try_acquire_owned().expect("there is one");
+        Self::new(stop, TaskTracker::new(), place)
+    }
+
+    /// When the connection is to end.
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Lets a request that asks for another protocol have a tunnel within these bounds. There
+    /// are no others.
+    pub(crate) fn offer(&self, request: &mut Extensions) {
+        if let Some(client) = request.remove::<OnUpgrade>() {
+            let bounds = self.clone();
+            request.insert(Switch { client, bounds });
+        }
+    }
+}
+
+/// The connection of a client that would switch.
+#[derive(Debug, Clone)]
+pub(super) struct Switch {
+    client: OnUpgrade,
+    bounds: TunnelBounds,
+}
+
+impl Switch {
+    /// Joins it with one to the origin once both have switched.
+    pub(super) fn join(self, origin: OnUpgrade) {
+        let TunnelBounds { stop, open, place } = self.bounds;
+        let client = self.client;
+        open.spawn(async move {
+            let said = Notify::new();
+            tokio::select! {
+                biased;
+                // Where a protocol could end well is not known here.
+                () = stop.cancelled() => tracing::debug!("a tunnel ended with the edge"),
+                () = silence(&said) => tracing::debug!("a tunnel was silent for too long"),
+                carried = carry(client, origin, &said) => {
+                    if let Err(error) = carried {
+                        tracing::debug!(%error, "a tunnel broke");
+                    }
+                }
+            }
+            // Both connections are closed by now.
+            drop(place);
+        });
+    }
+}
+
+/// Waits until nothing has been said for too long.
+async fn silence(said: &Notify) {
+    while timeout(MAX_SILENCE, said.notified()).await.is_ok() {}
+}
+
+/// Passes on what both sides say, until both have ended or one has broken.
+async fn carry(client: OnUpgrade, origin: OnUpgrade, said: &Notify) -> io::Result<()> {
+    let (client, origin) = tokio::try_join!(client, origin).map_err(io::Error::other)?;
+    let (from_client, to_client) = split(TokioIo::new(client));
+    let (from_origin, to_origin) = split(TokioIo::new(origin));
+    tokio::try_join!(
+        pass_on(from_client, to_origin, said),
+        pass_on(from_origin, to_client, said),
+    )?;
+    Ok(())
+}
+
+async fn pass_on(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    said: &Notify,
+) -> io::Result<()> {
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let bytes = from.read(&mut piece).await?;
+        if bytes == 0 {
+            return to.shutdown().await;
+        }
+        said.notify_one();
+        to.write_all(&piece[..bytes]).await?;
+        to.flush().await?;
+    }
+}
