@@ -12,5 +12,5 @@ pub use backoff::{Backoff, spread};
 pub use dial::{Connector, Dial, Dialed, Dialer, Duplex};
 pub use files::raise_file_limit;
 pub use listen::{ListenError, bind};
-pub use listener::Listener;
+pub use listener::{Abort, Listener};
 pub use stop::stop_on_signal;

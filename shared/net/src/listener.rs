@@ -5,17 +5,34 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 
 /// After a connection could not be accepted. Out of descriptors, most likely: asking
 /// again at once would spin.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// A stream that can be broken off. Where only the end of a connection ends a message, to drop
+/// the stream would say that all of it came.
+pub trait Abort {
+    /// When it is dropped, the other end hears that it broke, if there is a way to say so.
+    fn abort(&self) {}
+}
+
+impl Abort for TcpStream {
+    fn abort(&self) {
+        if let Err(error) = self.set_zero_linger() {
+            tracing::debug!(%error, "cannot set SO_LINGER");
+        }
+    }
+}
+
+impl Abort for DuplexStream {}
+
 /// Accepts connections.
 pub trait Listener: Send + 'static {
     /// The bytes of one connection.
-    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    type Stream: AsyncRead + AsyncWrite + Abort + Send + Unpin + 'static;
 
     /// The next connection and where it comes from. Waits until there is one.
     fn accept(&mut self) -> impl Future<Output = (Self::Stream, SocketAddr)> + Send;

@@ -1,6 +1,7 @@
 //! Bodies larger than anybody wants to hold: they pass through an edge, which keeps a
 //! small part of them at a time.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -89,6 +90,8 @@ async fn serve(mut stream: TcpStream, asked: Arc<AtomicUsize>, gate: Gate) {
 struct Reader {
     stream: TcpStream,
     next: u64,
+    /// How it ended, if it did.
+    end: Option<ErrorKind>,
 }
 
 impl Reader {
@@ -103,7 +106,11 @@ impl Reader {
         }
         let head = String::from_utf8_lossy(&head).into_owned();
         assert_eq!(head.split(' ').nth(1), Some("200"), "{head}");
-        let mut reader = Self { stream, next: 0 };
+        let mut reader = Self {
+            stream,
+            next: 0,
+            end: None,
+        };
         assert!(reader.read().await);
         reader
     }
@@ -112,7 +119,8 @@ impl Reader {
     async fn read(&mut self) -> bool {
         let mut block = vec![0; BLOCK];
         let read = within("a block", self.stream.read_exact(&mut block)).await;
-        if read.is_err() {
+        if let Err(error) = read {
+            self.end = Some(error.kind());
             return false;
         }
         assert_eq!(block[..8], self.next.to_be_bytes());
@@ -163,6 +171,8 @@ async fn a_gibibyte_passes_and_is_never_held_whole_however_fast_its_readers_are(
     // Who takes nothing holds nobody back for ever, and gets what was on its way alone.
     while asleep.read().await {}
     assert!(asleep.next < BLOCKS, "{}", asleep.next);
+    // It is told that this is not all: only the end of the connection ends such a body.
+    assert_eq!(asleep.end, Some(ErrorKind::ConnectionReset));
 
     // And one alone, who is announced more than is stored.
     let alone = Reader::begin(&edge, ANNOUNCED).await;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, poll_fn};
 use parking_lot::Mutex;
-use tidegate_net::{Dial, Duplex, Listener};
+use tidegate_net::{Abort, Dial, Duplex, Listener};
 
 use crate::entropy;
 use crate::rng::Rng;
@@ -436,6 +436,8 @@ pub struct SimListener {
     port: u16,
     listener: u64,
 }
+
+impl Abort for Stream {}
 
 impl Listener for SimListener {
     type Stream = Stream;

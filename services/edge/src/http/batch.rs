@@ -48,6 +48,11 @@ impl<S: AsyncWrite + Unpin> Batch<S> {
         self.0.lock().is_gathering = true;
     }
 
+    /// The stream itself.
+    pub(super) fn with_stream(&self, act: impl FnOnce(&mut S)) {
+        act(&mut self.0.lock().stream);
+    }
+
     /// Sends what was gathered.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.lock().poll_send(cx)

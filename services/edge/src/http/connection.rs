@@ -18,6 +18,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tidegate_net::Abort;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
@@ -88,7 +89,7 @@ impl Connections {
     /// the stop of its `bounds` until what has been asked is answered.
     pub(super) async fn serve<S>(&self, stream: S, peer: IpAddr, bounds: TunnelBounds)
     where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Abort + Send + Unpin + 'static,
     {
         let line = Arc::new(Line::default());
         let usage = Arc::new(Usage::default());
@@ -153,6 +154,10 @@ impl Connections {
                     // What was gathered last went with the end of the stream.
                     if let Err(error) = ended {
                         tracing::debug!(%error, "a connection ended early");
+                        // It waited for another request in vain.
+                        if error.downcast_ref().is_some_and(hyper::Error::is_timeout) {
+                            batch.with_stream(Patient::is_at_rest);
+                        }
                     }
                     return;
                 }

@@ -1,11 +1,13 @@
 //! The stream of a connection, which gives up on a client that does not say what it
-//! speaks, or takes nothing of what is there for it.
+//! speaks, or takes nothing of what is there for it. If it is dropped before it was shut down,
+//! it breaks: what came last may be the beginning of a response.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tidegate_net::Abort;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -15,8 +17,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Patient<S> {
+pub(super) struct Patient<S: Abort> {
     inner: S,
+    /// Nothing is missing of what was said.
+    is_whole: bool,
     /// While it may be either version: until when, and how much of the preface was seen.
     opening: Option<(Pin<Box<Sleep>>, usize)>,
     send_timeout: Duration,
@@ -24,14 +28,20 @@ pub(super) struct Patient<S> {
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patient<S> {
+impl<S: Abort> Patient<S> {
     pub(super) fn new(inner: S, opening: Duration, send_timeout: Duration) -> Self {
         Self {
             inner,
+            is_whole: false,
             opening: Some((Box::pin(tokio::time::sleep(opening)), 0)),
             send_timeout,
             stalled: None,
         }
+    }
+
+    /// Nothing was begun that is not said whole: when it is dropped, it ends in order.
+    pub(super) fn is_at_rest(&mut self) {
+        self.is_whole = true;
     }
 
     /// Lets what waits for room wait no longer than it may.
@@ -56,7 +66,15 @@ fn too_slow() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the client was too slow")
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: Abort> Drop for Patient<S> {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            self.inner.abort();
+        }
+    }
+}
+
+impl<S: AsyncRead + Abort + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -78,7 +96,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -112,6 +130,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ended = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.is_whole |= matches!(ended, Poll::Ready(Ok(())));
         self.bounded(cx, ended)
     }
 }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use http::Request as HttpRequest;
-use tidegate_net::Duplex;
+use tidegate_net::{Abort, Duplex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -220,6 +220,8 @@ async fn the_end_of_a_response_is_not_left_lying_either() {
 /// A stream that counts what is written to it.
 struct Counted(tokio::io::DuplexStream, Arc<AtomicU64>);
 
+impl Abort for Counted {}
+
 impl tokio::io::AsyncRead for Counted {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -324,6 +326,8 @@ struct Babbler {
     frames: usize,
     heard: Arc<parking_lot::Mutex<Vec<u8>>>,
 }
+
+impl Abort for Babbler {}
 
 impl tokio::io::AsyncRead for Babbler {
     fn poll_read(

@@ -70,3 +70,69 @@ async fn a_head_says_the_length_of_a_get_or_nothing_and_has_no_body() {
         }
     }
 }
+
+/// What is read until the connection ends, and how it ended.
+async fn read_to_the_end(address: SocketAddr, request: &str) -> (String, std::io::Result<usize>) {
+    let asking = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("{request}\r\nHost: www.example.com\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let end = stream.read_to_end(&mut answer).await;
+        (String::from_utf8(answer).unwrap(), end)
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(20), asking).await;
+    answer.expect("it ends")
+}
+
+/// Begins every answer, and breaks off.
+async fn broken_origin() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") && stream.read_buf(&mut asked).await.unwrap() > 0 {}
+            let begun = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+            stream.write_all(begun.as_bytes()).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_response_that_breaks_off_does_not_end_as_one_that_is_whole() {
+    let config = serde_json::json!({
+        "hosts": ["*"],
+        "origin": { "upstreams": [{ "url": format!("http://{}", broken_origin().await) }] },
+    });
+    let edge = Edge::start(config, ControlPlane::default(), None, Arc::default());
+    let address = serve(&edge).await;
+    // Where no version says more, the end of the connection is the end of the message (RFC
+    // 9112, section 6.3).
+    for request in ["GET /broken HTTP/1.0", "GET /broken HTTP/1.1"] {
+        let (_, end) = read_to_the_end(address, request).await;
+        let kind = end.map_err(|error| error.kind());
+        assert_eq!(kind, Err(std::io::ErrorKind::ConnectionReset), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_whole_ends_in_order() {
+    let edge = Edge::with_origin().await;
+    let limits = ServerLimits {
+        header_timeout: Duration::from_millis(300),
+        ..ServerLimits::default()
+    };
+    let address = serve_until(&edge, limits, CancellationToken::new()).await;
+    for (request, body) in [
+        ("GET /streamed HTTP/1.0", "1"),
+        // The next request does not come.
+        ("GET /a HTTP/1.1", "1"),
+        ("GET /%zz HTTP/1.0", ""),
+    ] {
+        let (answer, end) = read_to_the_end(address, request).await;
+        assert_eq!(end.unwrap(), answer.len(), "{request}");
+        assert!(answer.ends_with(body) && !answer.is_empty(), "{request}");
+    }
+}
