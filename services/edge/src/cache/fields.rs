@@ -132,7 +132,7 @@ impl Fields {
         let withheld_from = text.len();
         put_all(&mut text, withheld);
         Self {
-            text: text.into(),
+            text: text.into_boxed_slice().into(),
             withheld_from: short(withheld_from),
             leaving: short(leaving.len()),
         }

@@ -35,7 +35,7 @@ use crate::cache::stored::{Head, Stored};
 use crate::cache::tagging::ResponseTags;
 use crate::cache::tags::OpenFill;
 use crate::origin::{OriginBody, OriginError, OriginRequest, RequestBody, fields};
-use crate::standing::Moment;
+use crate::standing::{Lease, Moment};
 
 /// A fetch and everything it needs.
 pub(super) struct Errand {
@@ -307,11 +307,15 @@ impl Errand {
         }
     }
 
-    /// What a request that says this may do with the copy by now.
+    /// What a request that says this may do with the copy by now, or could if the edge had its
+    /// lease: that may come back before anything is invalidated.
     fn copy_for(&self, directives: &RequestDirectives) -> Option<Verdict> {
         let copy = self.copy.as_ref()?;
         let arrival = Arrival {
-            moment: self.moment,
+            moment: Moment {
+                lease: Lease::Held,
+                ..self.moment
+            },
             demand: Demand::None,
             directives,
             now: self.site.shared.now(),
@@ -336,7 +340,7 @@ impl Errand {
     ) -> Result<Parts, NotShared> {
         let now = self.site.shared.clocks();
         let admitted = examine(status, &fields, asked, &self.setup.defaults, now, delay)
-            .map_err(|why| NotShared::of(status, why, asked))?;
+            .map_err(|why| NotShared::of(status, &fields, why, asked))?;
         let tags = self
             .site
             .tags_of(&self.setup, &self.ask.key, &fields)

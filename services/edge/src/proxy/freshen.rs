@@ -92,6 +92,8 @@ impl ProxySite {
             Ok(admitted) => admitted,
             // Of the credentials of one request the copy has none.
             Err(Unstorable::Credentials) => return Ok(None),
+            // Nor of the cookie that one visitor gets.
+            Err(Unstorable::SetCookie) if asked.is_known() => return Ok(None),
             Err(_) => return Err(NotStorable),
         };
         if admitted.vary != *copy.head.selection.names() {

@@ -1,6 +1,7 @@
 //! Why a response is for the one who started its fetch, and for nobody else.
 
-use http::StatusCode;
+use http::header::SET_COOKIE;
+use http::{HeaderMap, StatusCode};
 
 use super::share::NotOffered;
 use crate::cache::policy::storable::{Asked, Unstorable};
@@ -60,7 +61,12 @@ impl NotShared {
 
 impl NotShared {
     /// A response that may not be stored.
-    pub(super) fn of(status: StatusCode, why: Unstorable, asked: Asked) -> Self {
+    pub(super) fn of(
+        status: StatusCode,
+        fields: &HeaderMap,
+        why: Unstorable,
+        asked: Asked,
+    ) -> Self {
         if status.is_server_error() {
             return Self::passing("error");
         }
@@ -88,10 +94,12 @@ impl NotShared {
             Unstorable::Status => "status",
             Unstorable::NoFreshness => "no-freshness",
         };
+        // Whatever it says besides of who may keep it.
+        let is_about_asker = status.is_redirection() || fields.contains_key(SET_COOKIE);
         let is_by_asker = match why {
             Unstorable::Credentials => true,
             Unstorable::SetCookie | Unstorable::Status => is_known,
-            _ => false,
+            _ => is_known && is_about_asker,
         };
         let ends = match why {
             _ if is_by_asker => Ends::Nothing,

@@ -190,6 +190,7 @@ impl Errand {
             // Nobody has asked for a part.
             return Err(NotShared::of(
                 response.status(),
+                response.headers(),
                 Unstorable::Status,
                 self.asked(),
             ));

@@ -92,6 +92,15 @@ async fn what_one_visitor_is_told_ends_no_copy_of_others() {
         (302, to_login),
         (302, vec![("location", "/login")]),
         (200, vec![FRESH, cookie]),
+        (
+            302,
+            vec![("location", "/login"), ("cache-control", "no-store")],
+        ),
+        (
+            302,
+            vec![("location", "/"), ("cache-control", "private"), cookie],
+        ),
+        (200, vec![("cache-control", "private, max-age=600"), cookie]),
         (403, vec![]),
     ] {
         for known_by in his {

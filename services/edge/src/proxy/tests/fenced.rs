@@ -202,3 +202,14 @@ async fn a_site_may_serve_marked_copies_for_a_time_or_refuse() {
     world.standing.revoke();
     assert_eq!(world.cached("/a").await.status, 503);
 }
+
+#[tokio::test]
+async fn what_fails_while_there_is_no_lease_takes_no_copy_away() {
+    let mut world = fenced(|config| config.cache.negative_ttl = Duration::from_secs(5)).await;
+    let waiting = world.get("/a").await;
+    world.origin.next().await.answer(503, &[], "down");
+    assert_eq!(done(waiting).await.status, 503);
+    // Nothing was invalidated meanwhile.
+    world.grant();
+    assert_eq!(world.cached("/a").await.body(), "v1");
+}

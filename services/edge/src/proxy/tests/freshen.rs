@@ -326,3 +326,20 @@ async fn groups_of_the_usual_port_are_those_of_the_origin_that_names_none() {
     world.fetched(get("/a", &usual), &[FRESH], "v2").await;
     world.fetched(get("/a", &secure), &[FRESH], "v2").await;
 }
+
+#[tokio::test]
+async fn a_cookie_for_one_visitor_on_the_answer_to_a_head_ends_no_copy() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[FRESH, ETAG], "v1").await;
+    world.clock.advance(Duration::from_secs(601));
+    let head = request(Method::HEAD, "/a", &[("cookie", "id=1")], Body::empty());
+    let waiting = world.begin(head).await;
+    let said = [FRESH, ETAG, ("set-cookie", "id=2")];
+    world.origin.next().await.answer(200, &said, "");
+    done(waiting).await;
+    let waiting = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), Some(ETAG.1));
+    asked.answer(304, &[FRESH], "");
+    assert_eq!(done(waiting).await.body(), "v1");
+}
