@@ -8,7 +8,7 @@
 //! - [`tagging`]: the tags of a response.
 //! - [`stamp`], [`fence`], [`tags`], `walk`, [`recent`], `old_changes`, [`faded`]: which
 //!   invalidation a copy is behind.
-//! - [`key`], [`stored`], [`fields`], [`partial`], [`storage`]: the copies;
+//! - [`key`], [`stored`], [`fields`], [`partial`], [`resource`], [`storage`]: the copies;
 //!   [`disk`]: those for which memory has no room.
 //! - [`judge`]: whether a copy may be used.
 
@@ -22,6 +22,7 @@ mod old_changes;
 pub mod partial;
 pub mod policy;
 pub mod recent;
+pub mod resource;
 pub mod stamp;
 pub mod storage;
 pub mod stored;

@@ -19,7 +19,8 @@ use tidegate_clock::BootInstant;
 use super::disk::Disk;
 use super::fence::Touched;
 use super::key::{Key, KeyRef};
-use super::stored::{Head, Resource, Stored};
+use super::resource::Resource;
+use super::stored::{Head, Stored};
 
 /// A shard is no smaller than this, if there is so much: what is larger than half of one is
 /// not stored. The documents say what follows from it.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::site::ProxySite;
 use crate::cache::disk::{Asleep, Disk, Sought};
 use crate::cache::key::Key;
+use crate::cache::resource::Resource;
 use crate::cache::storage::is_useless;
-use crate::cache::stored::{Resource, Stored};
+use crate::cache::stored::Stored;
 
 impl ProxySite {
     /// Brings back what is on disk under a key. All who ask for it meanwhile wait for the

@@ -17,7 +17,8 @@ use super::visit::Visit;
 use crate::cache::judge::{Arrival, Demand, Trust, Verdict, judge};
 use crate::cache::key::KeyRef;
 use crate::cache::policy::directives::RequestDirectives;
-use crate::cache::stored::{Resource, Stored};
+use crate::cache::resource::Resource;
+use crate::cache::stored::Stored;
 use crate::origin::fields;
 
 /// A request, and what of the site's configuration bears on it.

@@ -17,7 +17,8 @@ use crate::cache::judge::{Ground, Trust, Verdict, weigh};
 use crate::cache::key::KeyRef;
 use crate::cache::policy::storable::Asked;
 use crate::cache::policy::validation::conditions;
-use crate::cache::stored::{Resource, Stored};
+use crate::cache::resource::Resource;
+use crate::cache::stored::Stored;
 use crate::standing::Lease;
 
 /// What would be done.

@@ -26,7 +26,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::faded::Faded;
 use super::key::{Key, KeyRef};
-use super::stored::Resource;
+use super::resource::Resource;
 pub use folder::DiskError;
 use folder::Folder;
 pub use record::Asleep;

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::cache::key::Key;
-use crate::cache::stored::Resource;
+use crate::cache::resource::Resource;
 
 /// Bytes of responses that wait. As long as there are fewer one more is taken, however
 /// large.

@@ -11,7 +11,8 @@ use super::record::{self, Place};
 use super::store::{BATCH_BYTES, MAX_VALUE, Name, Value};
 use super::{Disk, PAGE, count};
 use crate::cache::key::Key;
-use crate::cache::stored::{Resource, Stored};
+use crate::cache::resource::Resource;
+use crate::cache::stored::Stored;
 
 /// Bodies under one key that are larger than this together are written in pieces of their
 /// own.

@@ -332,12 +332,7 @@ async fn a_slow_origin_is_asked_once_more_at_a_time_however_many_wait() {
     }
     let mut slow = vec![world.origin.next().await];
     tokio::time::pause();
-    // Somebody is always busy, so time moves only when it is told to.
-    let busy = AbortOnDrop(tokio::spawn(async {
-        loop {
-            tokio::task::yield_now().await;
-        }
-    }));
+    let busy = busy();
     for _ in 0..20 {
         wait_a_second(&world).await;
     }
@@ -359,6 +354,15 @@ async fn a_slow_origin_is_asked_once_more_at_a_time_however_many_wait() {
         assert_eq!(done(task).await.body(), "late");
     }
     assert_eq!(world.site.stats().fetches, of_slow);
+}
+
+/// Somebody is always busy until it is dropped, so time moves only when it is told to.
+fn busy() -> AbortOnDrop {
+    AbortOnDrop(tokio::spawn(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    }))
 }
 
 /// Both clocks move on, and whoever has something to do does it.
@@ -383,11 +387,7 @@ async fn who_waits_for_an_origin_that_never_answers_is_told_so_in_the_end() {
     }
     let mut asked = vec![world.origin.next().await];
     tokio::time::pause();
-    let busy = AbortOnDrop(tokio::spawn(async {
-        loop {
-            tokio::task::yield_now().await;
-        }
-    }));
+    let busy = busy();
     for _ in 0..80 {
         wait_a_second(&world).await;
         while !world.origin.is_idle() {
