@@ -92,7 +92,7 @@ impl EntrySource for ControlPlane {
         site: &SiteName,
         url: &PathAndQuery,
         headers: &HeaderMap,
-    ) -> BoxFuture<'static, Option<PushedEntry>> {
+    ) -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>> {
         let mut client = self.client.clone();
         let request = v1::LookupEntryRequest {
             site: site.to_string(),
@@ -102,18 +102,8 @@ impl EntrySource for ControlPlane {
         };
         let epoch = self.standing.position().map(|p| p.epoch);
         async move {
-            let call = tokio::time::timeout(CALL_TIMEOUT, client.lookup_entry(request));
-            match call.await {
-                Ok(Ok(answer)) => entry(answer.into_inner(), epoch?, &[]),
-                Ok(Err(status)) => {
-                    tracing::warn!(message = status.message(), "cannot look up a pushed entry; the origin is asked");
-                    None
-                }
-                Err(_) => {
-                    tracing::warn!("the control plane took too long to look up a pushed entry; the origin is asked");
-                    None
-                }
-            }
+            let answer = found(client.lookup_entry(request).await)?;
+            Ok(epoch.and_then(|epoch| entry(answer, epoch, &[])))
         }
         .boxed()
     }
@@ -147,8 +137,7 @@ impl SecondTier for ControlPlane {
             }),
         };
         async move {
-            let answer = client.lookup_entry(request).await;
-            let answer = answer.map(Response::into_inner).or_else(nothing_there)?;
+            let answer = found(client.lookup_entry(request).await)?;
             let turn = match answer.fill() {
                 v1::FillState::Unspecified => TierTurn::Nobody,
                 v1::FillState::Yours => TierTurn::Yours,
@@ -211,12 +200,18 @@ impl SecondTier for ControlPlane {
     }
 }
 
-/// What a look-up that is refused comes to. The control plane is well, so it is no reason
-/// to leave it alone: nothing of this request is shared, or it does not know the site.
-fn nothing_there(status: tonic::Status) -> Result<v1::LookupEntryResponse, Unanswered> {
-    match status.code() {
-        Code::InvalidArgument | Code::NotFound => Ok(v1::LookupEntryResponse::default()),
-        _ => Err(unanswered(status)),
+/// What a look-up comes to. One that is refused has found nothing: the control plane is well,
+/// so it is no reason to leave it alone. Nothing of this request is shared, or it does not
+/// know the site.
+fn found(
+    answer: Result<Response<v1::LookupEntryResponse>, tonic::Status>,
+) -> Result<v1::LookupEntryResponse, Unanswered> {
+    match answer {
+        Ok(answer) => Ok(answer.into_inner()),
+        Err(status) if matches!(status.code(), Code::InvalidArgument | Code::NotFound) => {
+            Ok(v1::LookupEntryResponse::default())
+        }
+        Err(status) => Err(unanswered(status)),
     }
 }
 
@@ -382,7 +377,7 @@ mod tests {
             (Code::Internal, false),
             (Code::DeadlineExceeded, false),
         ] {
-            let answer = nothing_there(tonic::Status::new(code, ""));
+            let answer = found(Err(tonic::Status::new(code, "")));
             assert_eq!(answer.is_ok(), is_answer, "{code:?}");
             assert!(answer.is_ok_and(|it| it.entry.is_none()) || !is_answer);
         }

@@ -8,19 +8,21 @@ use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, StatusCode};
 use tidegate_domain::{PathAndQuery, Revision, SiteName, Tag};
 
+use super::second_tier::Unanswered;
+
 /// What says who asks: no entry is chosen by it, so it stays at the edge.
 pub const VISITOR: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
 
 /// Where pushed entries come from: the control plane.
 pub trait EntrySource: Send + Sync + 'static {
-    /// Looks for an entry that answers a request with these fields. A failure is the
-    /// same as none: the origin is asked.
+    /// Looks for an entry that answers a request with these fields, for as long as who
+    /// asks is patient.
     fn lookup(
         &self,
         site: &SiteName,
         url: &PathAndQuery,
         request: &HeaderMap,
-    ) -> BoxFuture<'static, Option<PushedEntry>>;
+    ) -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>>;
 }
 
 /// A response that a backend has pushed, or another edge shares.

@@ -12,6 +12,7 @@
 //! - `fetch`: the fetch itself, from the request to the origin to the head of its response;
 //!   `tier`: what the control plane holds, looked for before; `fill`: the body, up to the
 //!   stored copy; `share`: what other edges get of it, within the bounds of `second_tier`;
+//!   `silences`: how often it is said that the control plane gives no answer;
 //!   `listing`: for how long it can be joined; `not_shared`: what is only for who began it.
 //! - `freshen`: stored responses that are updated by the answer to something else.
 //! - `part`: fetches of parts, and how parts become one.
@@ -53,6 +54,7 @@ mod setup;
 mod share;
 mod shared;
 mod shared_body;
+mod silences;
 mod site;
 mod status;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use tidegate_domain::{Cursor, PathAndQuery, SiteName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::entries::PushedEntry;
+use super::silences::Silences;
 use crate::cache::key::Key;
 use crate::origin::Breaker;
 
@@ -152,6 +153,7 @@ pub(super) struct Tier {
     breaker: Arc<Breaker>,
     not_shared: Cache<Key, BootInstant>,
     fetches: AtomicU64,
+    silences: Silences,
     pub(super) counts: TierCounts,
 }
 
@@ -201,6 +203,7 @@ impl Default for Tier {
             }),
             not_shared: Cache::new(MAX_NOT_SHARED),
             fetches: AtomicU64::new(0),
+            silences: Silences::default(),
             counts: TierCounts::default(),
         }
     }
@@ -217,12 +220,6 @@ impl Tier {
         self.look_ups.clone().try_acquire_owned().ok()
     }
 
-    /// A place for a look-up, when there is one.
-    pub(super) async fn place_in_turn(&self) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed.
-        self.look_ups.clone().acquire_owned().await.ok()
-    }
-
     /// A place for a share, if there is one.
     pub(super) fn place_to_share(&self) -> Option<OwnedSemaphorePermit> {
         self.sharing.clone().try_acquire_owned().ok()
@@ -230,32 +227,51 @@ impl Tier {
 
     /// Asks, unless the control plane is left alone because it gave no answer lately, for
     /// as long as `patience`.
-    pub(super) async fn ask(
+    pub(super) async fn ask<A>(
         &self,
-        asking: impl FnOnce() -> BoxFuture<'static, Result<TierAnswer, Unanswered>>,
+        asking: impl FnOnce() -> BoxFuture<'static, Result<A, Unanswered>>,
         patience: Duration,
-    ) -> Result<TierAnswer, Silence> {
+    ) -> Result<A, Silence> {
         let Some(pass) = self.breaker.pass() else {
             TierCounts::count(&self.counts.skipped);
             return Err(Silence::LeftAlone);
         };
-        TierCounts::count(&self.counts.look_ups);
-        let answer = match tokio::time::timeout(patience, asking()).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Unanswered(format!("it took longer than {patience:?}"))),
-        };
+        let answer = self.hear(asking(), patience).await;
         match answer {
-            Ok(answer) => {
-                pass.succeeded();
-                Ok(answer)
-            }
-            Err(error) => {
-                pass.failed();
-                TierCounts::count(&self.counts.failed);
-                tracing::debug!(%error, "nothing was looked up in the second tier; the origin is asked");
-                Err(Silence::NoAnswer)
-            }
+            Ok(_) => pass.succeeded(),
+            Err(_) => pass.failed(),
         }
+        answer
+    }
+
+    /// Asks when there is a place, whether there was an answer lately or not: there is
+    /// nobody else to ask.
+    pub(super) async fn ask_in_turn<A>(
+        &self,
+        asking: impl FnOnce() -> BoxFuture<'static, Result<A, Unanswered>>,
+        patience: Duration,
+    ) -> Result<A, Silence> {
+        let in_turn = async {
+            // The semaphore is never closed.
+            let _place = self.look_ups.acquire().await;
+            asking().await
+        };
+        self.hear(in_turn, patience).await
+    }
+
+    async fn hear<A>(
+        &self,
+        asking: impl Future<Output = Result<A, Unanswered>>,
+        patience: Duration,
+    ) -> Result<A, Silence> {
+        TierCounts::count(&self.counts.look_ups);
+        let late = |_| Unanswered(format!("it took longer than {patience:?}"));
+        let answer = tokio::time::timeout(patience, asking).await;
+        answer.map_err(late).flatten().map_err(|error| {
+            TierCounts::count(&self.counts.failed);
+            self.silences.tell(&error);
+            Silence::NoAnswer
+        })
     }
 
     /// Whether the response to this key was nothing to share a moment ago.
@@ -285,5 +301,60 @@ impl Tier {
 impl TierCounts {
     pub(super) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    fn failing() -> BoxFuture<'static, Result<(), Unanswered>> {
+        Box::pin(std::future::ready(Err(Unanswered("on purpose".into()))))
+    }
+
+    fn silent() -> BoxFuture<'static, Result<(), Unanswered>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn counted(tier: &Tier) -> [u64; 3] {
+        let stats = tier.stats();
+        [stats.look_ups, stats.failed, stats.skipped]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_control_plane_that_fails_is_asked_three_times_and_then_left_alone() {
+        let tier = Tier::default();
+        for _ in 0..3 {
+            assert_eq!(tier.ask(failing, PATIENCE).await, Err(Silence::NoAnswer));
+        }
+        for _ in 0..3 {
+            assert_eq!(tier.ask(failing, PATIENCE).await, Err(Silence::LeftAlone));
+        }
+        assert_eq!(counted(&tier), [3, 3, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_up_that_fails_does_not_end_that_one_that_was_silent_is_left_alone() {
+        let tier = Tier::default();
+        for _ in 0..3 {
+            assert_eq!(tier.ask(silent, PATIENCE).await, Err(Silence::NoAnswer));
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        // One may find out whether it is well again.
+        assert_eq!(tier.ask(failing, PATIENCE).await, Err(Silence::NoAnswer));
+        assert_eq!(tier.ask(silent, PATIENCE).await, Err(Silence::LeftAlone));
+        assert_eq!(counted(&tier), [4, 4, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_nobody_else_to_ask_is_not_held_back() {
+        let tier = Tier::default();
+        for _ in 0..9 {
+            let answer = tier.ask_in_turn(failing, PATIENCE).await;
+            assert_eq!(answer, Err(Silence::NoAnswer));
+        }
+        assert_eq!(counted(&tier), [9, 9, 0]);
     }
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use http::HeaderMap;
 use http::header::HOST;
 use http::{HeaderName, HeaderValue};
@@ -159,29 +158,17 @@ impl Errand {
         }
         let look = || source.lookup(&self.site.name, &self.ask.key.url, &self.ask.fields);
         let tier = &self.site.shared.tier;
-        let entry = match self.setup.site.config().origin {
+        let answer = match self.setup.site.config().origin {
             Some(_) => {
                 let Some(_place) = tier.place() else {
                     TierCounts::count(&tier.counts.skipped);
                     return None;
                 };
-                let asking = || {
-                    let turn = TierTurn::Nobody;
-                    look()
-                        .map(move |entry| Ok(TierAnswer { entry, turn }))
-                        .boxed()
-                };
-                tier.ask(asking, ENTRY_PATIENCE).await.ok()?.entry?
+                tier.ask(look, ENTRY_PATIENCE).await
             }
-            None => {
-                TierCounts::count(&tier.counts.look_ups);
-                let looking = async {
-                    let _place = tier.place_in_turn().await?;
-                    look().await
-                };
-                tokio::time::timeout(ENTRY_PATIENCE, looking).await.ok()??
-            }
+            None => tier.ask_in_turn(look, ENTRY_PATIENCE).await,
         };
+        let entry = answer.ok()??;
         let stored = self.made_of_entry(entry, open)?;
         if stored.head.fence.touched() != Touched::Untouched {
             return None;

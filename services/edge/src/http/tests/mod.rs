@@ -38,7 +38,9 @@ use crate::link::{ActiveRelease, SnapshotSite};
 use crate::metrics::EdgeMetrics;
 use crate::origin::BodyLimits;
 use crate::pages::{BlobError, BlobSource, BlobStream, Blobs};
-use crate::proxy::{EntrySource, PushedEntry, RevalidationLimits, Shared, SharedConfig};
+use crate::proxy::{
+    EntrySource, PushedEntry, RevalidationLimits, Shared, SharedConfig, Unanswered,
+};
 use crate::sites::{Parts, Sites};
 use crate::standing::Standing;
 
@@ -101,7 +103,7 @@ impl EntrySource for ControlPlane {
         _: &SiteName,
         url: &PathAndQuery,
         _: &HeaderMap,
-    ) -> BoxFuture<'static, Option<PushedEntry>> {
+    ) -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>> {
         let entry = (url.as_str() == "/pushed").then(|| PushedEntry {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
@@ -112,7 +114,7 @@ impl EntrySource for ControlPlane {
             validated_as_of: Revision(1),
             is_shared: false,
         });
-        std::future::ready(entry).boxed()
+        std::future::ready(Ok(entry)).boxed()
     }
 }
 

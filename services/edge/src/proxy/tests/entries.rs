@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use futures_util::future::BoxFuture;
 
 use super::*;
-use crate::proxy::{EntrySource, NothingHere, PushedEntry};
+use crate::proxy::{EntrySource, NothingHere, PushedEntry, Unanswered};
 
 /// Has an entry for `/pushed`.
 #[derive(Default)]
@@ -20,7 +20,7 @@ impl EntrySource for OneEntry {
         _: &SiteName,
         url: &PathAndQuery,
         _: &HeaderMap,
-    ) -> BoxFuture<'static, Option<PushedEntry>> {
+    ) -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let is_here = url.as_str() == "/pushed" && !self.is_gone.load(Ordering::SeqCst);
         let entry = is_here.then(|| PushedEntry {
@@ -33,7 +33,7 @@ impl EntrySource for OneEntry {
             validated_as_of: Revision(1),
             is_shared: false,
         });
-        Box::pin(std::future::ready(entry))
+        Box::pin(std::future::ready(Ok(entry)))
     }
 }
 

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use tidegate_domain::{Mode, Revision, Tag};
 
 use super::*;
-use crate::proxy::{EntrySource, PushedEntry};
+use crate::proxy::{EntrySource, PushedEntry, Unanswered};
 
 /// Answers every look-up with the same entry, once the test lets it.
 struct Pushed {
@@ -23,7 +23,7 @@ impl EntrySource for Silent {
         _: &SiteName,
         _: &PathAndQuery,
         _: &HeaderMap,
-    ) -> BoxFuture<'static, Option<PushedEntry>> {
+    ) -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>> {
         self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         Box::pin(std::future::pending())
     }
@@ -62,6 +62,40 @@ async fn a_control_plane_that_is_silent_about_entries_is_asked_by_so_many_and_th
     assert!(asked() < before + 5, "it is not left alone");
 }
 
+/// Counts how often it is asked, and always fails.
+#[derive(Default)]
+struct Failing(std::sync::atomic::AtomicUsize);
+
+impl EntrySource for Failing {
+    fn lookup(
+        &self,
+        _: &SiteName,
+        _: &PathAndQuery,
+        _: &HeaderMap,
+    ) -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Box::pin(std::future::ready(Err(Unanswered("on purpose".into()))))
+    }
+}
+
+#[tokio::test]
+async fn a_control_plane_that_fails_to_look_for_entries_is_left_alone_like_a_silent_one() {
+    let mut world = World::new().await;
+    let failing = Arc::new(Failing::default());
+    world.site.set_entry_source(failing.clone());
+    world.site.set_has_entries(true);
+    for number in 0..50 {
+        let asks = get(&format!("/{number}"), &[]);
+        assert_eq!(world.fetched(asks, &[FRESH], "own").await.body(), "own");
+    }
+    let asked = failing.0.load(std::sync::atomic::Ordering::SeqCst) as u64;
+    let stats = world.site.shared.stats().second_tier;
+    assert_eq!([stats.failed, stats.look_ups], [asked, asked]);
+    // It is left alone after three, for a while.
+    assert!(asked >= 3 && stats.skipped > 0, "{stats:?}");
+    assert_eq!(asked + stats.skipped, 50);
+}
+
 #[tokio::test]
 async fn without_an_origin_entries_are_looked_for_in_turn_and_nobody_is_left_alone() {
     let world = World::with(|config| config.origin = None).await;
@@ -87,11 +121,11 @@ impl EntrySource for Pushed {
         _: &SiteName,
         _: &PathAndQuery,
         _: &HeaderMap,
-    ) -> BoxFuture<'static, Option<PushedEntry>> {
+    ) -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>> {
         let (entry, gate) = (self.entry.clone(), self.gate.clone());
         Box::pin(async move {
             gate.acquire().await.unwrap().forget();
-            Some(entry)
+            Ok(Some(entry))
         })
     }
 }

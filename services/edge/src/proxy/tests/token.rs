@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::BoxFuture;
 
 use super::*;
-use crate::proxy::{EntrySource, OlderThanPosition, PushedEntry};
+use crate::proxy::{EntrySource, OlderThanPosition, PushedEntry, Unanswered};
 
 const UNKNOWN: Demand = Demand::Revalidate;
 
@@ -201,12 +201,12 @@ impl EntrySource for Entries {
         _: &SiteName,
         _: &PathAndQuery,
         _: &HeaderMap,
-    ) -> BoxFuture<'static, Option<PushedEntry>> {
+    ) -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Box::pin(async {
             // Others may join meanwhile.
             tokio::task::yield_now().await;
-            Some(PushedEntry {
+            Ok(Some(PushedEntry {
                 status: StatusCode::OK,
                 headers: HeaderMap::new(),
                 body: "pushed".into(),
@@ -215,7 +215,7 @@ impl EntrySource for Entries {
                 age: Duration::ZERO,
                 validated_as_of: Revision(1),
                 is_shared: false,
-            })
+            }))
         })
     }
 }
