@@ -43,6 +43,25 @@ impl ProxySite {
         let examined = examine(status, &fields, asked, &setup.defaults, now, Duration::ZERO);
         examined == Err(Unstorable::Credentials)
     }
+
+    /// The conditions under which the origin is asked about a copy for a request like this
+    /// one; none if only a whole response will do.
+    pub(super) fn conditions(
+        &self,
+        setup: &Setup,
+        request: &HeaderMap,
+        copy: &Stored,
+        strictly: bool,
+    ) -> HeaderMap {
+        let (status, fields) = (copy.head.status, copy.head.origin_fields());
+        let conditions = validation::conditions(status, &fields, strictly);
+        let by_date_alone = !conditions.contains_key(IF_NONE_MATCH);
+        if by_date_alone && self.is_for_asker_alone(setup, request, copy) {
+            // What is for one may have the date of what is for all.
+            return HeaderMap::new();
+        }
+        conditions
+    }
 }
 
 impl Errand {
@@ -51,15 +70,8 @@ impl Errand {
         let Some(copy) = &self.copy else {
             return HeaderMap::new();
         };
-        let (status, fields) = (copy.head.status, copy.head.origin_fields());
-        let conditions = validation::conditions(status, &fields, self.strictly);
-        let by_date_alone = !conditions.contains_key(IF_NONE_MATCH);
-        let request = &self.ask.fields;
-        if by_date_alone && self.site.is_for_asker_alone(&self.setup, request, copy) {
-            // What is for one may have the date of what is for all.
-            return HeaderMap::new();
-        }
-        conditions
+        self.site
+            .conditions(&self.setup, &self.ask.fields, copy, self.strictly)
     }
 
     /// Whether the origin was asked under conditions: without any a 304 says nothing, and to

@@ -16,7 +16,6 @@ use super::visit::Visit;
 use crate::cache::judge::{Ground, Trust, Verdict, weigh};
 use crate::cache::key::KeyRef;
 use crate::cache::policy::storable::Asked;
-use crate::cache::policy::validation::conditions;
 use crate::cache::resource::Resource;
 use crate::cache::stored::Stored;
 use crate::standing::Lease;
@@ -26,7 +25,8 @@ use crate::standing::Lease;
 pub enum Would {
     /// Serve the stored response.
     Hit,
-    /// Serve the stored response, which is stale, and refresh it behind that.
+    /// Serve the stored response, which is stale, and refresh it behind that, unless the reason
+    /// says otherwise.
     Stale,
     /// Ask the origin whether the stored response still holds.
     Revalidate,
@@ -140,16 +140,16 @@ impl ProxySite {
         now: BootInstant,
     ) -> (Would, String) {
         match decision {
-            Decision::Use(copy, _) => of_copy(copy, question, now),
+            Decision::Use(copy, _) => self.of_copy(copy, question, now),
             Decision::Forward {
                 copy: Some((copy, _)),
                 ..
-            } if self.has_origin() => of_copy(copy, question, now),
+            } if self.has_origin() => self.of_copy(copy, question, now),
             Decision::Forward {
                 copy: Some((copy, _)),
                 ..
             } => {
-                let (_, reason) = of_copy(copy, question, now);
+                let (_, reason) = self.of_copy(copy, question, now);
                 (
                     Would::Fetch,
                     format!("{reason}; what backends have pushed is looked through"),
@@ -208,37 +208,55 @@ impl ProxySite {
         }
         (Would::Fetch, reason)
     }
-}
 
-/// Why a copy is used or not.
-fn of_copy(copy: &Arc<Stored>, question: &Question<'_>, now: BootInstant) -> (Would, String) {
-    let head = &copy.head;
-    let judgement = weigh(&head.fence, &head.terms, question.arrival(now));
-    let mut reason = ground(copy, question, judgement.ground);
-    let is_strict = judgement.verdict == Verdict::RevalidateStrictly;
-    let would = match judgement.verdict {
-        Verdict::Use { .. } => Would::Hit,
-        Verdict::UseWhileRefreshing { .. } => Would::Stale,
-        Verdict::Revalidate { .. } | Verdict::RevalidateStrictly => {
-            match conditions(head.status, &head.origin_fields(), is_strict).is_empty() {
-                true => Would::Fetch,
-                false => Would::Revalidate,
+    /// Why a copy is used or not.
+    fn of_copy(
+        &self,
+        copy: &Arc<Stored>,
+        question: &Question<'_>,
+        now: BootInstant,
+    ) -> (Would, String) {
+        let head = &copy.head;
+        let judgement = weigh(&head.fence, &head.terms, question.arrival(now));
+        let mut reason = ground(copy, question, judgement.ground);
+        let (setup, fields) = (&question.setup, question.fields);
+        let would = match judgement.verdict {
+            Verdict::Use { .. } => Would::Hit,
+            Verdict::UseWhileRefreshing { .. } => Would::Stale,
+            Verdict::Revalidate { .. } | Verdict::RevalidateStrictly => {
+                let is_strict = judgement.verdict == Verdict::RevalidateStrictly;
+                match self.conditions(setup, fields, copy, is_strict).is_empty() {
+                    true => Would::Fetch,
+                    false => Would::Revalidate,
+                }
             }
+            Verdict::Refuse => Would::Refuse,
+        };
+        if question.trust == Trust::Fenced {
+            let since = lease(question.visit.moment.lease);
+            // Writing to a string does not fail.
+            let _ = write!(
+                reason,
+                "; {since}, and the site serves its copies without one"
+            );
         }
-        Verdict::Refuse => Would::Refuse,
-    };
-    if question.trust == Trust::Fenced {
-        let since = lease(question.visit.moment.lease);
-        // Writing to a string does not fail.
-        let _ = write!(
-            reason,
-            "; {since}, and the site serves its copies without one"
-        );
+        if self.has_origin() {
+            let is_for_asker = self.is_for_asker_alone(setup, fields, copy);
+            reason.push_str(match (would, is_for_asker) {
+                (Would::Fetch, true) => {
+                    "; what the origin answers is for this visitor alone, and by no entity tag \
+                     could it confirm the copy"
+                }
+                (Would::Fetch, false) => "; it has nothing by which the origin could confirm it",
+                (Would::Stale, true) => {
+                    "; this request does not refresh it, because what the origin answers is for \
+                     this visitor alone"
+                }
+                _ => "",
+            });
+        }
+        (would, reason)
     }
-    if would == Would::Fetch && question.setup.site.config().origin.is_some() {
-        reason.push_str("; it has nothing by which the origin could confirm it");
-    }
-    (would, reason)
 }
 
 fn ground(copy: &Stored, question: &Question<'_>, ground: Ground) -> String {

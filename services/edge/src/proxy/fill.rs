@@ -18,6 +18,8 @@ use crate::origin::OriginBody;
 
 /// How often a body that others read lets them run.
 const YIELD_EVERY: usize = 16;
+/// Why a body is not read on.
+const NOBODY: &str = "nobody reads it";
 
 /// A response whose body is shared.
 pub(super) struct Arriving {
@@ -34,10 +36,34 @@ impl Errand {
         let Arriving {
             head,
             shared,
-            mut body,
+            body,
             content,
         } = arriving;
-        let (before, mut left, behind) = match &content {
+        if let Err(why) = self.read(&shared, body, &content).await {
+            return shared.end(Err(why));
+        }
+        let Some((chunks, len)) = shared.whole() else {
+            return;
+        };
+        let body = StoredBody::copy_of(chunks.iter(), len);
+        if self.store(&head, content, &body) {
+            shared.stored(&body);
+        } else {
+            shared.not_stored();
+        }
+    }
+
+    /// Reads the body to its end, with what is here already before and behind it.
+    ///
+    /// # Errors
+    /// Why it broke.
+    async fn read(
+        &mut self,
+        shared: &SharedBody,
+        mut body: OriginBody,
+        content: &Content,
+    ) -> Result<(), Arc<str>> {
+        let (before, mut left, behind) = match content {
             Content::Rest {
                 before,
                 bytes,
@@ -46,72 +72,81 @@ impl Errand {
             Content::Whole | Content::Part(_) => (&[][..], None, &[][..]),
         };
         for piece in before {
-            self.push(&shared, piece.clone());
+            self.push(shared, piece.clone());
         }
         let mut chunks = 0;
-        loop {
-            if shared.room().await.is_err() {
-                return shared.end(Err("nobody reads it".into()));
+        while let Some(chunk) = self.next_chunk(shared, &mut body).await? {
+            if let Some(left) = &mut left {
+                // Nobody may take for the end what is only as much as was announced.
+                *left = left
+                    .checked_sub(chunk.len() as u64)
+                    .ok_or("a part is longer than it said")?;
             }
-            let next = tokio::select! {
-                biased;
-                // First: there may be something new at any time.
-                () = self.unwanted(&shared) => {
-                    self.site.flights.remove(&self.flight);
-                    match shared.give_up() {
-                        true => return shared.end(Err("nobody reads it".into())),
-                        false => continue,
-                    }
-                }
-                next = body.frame() => next,
-            };
-            match next {
-                Some(Ok(frame)) => {
-                    let Ok(chunk) = frame.into_data() else {
-                        continue;
-                    };
-                    // Nobody may take for the end what is only as much as was announced.
-                    left = match left.map(|left| left.checked_sub(chunk.len() as u64)) {
-                        Some(None) => {
-                            return shared.end(Err("a part is longer than it said".into()));
-                        }
-                        left => left.flatten(),
-                    };
-                    self.push(&shared, chunk);
-                }
-                Some(Err(error)) => {
-                    self.site.warn_of_broken_body(&error);
-                    self.site.remember_failure(&self.ask.key);
-                    return shared.end(Err(error.to_string().into()));
-                }
-                None => break,
-            }
+            self.push(shared, chunk);
             chunks += 1;
             if chunks % YIELD_EVERY == 0 {
                 tokio::task::yield_now().await;
             }
         }
         if left.is_some_and(|left| left > 0) {
-            return shared.end(Err("a part is not as long as it said".into()));
+            return Err("a part is not as long as it said".into());
         }
         for piece in behind {
-            self.push(&shared, piece.clone());
+            self.push(shared, piece.clone());
         }
-        if let Some((chunks, len)) = shared.whole() {
-            let body = StoredBody::copy_of(chunks.iter(), len);
-            let is_kept = match content {
-                Content::Part(place) => self.keep_part(&head, place, &body),
-                Content::Rest { .. } => self.keep(&head::whole(Head::clone(&head), body.clone())),
-                Content::Whole => {
-                    let stored = head::whole(Head::clone(&head), body.clone());
-                    let is_kept = self.keep(&stored);
-                    self.offer(&stored, is_kept);
-                    is_kept
+        Ok(())
+    }
+
+    /// The next piece from the origin, once there is room for it; `None` at the end.
+    ///
+    /// # Errors
+    /// It broke, or nobody wants it.
+    async fn next_chunk(
+        &self,
+        shared: &SharedBody,
+        body: &mut OriginBody,
+    ) -> Result<Option<Bytes>, Arc<str>> {
+        loop {
+            shared.room().await.map_err(|_| NOBODY)?;
+            let frame = tokio::select! {
+                biased;
+                // First: there may be something new at any time.
+                () = self.unwanted(shared) => {
+                    self.site.flights.remove(&self.flight);
+                    if shared.give_up() {
+                        return Err(NOBODY.into());
+                    }
+                    continue;
                 }
+                frame = body.frame() => frame,
             };
-            match is_kept {
-                true => shared.stored(&body),
-                false => shared.not_stored(),
+            match frame.transpose() {
+                Ok(None) => return Ok(None),
+                Ok(Some(frame)) => {
+                    if let Ok(chunk) = frame.into_data() {
+                        return Ok(Some(chunk));
+                    }
+                }
+                Err(error) => {
+                    self.site.warn_of_broken_body(&error);
+                    self.site.remember_failure(&self.ask.key);
+                    return Err(error.to_string().into());
+                }
+            }
+        }
+    }
+
+    /// Stores what is whole. Whether it was.
+    fn store(&mut self, head: &Arc<Head>, content: Content, body: &StoredBody) -> bool {
+        let whole = || head::whole(Head::clone(head), body.clone());
+        match content {
+            Content::Part(place) => self.keep_part(head, place, body),
+            Content::Rest { .. } => self.keep(&whole()),
+            Content::Whole => {
+                let stored = whole();
+                let is_kept = self.keep(&stored);
+                self.offer(&stored, is_kept);
+                is_kept
             }
         }
     }

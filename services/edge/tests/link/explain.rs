@@ -305,3 +305,41 @@ async fn to_explain_counts_as_nothing() {
     assert_eq!(stats(&rig), before);
     assert_eq!((rig.origin.asked("/a"), rig.origin.asked("/b")), (1, 0));
 }
+
+#[tokio::test]
+async fn what_the_origin_says_to_one_visitor_alone_is_explained_as_what_it_is() {
+    let (mut rig, stream) = Rig::serving().await;
+    let r = &mut rig;
+    let known = [("Authorization", "Basic eA==")];
+    let dated = ("last-modified", "Thu, 01 Jan 1970 00:00:01 GMT");
+    r.origin.set("/dated", &[FRESH, TAGGED, dated], "one");
+    r.origin.set("/tagged", &[FRESH, TAGGED, ETAG], "one");
+    for url in ["/dated", "/tagged"] {
+        r.get(url, &[]).await;
+    }
+    r.apply(&stream, vec![soft("item:1")]).await;
+    // By its date others would be told what holds for this visitor.
+    let answer = explain(r, &stream, "/dated", &known).await;
+    assert_eq!(answer.verdict(), Verdict::Fetch, "{}", answer.reason);
+    assert!(answer.reason.contains("alone"), "{}", answer.reason);
+    let got = r.get("/dated", &known).await;
+    // All of it came, and is not stored.
+    assert_eq!(did(&got), Verdict::Pass, "{}", got.cache_status());
+    for (url, fields) in [("/tagged", &known[..]), ("/dated", &[])] {
+        let confirmed = (Verdict::Revalidate, "soft-invalidated at revision 6");
+        let answer = explained_and_asked(r, &stream, url, fields, confirmed).await;
+        assert!(!answer.reason.contains("alone"), "{}", answer.reason);
+    }
+
+    let swr = ("cache-control", "max-age=600, stale-while-revalidate=600");
+    r.origin.set("/stale", &[swr, TAGGED, ETAG], "one");
+    r.get("/stale", &[]).await;
+    r.apply(&stream, vec![soft("item:1")]).await;
+    let stale = (Verdict::Stale, "this request does not refresh it");
+    explained_and_asked(r, &stream, "/stale", &known, stale).await;
+    assert_eq!(r.origin.asked("/stale"), 1);
+    let stale = (Verdict::Stale, "soft-invalidated at revision 7");
+    let answer = explained_and_asked(r, &stream, "/stale", &[], stale).await;
+    assert!(!answer.reason.contains("alone"), "{}", answer.reason);
+    eventually("the origin is asked", || r.origin.asked("/stale") == 2).await;
+}

@@ -76,8 +76,16 @@ async fn answer(State((site, gate)): State<Shared>, request: Request) -> Respons
     let Some((fields, body)) = site.answers.get(&path) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let etag = fields.get(header::ETAG);
-    if etag.is_some() && request.headers().get(header::IF_NONE_MATCH) == etag {
+    let asked = request.headers();
+    let is_as_asked = |condition, validator| {
+        let asked: Option<&HeaderValue> = asked.get(condition);
+        asked.is_some() && asked == fields.get(validator)
+    };
+    let is_confirmed = match asked.contains_key(header::IF_NONE_MATCH) {
+        true => is_as_asked(header::IF_NONE_MATCH, header::ETAG),
+        false => is_as_asked(header::IF_MODIFIED_SINCE, header::LAST_MODIFIED),
+    };
+    if is_confirmed {
         return (StatusCode::NOT_MODIFIED, fields.clone()).into_response();
     }
     (fields.clone(), body.clone()).into_response()
