@@ -46,7 +46,7 @@ impl Errand {
             return;
         };
         let body = StoredBody::copy_of(chunks.iter(), len);
-        if self.store(&head, content, &body) {
+        if self.store(&head, &content, &body) {
             shared.stored(&body);
         } else {
             shared.not_stored();
@@ -137,10 +137,10 @@ impl Errand {
     }
 
     /// Stores what is whole. Whether it was.
-    fn store(&mut self, head: &Arc<Head>, content: Content, body: &StoredBody) -> bool {
+    fn store(&mut self, head: &Arc<Head>, content: &Content, body: &StoredBody) -> bool {
         let whole = || head::whole(Head::clone(head), body.clone());
         match content {
-            Content::Part(place) => self.keep_part(head, place, body),
+            Content::Part(place) => self.keep_part(head, *place, body),
             Content::Rest { .. } => self.keep(&whole()),
             Content::Whole => {
                 let stored = whole();
