@@ -4,15 +4,18 @@
 //! Nothing here is durable, and nothing depends on it: who waits does so for a bounded
 //! time and asks the origin then.
 
+mod key;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tidegate_clock::{BootInstant, Clock};
-use tidegate_domain::{Digest, DigestHasher, InstanceId, PathAndQuery, SiteName};
+use tidegate_domain::InstanceId;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
+
+pub(crate) use key::FillKey;
 
 /// Responses that are being fetched at once. Beyond that edges fetch for themselves.
 const MAX_FILLS: usize = 16_384;
@@ -23,31 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Turns that one edge has at the same response, one for each fetch of it. Beyond that it
 /// fetches for itself.
 const MAX_TURNS: usize = 8;
-
-/// What is being fetched. However much the request says of it, this is of one size and
-/// keeps nothing of the request in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct FillKey(Digest);
-
-impl FillKey {
-    /// The URL is normalised; the request fields are those that belong to the key, sorted
-    /// by name.
-    pub(crate) fn of(site: &SiteName, url: &PathAndQuery, fields: &[(String, Bytes)]) -> Self {
-        let mut hasher = DigestHasher::new();
-        let mut add = |part: &[u8]| {
-            // With its length before it no part can look like two.
-            hasher.update(&(part.len() as u64).to_be_bytes());
-            hasher.update(part);
-        };
-        add(site.as_str().as_bytes());
-        add(url.as_str().as_bytes());
-        for (name, value) in fields {
-            add(name.as_bytes());
-            add(value);
-        }
-        Self(hasher.finish())
-    }
-}
 
 /// A fetch of an edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -281,22 +259,17 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use futures_util::FutureExt as _;
     use tidegate_clock::ManualClock;
+    use tidegate_domain::{PathAndQuery, SiteName};
 
     fn key(path: &str) -> FillKey {
-        key_of("dev", path, &[("host", "a.example")])
-    }
-
-    fn key_of(site: &str, path: &str, fields: &[(&str, &'static str)]) -> FillKey {
-        let fields = fields.iter().map(|(name, value)| {
-            let value = Bytes::from_static(value.as_bytes());
-            ((*name).to_owned(), value)
-        });
+        let host = ("host".to_owned(), Bytes::from_static(b"a.example"));
         FillKey::of(
-            &SiteName::parse(site).unwrap(),
+            &SiteName::parse("dev").unwrap(),
             &PathAndQuery::parse(path).unwrap(),
-            &fields.collect::<Vec<_>>(),
+            &[host],
         )
     }
 
@@ -477,24 +450,6 @@ mod tests {
             end(untold);
             let waiting = fills.wait(fill, Duration::from_secs(1));
             assert_eq!(waiting.now_or_never(), ended);
-        }
-    }
-
-    #[test]
-    fn whatever_belongs_to_the_key_tells_two_fetches_apart() {
-        let one = key_of("dev", "/a", &[("a", "b")]);
-        assert_eq!(one, key_of("dev", "/a", &[("a", "b")]));
-        for other in [
-            key_of("de", "/a", &[("a", "b")]),
-            key_of("dev", "/b", &[("a", "b")]),
-            key_of("dev", "/a", &[("b", "b")]),
-            key_of("dev", "/a", &[("a", "a")]),
-            key_of("dev", "/a", &[("ab", "")]),
-            key_of("dev", "/a", &[("", "ab")]),
-            key_of("dev", "/a", &[("a", "b"), ("a", "b")]),
-            key_of("dev", "/a", &[]),
-        ] {
-            assert_ne!(one, other);
         }
     }
 
