@@ -104,9 +104,9 @@ impl Errand {
                 Ok(())
             }
             // A tag tells what is for him from what is for others; a date does not.
-            Err(why) if why.is_by_asker && self.has_tag() => {
+            Err(why) if why.is_by_asker() && self.has_tag() => {
                 let confirmed = self.validated(response, delay, open, Asked::default());
-                self.confirm_alone(confirmed.map_err(|_| OfNoUse)?);
+                self.confirm_alone(confirmed.map_err(|_| OfNoUse)?, why.by);
                 Ok(())
             }
             Err(_) => Err(OfNoUse),
@@ -163,13 +163,13 @@ impl Errand {
     }
 
     /// Gives a copy to the one who started the fetch, as a 304 leaves it, and to nobody else.
-    fn confirm_alone(&mut self, (stored, for_one): (Arc<Stored>, HeaderMap)) {
+    fn confirm_alone(&mut self, (stored, for_one): (Arc<Stored>, HeaderMap), by: Asked) {
         self.place = None;
         self.share_nothing(NotOffered::ThisTime);
         if let Some(share) = self.share.take() {
             let _ = share.send(Share::Confirmed(stored, for_one));
         }
-        self.flight
-            .publish(Outcome::Private(StatusCode::NOT_MODIFIED));
+        let status = StatusCode::NOT_MODIFIED;
+        self.flight.publish(Outcome::Private { status, by });
     }
 }

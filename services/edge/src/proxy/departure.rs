@@ -13,6 +13,7 @@ use super::shared_body::Fate;
 use super::site::ProxySite;
 use super::visit::Ask;
 use crate::cache::fence::Touched;
+use crate::cache::policy::storable::Asked;
 use crate::cache::stored::{Head, Stored};
 use crate::cache::tags::OpenFill;
 use crate::origin::OriginError;
@@ -86,7 +87,7 @@ impl ProxySite {
         copy: Option<Arc<Stored>>,
         strictly: bool,
     ) -> (Departure, Own) {
-        let flight = Arc::new(Flight::new(key, strictly));
+        let flight = Arc::new(Flight::new(key, Asked::of(&ask.fields), strictly));
         let (sender, share) = oneshot::channel();
         let departure = Departure {
             site: self.clone(),

@@ -10,6 +10,7 @@ use tidegate_clock::BootInstant;
 use tidegate_domain::{Mode, Revision, Tag};
 
 use super::decide::{Decision, Question};
+use super::not_shared::Outlook;
 use super::site::ProxySite;
 use super::status::Why;
 use super::visit::Visit;
@@ -192,7 +193,7 @@ impl ProxySite {
         }
         let asked = Asked::of(question.fields);
         let key = question.key().to_key();
-        if self.shared.is_uncacheable(&key, asked) && self.has_origin() {
+        if self.shared.outlook(&key, asked) != Outlook::Open && self.has_origin() {
             let lately = "not stored, because its response could not be shared a moment ago";
             return (Would::Pass, lately.to_owned());
         }

@@ -237,7 +237,7 @@ impl Errand {
         (head, for_one, content): Begun,
         response: Response<OriginBody>,
     ) -> Arriving {
-        self.site.shared.forget_uncacheable(&self.ask.key);
+        self.site.shared.uncacheable.forget(&self.ask.key);
         let announced = match content {
             Content::Rest { .. } => length(&head.fields.to_map(0)),
             Content::Whole | Content::Part(_) => length(response.headers()),
@@ -403,10 +403,9 @@ impl Errand {
             Ends::All => true,
         };
         let has_copy = self.copy.is_some();
-        // Where a copy stays, others may get what is for all.
-        if why.is_lasting && (ends_copy || !has_copy) {
+        if why.is_lasting(has_copy, ends_copy) {
             let shared = &self.site.shared;
-            shared.remember_uncacheable(&self.ask.key, why.is_by_asker);
+            shared.remember_uncacheable(&self.ask.key, why);
         }
         self.share_nothing(why.to_other_edges());
         if ends_copy && has_copy && !response.status().is_server_error() {
@@ -422,7 +421,7 @@ impl Errand {
             // request to the origin.
             let _ = share.send(Share::Response(Box::new(response), why.reason));
         }
-        self.flight.publish(Outcome::Private(status));
+        self.flight.publish(Outcome::Private { status, by: why.by });
     }
 }
 

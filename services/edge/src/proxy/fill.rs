@@ -9,6 +9,7 @@ use http_body_util::BodyExt as _;
 use super::fetch::Errand;
 use super::flight::GONE_FOR;
 use super::head;
+use super::not_shared::NotShared;
 use super::part::Content;
 use super::share::NotOffered;
 use super::shared_body::{Fate, SharedBody};
@@ -181,7 +182,9 @@ impl Errand {
         // The next response may find room.
         if self.fate == Fate::TooLarge {
             self.site.shared.storage.refuse();
-            self.site.shared.remember_uncacheable(&self.ask.key, false);
+            self.site
+                .shared
+                .remember_uncacheable(&self.ask.key, &NotShared::lasting("too-large"));
         }
     }
 

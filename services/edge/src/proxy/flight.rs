@@ -14,6 +14,7 @@ use super::shared_body::SharedBody;
 use super::visit::Ask;
 use crate::cache::fence::Touched;
 use crate::cache::key::Key;
+use crate::cache::policy::storable::Asked;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{Head, Stored};
 use crate::origin::OriginError;
@@ -40,6 +41,8 @@ pub(super) struct FlightKey {
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) key: FlightKey,
+    /// What the one who began it is known by.
+    pub(super) asked: Asked,
     stage: Mutex<Stage>,
     outcome: watch::Sender<Option<Outcome>>,
     /// It is wanted though nobody waits for it.
@@ -87,7 +90,11 @@ pub(super) enum Outcome {
     /// The head is here, the body arrives.
     Streaming(Arc<Head>, Arc<SharedBody>),
     /// Nobody but the one who started it may have it.
-    Private(StatusCode),
+    Private {
+        status: StatusCode,
+        /// That is so by this of what he is known by; others may get one that is for all.
+        by: Asked,
+    },
     /// No pushed entry answers it, and this fetch does not ask the origin.
     NoEntry,
     /// There is no response.
@@ -119,9 +126,10 @@ impl Outcome {
 
 impl Flight {
     /// One that has not begun, and the request that wants it.
-    pub(super) fn new(key: FlightKey, strictly: bool) -> Self {
+    pub(super) fn new(key: FlightKey, asked: Asked, strictly: bool) -> Self {
         Self {
             key,
+            asked,
             stage: Mutex::new(Stage::Waiting(Waiting {
                 strictly,
                 requests: 1,
@@ -320,7 +328,7 @@ mod tests {
             selection: Selection::default(),
             part: None,
         };
-        let flight = Flight::new(key, false);
+        let flight = Flight::new(key, Asked::default(), false);
         let begun = Begun {
             serial,
             moment: moment(era),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
+use tokio::time::Instant;
 
 use super::answer::{self, Source};
 use super::body::Body;
@@ -13,8 +14,10 @@ use super::fetch::Share;
 use super::flight::{Flight, FlightKey, LOCK_AGE, Origin, Outcome};
 use super::flights::Seat;
 use super::lookup::Found;
+use super::not_shared::Outlook;
 use super::part::Extent;
 use super::pass;
+use super::rounds::{Next, Round, Rounds};
 use super::shared_body::{Reader, SharedBody};
 use super::site::{ProxySite, count};
 use super::status::{Forwarded, Status, Why};
@@ -27,27 +30,6 @@ use crate::cache::policy::storable::Asked;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{Head, Stored};
 use crate::origin::OriginError;
-
-/// How often a request takes part in a common fetch whose response does not hold for it
-/// before it goes alone.
-const MAX_ROUNDS: usize = 3;
-
-/// What came of taking part in a fetch.
-enum Round {
-    Answered(Response<Body>),
-    /// Its response does not hold for this request. The next fetch is for requests like
-    /// this one, if it is known what the response varies on.
-    Again(Option<Selection>),
-    /// It takes long, or was given up. Once in a while another one begins, for all who wait.
-    Late,
-    /// Its connection broke before there was a response: that may be because of what the
-    /// one who began it has sent.
-    Broken(Arc<OriginError>),
-    /// Its response cannot be shared.
-    Alone,
-    /// No entry answers it, and there was no origin.
-    Nothing,
-}
 
 impl ProxySite {
     /// `None` if no entry answers it and there is no origin.
@@ -63,15 +45,17 @@ impl ProxySite {
         };
         self.ways.note(asked_as, self.shared.now());
         let is_head = ask.method == Method::HEAD;
-        let is_uncacheable = self.shared.is_uncacheable(&ask.key, Asked::of(&ask.fields));
+        let asked = Asked::of(&ask.fields);
+        let outlook = self.shared.outlook(&ask.key, asked);
         // A HEAD looks for an entry alone: what comes of it is of no use to a GET. Where
         // there is a copy to ask about, it takes part like a GET.
-        let mut may_share = !is_uncacheable && (!is_head || found.copy.is_some());
-        let is_own = is_uncacheable && !is_head && self.has_origin();
+        let mut may_share = outlook == Outlook::Open && (!is_head || found.copy.is_some());
+        // What is passed on as it came is not stored: only where that is sure to be for one.
+        let is_own = outlook == Outlook::Alike && !is_head && self.has_origin();
         if is_own && (ask.fields.contains_key(RANGE) || is_conditional(&ask.fields)) {
             return Some(self.pass_get(ask, found).await);
         }
-        let mut selection = found
+        let selection = found
             .neighbour
             .take()
             .map(|copy| copy.head.selection.names().select(&ask.fields))
@@ -89,41 +73,28 @@ impl ProxySite {
         {
             return Some(response);
         }
-        let ends = tokio::time::Instant::now() + self.patience();
-        let mut rounds = 0;
-        let mut has_broken = false;
-        while may_share && rounds < MAX_ROUNDS {
-            let key = FlightKey {
-                key: ask.key.clone(),
-                selection: selection.clone(),
-                part: part.clone(),
-            };
-            match self.take_part(&ask, &found, key).await {
-                Round::Answered(response) => return Some(response),
-                Round::Nothing => return self.without_entry(ask, found).await,
-                Round::Again(known) => {
-                    rounds += 1;
-                    selection = known.unwrap_or(selection);
-                }
-                Round::Late if tokio::time::Instant::now() < ends => {}
-                Round::Late => return Some(self.failed(&ask, &found, &too_late())),
-                Round::Broken(error) if has_broken => {
-                    return Some(self.failed(&ask, &found, &error));
-                }
-                Round::Broken(_) => has_broken = true,
-                Round::Alone => may_share = false,
+        let ends = Instant::now() + self.patience();
+        let mut rounds = Rounds::new(asked, selection, ends);
+        let key = |rounds: &Rounds| FlightKey {
+            key: ask.key.clone(),
+            selection: rounds.selection.clone(),
+            part: part.clone(),
+        };
+        while may_share {
+            let round = self.take_part(&ask, &found, key(&rounds), rounds.avoided());
+            match rounds.after(round.await) {
+                Next::Answer(response) => return Some(response),
+                Next::Fail(error) => return Some(self.failed(&ask, &found, &error)),
+                Next::Nothing => return self.without_entry(ask, found).await,
+                Next::Again => {}
+                Next::Alone => may_share = false,
             }
         }
-        let key = FlightKey {
-            key: ask.key.clone(),
-            selection,
-            part,
-        };
         if !self.may_force(&found) {
             return Some(self.failed(&ask, &found, &OriginError::ForcedTooOften));
         }
         let strictly = found.is_strict();
-        let (_, own) = self.start(&ask, key, found.copy.clone(), strictly, None);
+        let (_, own) = self.start(&ask, key(&rounds), found.copy.clone(), strictly, None);
         match self.wait_for_own(&ask, &found, own).await {
             Some(response) => Some(response),
             None => self.without_entry(ask, found).await,
@@ -174,10 +145,17 @@ impl ProxySite {
         }
     }
 
-    async fn take_part(self: &Arc<Self>, ask: &Ask, found: &Found, key: FlightKey) -> Round {
+    async fn take_part(
+        self: &Arc<Self>,
+        ask: &Ask,
+        found: &Found,
+        key: FlightKey,
+        avoided: Asked,
+    ) -> Round {
         let strictly = found.is_strict();
         let now = self.shared.now();
         let may_join = |flight: &Flight| match flight.known() {
+            None if flight.asked.overlaps(avoided) => false,
             None => {
                 self.joins_waiting(flight, strictly) || {
                     flight.is_young(now) && flight.may_serve(ask, strictly)
@@ -188,7 +166,7 @@ impl ProxySite {
             }
             Some(Outcome::Streaming(head, _)) => self.holds_for(flight, &head, None, ask, strictly),
             Some(
-                Outcome::Private(_) | Outcome::NoEntry | Outcome::Failed(_) | Outcome::GivenUp,
+                Outcome::Private { .. } | Outcome::NoEntry | Outcome::Failed(_) | Outcome::GivenUp,
             ) => false,
         };
         let seat = self.flights.join_or_start(&key, may_join, |before| {
@@ -270,7 +248,7 @@ impl ProxySite {
         match outcome {
             Outcome::Whole(stored, origin) => {
                 if !self.holds_for(flight, &stored.head, Some(origin), ask, strictly) {
-                    return Round::Again(Some(selection(&stored.head, ask)));
+                    return Round::OfOthers(selection(&stored.head, ask));
                 }
                 if !stored.has_what_is_asked(&ask.method, &ask.fields) {
                     return Round::Alone;
@@ -280,7 +258,7 @@ impl ProxySite {
             }
             Outcome::Streaming(head, body) => {
                 if !self.holds_for(flight, &head, None, ask, strictly) {
-                    return Round::Again(Some(selection(&head, ask)));
+                    return Round::OfOthers(selection(&head, ask));
                 }
                 match self.streaming(&head, &body, None, ask, said) {
                     Some(response) => {
@@ -291,9 +269,9 @@ impl ProxySite {
                     None => Round::Alone,
                 }
             }
-            Outcome::Private(status) => match found.despite(status) {
+            Outcome::Private { status, by } => match found.despite(status) {
                 Some(copy) => Round::Answered(self.despite_error(copy, ask, Some(status))),
-                None => Round::Alone,
+                None => Round::Private(by),
             },
             Outcome::NoEntry => Round::Nothing,
             Outcome::Failed(error) if matches!(*error, OriginError::Broken { .. }) => {
@@ -332,7 +310,7 @@ impl ProxySite {
                     .map(|response| with(response, &for_one))
                     .unwrap_or_else(|| self.failed(ask, found, &gone()))
             }
-            Outcome::Private(status) => {
+            Outcome::Private { status, .. } => {
                 if let Some(copy) = found.despite(status) {
                     return Some(self.despite_error(copy, ask, Some(status)));
                 }
@@ -489,10 +467,6 @@ fn selection(head: &Head, ask: &Ask) -> Selection {
 
 fn is_conditional(request: &HeaderMap) -> bool {
     request.contains_key(IF_NONE_MATCH) || request.contains_key(IF_MODIFIED_SINCE)
-}
-
-fn too_late() -> OriginError {
-    OriginError::FirstByteTimeout("the origin".into())
 }
 
 fn gone() -> OriginError {

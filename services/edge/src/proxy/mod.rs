@@ -5,7 +5,8 @@
 //! - `decide`: what is to be done with a request; `lookup`: doing it, as far as the cache
 //!   can answer at once; `explain`: saying what would be done, and why.
 //! - `awaken`: what is stored on disk, back to memory before anything is decided.
-//! - `forward`: what it cannot: join a fetch that is under way or start one.
+//! - `forward`: what it cannot: join a fetch that is under way or start one; `rounds`: what
+//!   a request does that has joined one.
 //! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it.
 //! - `departure`: when a fetch begins; `revalidations`: the places it may need;
 //!   `forced`: how often a token may ask for one.
@@ -13,7 +14,8 @@
 //!   `tier`: what the control plane holds, looked for before; `fill`: the body, up to the
 //!   stored copy; `share`: what other edges get of it, within the bounds of `second_tier`;
 //!   `silences`: how often it is said that the control plane gives no answer;
-//!   `listing`: for how long it can be joined; `not_shared`: what is only for who began it.
+//!   `listing`: for how long it can be joined; `not_shared`: what is only for who began it,
+//!   and `uncacheable`: for how long that is remembered.
 //! - `freshen`: stored responses that are updated by the answer to something else.
 //! - `part`: fetches of parts, and how parts become one.
 //! - `failures`: what keeps an origin that is down from being asked at the rate of hits.
@@ -49,6 +51,7 @@ mod pass;
 mod posted;
 mod promise;
 mod revalidations;
+mod rounds;
 mod second_tier;
 mod setup;
 mod share;
@@ -61,6 +64,7 @@ mod status;
 mod tests;
 mod tier;
 mod tunnel;
+mod uncacheable;
 mod visit;
 mod warm;
 mod ways;

@@ -17,16 +17,29 @@ pub(super) enum Ends {
     All,
 }
 
+/// What a response says of those that come after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlook {
+    /// Nothing: they may be stored.
+    Open,
+    /// They are likely to be as it is. It does not say so itself: where there was a copy, others
+    /// got what is for all.
+    LikelyAlike,
+    /// They will be as it is.
+    Alike,
+}
+
 /// A response that is not stored.
 pub(super) struct NotShared {
     /// For `Cache-Status`.
     pub(super) reason: &'static str,
-    /// The next requests need not wait for each other.
-    pub(super) is_lasting: bool,
+    /// Whether the next requests need to wait for each other.
+    pub(super) outlook: Outlook,
     /// What is out of date by it.
     pub(super) ends: Ends,
-    /// It is so by who has asked: another one may get a response that is for all.
-    pub(super) is_by_asker: bool,
+    /// It is so by what its asker is known by: who is not known by that may get a response
+    /// that is for all. Nothing, if it is so for everybody.
+    pub(super) by: Asked,
 }
 
 impl NotShared {
@@ -34,9 +47,9 @@ impl NotShared {
     pub(super) fn passing(reason: &'static str) -> Self {
         Self {
             reason,
-            is_lasting: false,
+            outlook: Outlook::Open,
             ends: Ends::Nothing,
-            is_by_asker: false,
+            by: Asked::default(),
         }
     }
 
@@ -44,17 +57,32 @@ impl NotShared {
     pub(super) fn lasting(reason: &'static str) -> Self {
         Self {
             reason,
-            is_lasting: true,
+            outlook: Outlook::Alike,
             ends: Ends::All,
-            is_by_asker: false,
+            by: Asked::default(),
+        }
+    }
+
+    /// Whether it is so by who has asked.
+    pub(super) fn is_by_asker(&self) -> bool {
+        self.by.is_known()
+    }
+
+    /// Whether the next requests need not wait for each other. Where a copy stays, others may
+    /// get what is for all.
+    pub(super) fn is_lasting(&self, had_copy: bool, ends_copy: bool) -> bool {
+        match self.outlook {
+            Outlook::Open => false,
+            Outlook::LikelyAlike => !had_copy,
+            Outlook::Alike => ends_copy || !had_copy,
         }
     }
 
     /// What it means for the other edges.
     pub(super) fn to_other_edges(&self) -> NotOffered {
-        match self.is_lasting && !self.is_by_asker {
-            true => NotOffered::ByItself,
-            false => NotOffered::ThisTime,
+        match self.outlook {
+            Outlook::Alike if !self.is_by_asker() => NotOffered::ByItself,
+            _ => NotOffered::ThisTime,
         }
     }
 }
@@ -70,18 +98,22 @@ impl NotShared {
         if status.is_server_error() {
             return Self::passing("error");
         }
-        // Who is known by nothing may get what is for all: no cookie, no way to a login.
-        let is_known = asked.is_known();
         if is_about_the_request(status) {
-            return Self::passing("status");
+            return Self {
+                by: asked,
+                ..Self::passing("status")
+            };
         }
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             // To one who is known by something it is about him; to others, about what is for all.
+            let (ends, outlook) = match asked.is_known() {
+                true => (Ends::Nothing, Outlook::Open),
+                false => (Ends::Stale, Outlook::LikelyAlike),
+            };
             return Self {
-                ends: match is_known {
-                    true => Ends::Nothing,
-                    false => Ends::Stale,
-                },
+                outlook,
+                ends,
+                by: asked,
                 ..Self::passing("status")
             };
         }
@@ -94,21 +126,27 @@ impl NotShared {
             Unstorable::Status => "status",
             Unstorable::NoFreshness => "no-freshness",
         };
-        // Whatever it says besides of who may keep it.
+        // Whatever it says besides of who may keep it. Who is known by nothing may get what is
+        // for all: no cookie, no way to a login.
         let is_about_asker = status.is_redirection() || fields.contains_key(SET_COOKIE);
-        let is_by_asker = match why {
-            Unstorable::Credentials => true,
-            Unstorable::SetCookie | Unstorable::Status => is_known,
-            _ => is_known && is_about_asker,
+        let by = match why {
+            // That alone is enough for it.
+            Unstorable::Credentials if asked.authorization => Asked {
+                cookie: false,
+                ..asked
+            },
+            Unstorable::Credentials | Unstorable::SetCookie | Unstorable::Status => asked,
+            _ if is_about_asker => asked,
+            _ => Asked::default(),
         };
         let ends = match why {
-            _ if is_by_asker => Ends::Nothing,
+            _ if by.is_known() => Ends::Nothing,
             Unstorable::SetCookie | Unstorable::Status => Ends::Stale,
             _ => Ends::All,
         };
         Self {
             ends,
-            is_by_asker,
+            by,
             ..Self::lasting(reason)
         }
     }

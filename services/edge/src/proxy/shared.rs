@@ -6,14 +6,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use quick_cache::sync::Cache;
 use tidegate_clock::BootInstant;
 use tidegate_net::Dialer;
 use tokio::sync::Notify;
 
+use super::not_shared::{NotShared, Outlook};
 use super::revalidations::{RevalidationLimits, Revalidations};
 use super::second_tier::{Tier, TierStats};
 use super::shared_body::Budget;
+use super::uncacheable::Uncacheable;
 use super::warm::Hints;
 use crate::cache::disk::{Disk, DiskStats};
 use crate::cache::key::Key;
@@ -25,10 +26,6 @@ use crate::faults::Faults;
 use crate::origin::{BodyLimits, Surroundings};
 use crate::standing::Standing;
 
-/// Keys whose responses cannot be shared are remembered, so many ...
-const MAX_UNCACHEABLE: usize = 16_384;
-/// ... and for so long.
-const UNCACHEABLE_FOR: Duration = Duration::from_secs(30);
 /// Of the capacity, what fetches under way may take besides.
 const FILL_SHARE: u64 = 4;
 const MIN_FILL_BYTES: u64 = 16 << 20;
@@ -39,14 +36,6 @@ const RECLAIM_EVERY: Duration = Duration::from_secs(30);
 const RECLAIM_AFTER: Duration = Duration::from_secs(1);
 /// Tags looked at before others may run.
 const TAGS_AT_ONCE: usize = 256;
-
-/// What could not be shared a moment ago.
-#[derive(Debug, Clone, Copy)]
-struct Uncacheable {
-    until: BootInstant,
-    /// It was so because of who had asked: to others it says nothing.
-    is_by_asker: bool,
-}
 
 /// Bounds, and what comes from outside.
 #[derive(Debug, Clone)]
@@ -74,10 +63,10 @@ pub struct Shared {
     pub(super) revalidations: Arc<Revalidations>,
     pub(super) hints: Hints,
     pub(super) tier: Tier,
+    pub(super) uncacheable: Uncacheable,
     pub(super) bodies: BodyLimits,
     pub(super) faults: Faults,
     pub(super) surroundings: Surroundings,
-    uncacheable: Cache<Key, Uncacheable>,
     tag_tables: Mutex<Vec<Weak<TagTable>>>,
     invalidated: Notify,
     serial: AtomicU64,
@@ -125,10 +114,10 @@ impl Shared {
             revalidations: Revalidations::new(config.revalidations),
             hints: Hints::default(),
             tier: Tier::default(),
+            uncacheable: Uncacheable::default(),
             bodies: config.bodies,
             faults: config.faults,
             surroundings: config.dialer.into(),
-            uncacheable: Cache::new(MAX_UNCACHEABLE),
             tag_tables: Mutex::default(),
             invalidated: Notify::new(),
             serial: AtomicU64::new(0),
@@ -227,26 +216,12 @@ impl Shared {
         }
     }
 
-    /// Whether the responses to this key, for somebody who is known by something or for
-    /// anybody, could not be shared a moment ago.
-    pub(super) fn is_uncacheable(&self, key: &Key, asked: Asked) -> bool {
-        self.uncacheable
-            .get(key)
-            .is_some_and(|it| self.now() < it.until && (!it.is_by_asker || asked.is_known()))
+    /// What is known of the next response to a key for somebody who is known by this.
+    pub(super) fn outlook(&self, key: &Key, asked: Asked) -> Outlook {
+        self.uncacheable.outlook(key, asked, self.now())
     }
 
-    pub(super) fn remember_uncacheable(&self, key: &Key, is_by_asker: bool) {
-        if is_by_asker && self.is_uncacheable(key, Asked::default()) {
-            return;
-        }
-        let it = Uncacheable {
-            until: self.now() + UNCACHEABLE_FOR,
-            is_by_asker,
-        };
-        self.uncacheable.insert(key.clone(), it);
-    }
-
-    pub(super) fn forget_uncacheable(&self, key: &Key) {
-        self.uncacheable.remove(key);
+    pub(super) fn remember_uncacheable(&self, key: &Key, why: &NotShared) {
+        self.uncacheable.remember(key, why, self.now());
     }
 }

@@ -37,6 +37,21 @@ impl Asked {
     pub fn is_known(self) -> bool {
         self.authorization || self.cookie
     }
+
+    /// Whether both are known by the same.
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        (self.authorization && other.authorization) || (self.cookie && other.cookie)
+    }
+
+    /// What either is known by.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            authorization: self.authorization || other.authorization,
+            cookie: self.cookie || other.cookie,
+        }
+    }
 }
 
 /// A response that may be stored.

@@ -71,6 +71,10 @@ async fn an_answer_about_the_request_or_the_load_ends_no_copy_and_no_sharing() {
         assert_eq!((got.status, got.body()), (200, "kept"), "after a {status}");
         assert!(world.origin.is_idle());
 
+        // Who is refused and known by nothing is refused what is for all.
+        if [401, 403].contains(&status) {
+            continue;
+        }
         let other = world.get("/b").await;
         world.origin.next().await.answer(status, &[], "no");
         assert_eq!(done(other).await.status, status);

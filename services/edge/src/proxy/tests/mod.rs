@@ -15,6 +15,7 @@ mod fields;
 mod freshen;
 mod gone;
 mod joined;
+mod known;
 mod memory;
 mod parts;
 mod passing;

@@ -136,6 +136,7 @@ const BY_WHO_ASKS: &[(&str, u16, Fields, Fields)] = &[
         &[("authorization", "x")],
         &[EXPLICIT],
     ),
+    ("refused", 403, &[], &[]),
     (
         "two values",
         200,
