@@ -48,3 +48,4 @@ pub mod sites;
 mod sources;
 pub mod standing;
 mod told;
+mod whole;

@@ -7,6 +7,8 @@ use http::header::{COOKIE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
+use crate::origin::fields::is_chunked_alone;
+
 /// Most fields of a request. The pieces of a `Cookie` are one.
 pub(super) const MAX_FIELDS: usize = 100;
 
@@ -52,7 +54,7 @@ pub(crate) fn admit(request: &mut Request) -> Result<(), Malformed> {
     }
     check_host(request)?;
     let fields = request.headers();
-    if fields.contains_key(TRANSFER_ENCODING) && !is_chunked_once(fields) {
+    if fields.contains_key(TRANSFER_ENCODING) && !is_chunked_alone(fields) {
         return Err(CODING);
     }
     if fields.contains_key(EXPECT) {
@@ -95,15 +97,6 @@ fn check_host(request: &mut Request) -> Result<(), Malformed> {
 fn is_same(host: &HeaderValue, authority: &Authority) -> bool {
     host.as_bytes()
         .eq_ignore_ascii_case(authority.as_str().as_bytes())
-}
-
-/// Codings that are named otherwise are read as `chunked` by some, and as nothing by
-/// others; codings besides it would have to be taken off here (RFC 9112, section 6.1).
-fn is_chunked_once(fields: &HeaderMap) -> bool {
-    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    let first = codings.next();
-    codings.next().is_none()
-        && first.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Who speaks HTTP/1.0 does not wait for an interim response, and would not understand one

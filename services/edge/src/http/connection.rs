@@ -31,6 +31,7 @@ use super::server::ServerLimits;
 use super::streams::{MAX_CHUNK_BYTES, Paced, Streams};
 use crate::interim::{Announcing, Line};
 use crate::proxy::TunnelBounds;
+use crate::whole::Whole;
 
 /// A connection of HTTP/2 is asked this often whether it lives ...
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -183,9 +184,10 @@ impl Connections {
 
 /// Nothing is allocated for a body that has none, as nearly all requests are.
 fn boxed(request: Request<Incoming>) -> Request<Body> {
+    let version = request.version();
     request.map(|body| match body.is_end_stream() {
         true => Body::empty(),
-        false => Body::new(body),
+        false => Body::new(Whole::of(body, version)),
     })
 }
 

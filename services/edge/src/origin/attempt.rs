@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, SET_COOKIE, TRANSFER_ENCODING};
 use http::uri::{Authority, Scheme as UriScheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tidegate_domain::PathAndQuery;
@@ -15,7 +17,7 @@ use tokio::sync::watch;
 use super::body::{BodyFault, RequestBody, Turn};
 use super::connection::{Connection, Stream, was_refused};
 use super::error::OriginError;
-use super::fields::remove_hop_by_hop;
+use super::fields::{is_chunked_alone, remove_hop_by_hop};
 use super::upstream::Upstream;
 use crate::interim::Interim;
 
@@ -49,6 +51,7 @@ pub(super) async fn attempt(
     first_byte_timeout: Duration,
 ) -> Result<(Response<Incoming>, Option<Stream>), Failed> {
     let (turns, fault) = (body.turns(), body.fault());
+    let method = letter.method.clone();
     let was_used = connection.was_used();
     let message =
         message(letter, body, &upstream.url, connection.is_http2()).map_err(Failed::Broken)?;
@@ -61,8 +64,16 @@ pub(super) async fn attempt(
     };
     let mut error = match answered {
         Ok(mut response) => {
-            // RFC 9112, section 6.3: it says nothing about the length then.
             if response.headers().contains_key(TRANSFER_ENCODING) {
+                if has_content(response.status(), &method) && !is_chunked_alone(response.headers())
+                {
+                    let coded = OriginError::Broken {
+                        upstream: upstream.url.to_string(),
+                        cause: "its body is in a transfer coding that was not asked for".into(),
+                    };
+                    return Err(Failed::Broken(coded));
+                }
+                // RFC 9112, section 6.3: it says nothing about the length then.
                 response.headers_mut().remove(CONTENT_LENGTH);
             }
             say_length_once(response.headers_mut());
@@ -90,6 +101,13 @@ pub(super) async fn attempt(
         (None, None) if was_used || was_refused(&error) => Failed::OnUsed(broken),
         (None, None) => Failed::Broken(broken),
     })
+}
+
+/// Whether a body follows, if only an empty one (RFC 9112, section 6.3).
+fn has_content(status: StatusCode, method: &Method) -> bool {
+    method != Method::HEAD
+        && !status.is_informational()
+        && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// A length that is said more than once is said once: hyper has seen that it is the same

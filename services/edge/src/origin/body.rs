@@ -9,13 +9,13 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep};
 
 use super::connection::Stream;
 use super::upstream::{InFlight, Upstream};
+use crate::whole::Whole;
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -250,7 +250,7 @@ struct Silent(String);
 /// The body of a response of the origin. Its place among those in flight is free
 /// when it is dropped.
 pub struct OriginBody {
-    inner: Incoming,
+    inner: Whole,
     silence: Duration,
     /// Runs while the origin is waited for, not while the reader takes its time.
     sleep: Pin<Box<Sleep>>,
@@ -268,7 +268,7 @@ pub(super) struct Place {
 
 impl OriginBody {
     pub(super) fn new(
-        inner: Incoming,
+        inner: Whole,
         upstream: Arc<Upstream>,
         silence: Duration,
         place: Place,
@@ -301,7 +301,7 @@ impl Body for OriginBody {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                 }
-                Poll::Ready(end) => return Poll::Ready(end.map(|r| r.map_err(Into::into))),
+                Poll::Ready(end) => return Poll::Ready(end),
                 Poll::Pending => break,
             }
         }

@@ -22,6 +22,7 @@ use super::fields;
 use super::health;
 use super::upstream::{Turn, Upstream};
 use crate::interim::Interim;
+use crate::whole::Whole;
 
 /// Upstreams that are tried for one request, if no connection is made.
 const MAX_TRIES: usize = 3;
@@ -257,6 +258,6 @@ impl Origin {
             _in_flight: in_flight,
         };
         let silence = self.between_bytes_timeout;
-        response.map(|body| OriginBody::new(body, upstream, silence, place))
+        response.map(|body| OriginBody::new(Whole::of(body, version), upstream, silence, place))
     }
 }

@@ -436,10 +436,8 @@ fn is_about_parts(status: StatusCode) -> bool {
 /// Whether the end of the body is told by the message (RFC 9112, section 6.3).
 pub(super) fn is_framed(response: &Response<OriginBody>) -> bool {
     response.version() >= Version::HTTP_2
-        || match response.headers().contains_key(TRANSFER_ENCODING) {
-            true => fields::is_chunked(response.headers()),
-            false => response.headers().contains_key(CONTENT_LENGTH),
-        }
+        || response.headers().contains_key(TRANSFER_ENCODING)
+        || response.headers().contains_key(CONTENT_LENGTH)
         || matches!(
             response.status(),
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED

@@ -340,7 +340,7 @@ fn placed(head: &Head, place: ContentRange, body: &StoredBody) -> Option<Partial
     let first = place.range.first();
     let complete = if bytes == place.range.bytes() {
         place.complete
-    } else if bytes < place.range.bytes()
+    } else if bytes + 1 == place.range.bytes()
         && place.range.last() + 1 == place.complete
         && strong_tag(head).is_none()
     {

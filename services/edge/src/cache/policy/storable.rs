@@ -113,7 +113,7 @@ pub fn examine(
     let stated = stated(response, &defaults.targets);
     let directives = &stated.directives;
     check_status(status, directives)?;
-    let meant_for_all = directives.public || directives.s_maxage.is_some();
+    let meant_for_all = directives.public || directives.is_for_shared;
     // RFC 9111, section 3.5.
     if asked.authorization && !(meant_for_all || directives.must_revalidate) {
         return Err(Unstorable::Credentials);
@@ -335,6 +335,9 @@ mod tests {
                 None,
             ),
             (200, vec![of("s-maxage=5")], AUTHORIZED, None),
+            // What permits counts only as it is defined.
+            (200, vec![of("s-maxage=x")], AUTHORIZED, Some(Credentials)),
+            (200, vec![of("s-maxage")], AUTHORIZED, Some(Credentials)),
             (
                 200,
                 vec![of("max-age=5"), cookie.clone()],

@@ -140,16 +140,15 @@ pub fn says_more_than_a_get(fields: &HeaderMap) -> bool {
     fields.keys().any(differs)
 }
 
-/// Whether the end of the body is told by its last transfer coding (RFC 9112,
-/// section 6.3); with any other one last it is the end of the connection.
+/// Whether the body is sent in chunks, and in no other way. Codings that are named otherwise are
+/// read as `chunked` by some, and as nothing by others; codings besides it would have to be
+/// taken off here (RFC 9112, section 6.1).
 #[must_use]
-pub fn is_chunked(fields: &HeaderMap) -> bool {
-    fields
-        .get_all(TRANSFER_ENCODING)
-        .iter()
-        .next_back()
-        .and_then(|value| value.to_str().ok()?.rsplit(',').next())
-        .is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked"))
+pub fn is_chunked_alone(fields: &HeaderMap) -> bool {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    let first = codings.next();
+    codings.next().is_none()
+        && first.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// The protocol a request wants to switch to, if it says so in the form that HTTP/1.1

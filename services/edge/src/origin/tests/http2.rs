@@ -1,10 +1,13 @@
 //! Upstreams that speak HTTP/2.
 
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{Barrier, Semaphore};
 
 use super::*;
+use crate::origin::BoxError;
 
 /// What a test does with one request.
 type Respond = h2::server::SendResponse<Bytes>;
@@ -295,4 +298,40 @@ async fn a_switch_to_another_protocol_is_asked_for_in_http_1() {
         .fields
         .insert("connection", HeaderValue::from_static("upgrade"));
     assert_eq!(text(&origin, upgrade).await.unwrap(), "ok");
+}
+
+#[tokio::test]
+async fn a_body_that_was_reset_before_its_end_is_broken_and_one_after_it_whole() {
+    for (is_ended, reason) in [
+        (false, h2::Reason::NO_ERROR),
+        (false, h2::Reason::CANCEL),
+        // It needs no more of the request: RFC 9113, section 8.1.
+        (true, h2::Reason::NO_ERROR),
+    ] {
+        let (address, _) = server(move |_, stream| {
+            serve_http2(stream, 100, move |_, request, mut respond| {
+                let mut body = respond.send_response(Response::new(()), false).unwrap();
+                body.send_data(Bytes::from_static(b"two"), is_ended)
+                    .unwrap();
+                tokio::spawn(async move {
+                    let _request = request;
+                    // What was written is on its way by then.
+                    tokio::task::yield_now().await;
+                    body.send_reset(reason);
+                });
+            })
+        })
+        .await;
+        let origin = origin(prior_knowledge(address), Dialer::Tcp);
+        let (sender, pieces) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, BoxError>>(1);
+        let pieces = tokio_stream::wrappers::ReceiverStream::new(pieces);
+        let endless = RequestBody::new(StreamBody::new(pieces), BodyLimits::default());
+        let response = send(&origin, request(Method::POST, endless)).await.unwrap();
+        let body = patiently(response.into_body().collect()).await;
+        match is_ended {
+            true => assert_eq!(body.unwrap().to_bytes(), "two"),
+            false => assert!(body.is_err(), "{reason}"),
+        }
+        drop(sender);
+    }
 }

@@ -14,6 +14,7 @@ mod fenced;
 mod fields;
 mod freshen;
 mod gone;
+mod http2;
 mod joined;
 mod known;
 mod memory;
@@ -41,7 +42,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tidegate_clock::{Clock, ManualClock};
 use tidegate_domain::site::{CheckedSite, SiteConfig};
 use tidegate_domain::{
@@ -55,7 +57,7 @@ use tokio::task::JoinHandle;
 use super::{Body, Demand, ProxySite, RevalidationLimits, Shared, SharedConfig, Visit};
 use crate::cache::disk::Disk;
 use crate::faults::Faults;
-use crate::origin::BodyLimits;
+use crate::origin::{BodyLimits, BoxError};
 use crate::standing::{Moment, Standing};
 
 type OriginAnswer = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
@@ -119,7 +121,12 @@ impl BodySender {
     }
 
     async fn break_off(self) {
-        let broken = std::io::Error::other("broken on purpose");
+        self.break_off_by("broken on purpose").await;
+    }
+
+    /// Over HTTP/2, by the reason that is to be said.
+    async fn break_off_by(self, reason: impl Into<BoxError>) {
+        let broken = std::io::Error::other(reason);
         let _ = self.0.send(Err(broken)).await;
     }
 
@@ -157,7 +164,7 @@ impl ScriptedOrigin {
                 let sender = sender.clone();
                 tokio::spawn(async move {
                     let service = service_fn(move |request| hand_over(request, sender.clone()));
-                    let _ = hyper::server::conn::http1::Builder::new()
+                    let _ = auto::Builder::new(TokioExecutor::new())
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
                 });

@@ -189,6 +189,29 @@ async fn what_says_nothing_that_can_be_stored_passes() {
     assert_eq!(done(waiting).await.body(), TEXT);
 }
 
+/// An origin that counts one byte too many is believed about its bytes, one that sends less
+/// about nothing.
+#[tokio::test]
+async fn a_part_that_is_cut_short_is_not_taken_for_the_end_of_the_whole() {
+    for (sent, first, is_kept) in [
+        ("012345678", 0, true),
+        ("45678", 4, true),
+        ("01", 0, false),
+        ("01234567", 0, false),
+        ("45", 4, false),
+    ] {
+        let mut world = World::new().await;
+        let asked_for = format!("bytes={first}-");
+        let place = format!("bytes {first}-9/10");
+        let waiting = world.begin(range(&asked_for)).await;
+        let asked = world.origin.next().await;
+        asked.answer(206, &[FRESH, ("content-range", &place)], sent);
+        assert_eq!(done(waiting).await.body(), sent);
+        let stored = world.site.shared.stats().responses;
+        assert_eq!(stored, u64::from(is_kept), "{sent} from {first}");
+    }
+}
+
 fn key_of(world: &World) -> crate::cache::key::Key {
     let url = PathAndQuery::parse("/a").unwrap();
     crate::cache::key::KeyRef {

@@ -26,6 +26,8 @@ pub struct ResponseDirectives {
     pub private: Scope,
     /// `public`.
     pub public: bool,
+    /// `s-maxage`, well-formed: for whoever asks, as `public` is (RFC 9111, section 3.5).
+    pub is_for_shared: bool,
     /// `must-revalidate`.
     pub must_revalidate: bool,
     /// `proxy-revalidate`.
@@ -113,7 +115,10 @@ impl ResponseDirectives {
     pub(super) fn take(&mut self, name: &str, argument: Argument<'_>) -> bool {
         match name {
             "max-age" => state(&mut self.max_age, argument),
-            "s-maxage" => state(&mut self.s_maxage, argument),
+            "s-maxage" => {
+                self.is_for_shared |= argument.seconds().is_some();
+                state(&mut self.s_maxage, argument);
+            }
             "stale-while-revalidate" => state(&mut self.stale_while_revalidate, argument),
             "stale-if-error" => state(&mut self.stale_if_error, argument),
             "no-cache" => self.no_cache.widen(argument),

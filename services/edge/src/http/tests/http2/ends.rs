@@ -119,3 +119,30 @@ async fn what_is_gathered_on_a_connection_that_is_told_to_go_is_sent() {
     let limit = tokio::time::timeout(Duration::from_secs(10), mute.served);
     limit.await.expect("it ends").unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_reset_before_its_end_does_not_reach_the_origin_as_a_whole() {
+    for reason in [Reason::NO_ERROR, Reason::CANCEL] {
+        let (heard, mut hearing) = tokio::sync::mpsc::channel(4);
+        let origin = memory::Origin::new(move |request| {
+            let heard = heard.clone();
+            async move {
+                let mut body = Body::new(request.into_body()).into_data_stream();
+                while let Some(piece) = body.next().await {
+                    heard.send(piece.map_err(|e| e.to_string())).await.unwrap();
+                }
+                Response::new(Body::empty())
+            }
+        });
+        let edge = origin.edge();
+        let mut client = Client::connect(door(&edge).connect().await).await;
+        let request = HttpRequest::post("http://www.example.com/a").body(());
+        let (_answer, mut body) = client.sender.send_request(request.unwrap(), false).unwrap();
+        body.send_data(Bytes::from_static(b"half"), false).unwrap();
+        let half = within("the first piece", hearing.recv()).await;
+        assert_eq!(half, Some(Ok(Bytes::from_static(b"half"))));
+        body.send_reset(reason);
+        let end = within("an end", hearing.recv()).await;
+        assert!(matches!(end, Some(Err(_))), "{reason}: {end:?}");
+    }
+}
