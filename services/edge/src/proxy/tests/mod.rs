@@ -60,7 +60,7 @@ use crate::faults::Faults;
 use crate::origin::{BodyLimits, BoxError};
 use crate::standing::{Moment, Standing};
 
-type OriginAnswer = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
+type OriginAnswer = Response<UnsyncBoxBody<Bytes, BoxError>>;
 
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -100,7 +100,7 @@ impl Asked {
 fn made(
     status: u16,
     fields: &[(&str, &str)],
-    body: UnsyncBoxBody<Bytes, std::io::Error>,
+    body: UnsyncBoxBody<Bytes, BoxError>,
 ) -> OriginAnswer {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -112,7 +112,7 @@ fn made(
 }
 
 /// The body of an answer that comes piece by piece. Dropped, it ends.
-struct BodySender(mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>);
+struct BodySender(mpsc::Sender<Result<Frame<Bytes>, BoxError>>);
 
 impl BodySender {
     async fn send(&self, bytes: impl Into<Bytes>) {
@@ -126,8 +126,7 @@ impl BodySender {
 
     /// Over HTTP/2, by the reason that is to be said.
     async fn break_off_by(self, reason: impl Into<BoxError>) {
-        let broken = std::io::Error::other(reason);
-        let _ = self.0.send(Err(broken)).await;
+        let _ = self.0.send(Err(reason.into())).await;
     }
 
     /// Waits until the edge has given the body up.
