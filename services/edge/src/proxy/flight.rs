@@ -28,13 +28,16 @@ pub(super) const LOCK_AGE: Duration = Duration::from_secs(5);
 pub(super) const GONE_FOR: Duration = Duration::from_secs(1);
 
 /// What makes two fetches the same: the key, the variant where it is known what the
-/// response varies on, and the part.
+/// response varies on, the part, and whether what comes may be stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct FlightKey {
     pub(super) key: Key,
     pub(super) selection: Selection,
     /// The part that is wanted, if not all of it is.
     pub(super) part: Option<Part>,
+    /// What it brings may be stored. Where the one who begins it forbids that, its readers set
+    /// the pace: only who forbids it too waits with him.
+    pub(super) may_store: bool,
 }
 
 /// A fetch that is under way, or will be when its turn comes.
@@ -327,6 +330,7 @@ mod tests {
             key: ask(0).key,
             selection: Selection::default(),
             part: None,
+            may_store: true,
         };
         let flight = Flight::new(key, Asked::default(), false);
         let begun = Begun {

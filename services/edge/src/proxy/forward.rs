@@ -79,6 +79,7 @@ impl ProxySite {
             key: ask.key.clone(),
             selection: rounds.selection.clone(),
             part: part.clone(),
+            may_store: !ask.directives.no_store,
         };
         while may_share {
             let round = self.take_part(&ask, &found, key(&rounds), rounds.avoided());
@@ -131,6 +132,7 @@ impl ProxySite {
             key: ask.key.clone(),
             selection: selection.clone(),
             part: None,
+            may_store: true,
         })?;
         let Some(Outcome::Streaming(_, body)) = flight.known() else {
             return None;
@@ -169,6 +171,17 @@ impl ProxySite {
                 Outcome::Private { .. } | Outcome::NoEntry | Outcome::Failed(_) | Outcome::GivenUp,
             ) => false,
         };
+        // Who wants nothing stored may have what is stored for others.
+        if !key.may_store {
+            let for_others = FlightKey {
+                may_store: true,
+                ..key.clone()
+            };
+            let flight = self.flights.find(&for_others).filter(|it| may_join(it));
+            if let Some(flight) = flight {
+                return self.wait_for_other(ask, found, &flight).await;
+            }
+        }
         let seat = self.flights.join_or_start(&key, may_join, |before| {
             // Stored comes before unlisted: who finds no fetch finds what it has stored.
             if let Some(response) = self.look_again(ask) {
@@ -352,6 +365,7 @@ impl ProxySite {
             key: ask.key.clone(),
             selection: copy.head.selection.clone(),
             part: Extent::of(ask, Some(copy)).part(),
+            may_store: true,
         };
         // One at a time; who gets a copy while it is refreshed has no claim on the fetch.
         // Where there is no place for it, a later use of the copy tries again.

@@ -2,6 +2,8 @@
 
 use super::*;
 
+const NO_STORE: (&str, &str) = ("cache-control", "no-store");
+
 #[tokio::test]
 async fn a_body_that_breaks_is_broken_for_the_client_and_never_stored() {
     let mut world = World::new().await;
@@ -167,7 +169,7 @@ async fn trailers_of_the_origin_go_no_further() {
 async fn who_wants_nothing_stored_and_does_not_read_takes_no_room_from_others() {
     // Of the memory, 16 MiB are for fetches under way.
     let mut world = World::new().await;
-    let no_store = get("/large", &[("cache-control", "no-store")]);
+    let no_store = get("/large", &[NO_STORE]);
     let url = PathAndQuery::parse("/large").unwrap();
     let visit = visit(&url, world.standing.now());
     let site = world.site.clone();
@@ -195,13 +197,13 @@ async fn who_wants_nothing_stored_and_does_not_read_takes_no_room_from_others() 
 }
 
 #[tokio::test]
-async fn what_nobody_may_store_is_shared_all_the_same_while_it_arrives() {
+async fn what_nobody_may_store_is_shared_by_those_who_forbid_it_while_it_arrives() {
     let mut world = World::new().await;
-    let no_store = get("/a", &[("cache-control", "no-store")]);
-    let first = world.begin(no_store).await;
+    let no_store = || get("/a", &[NO_STORE]);
+    let first = world.begin(no_store()).await;
     let body = world.origin.next().await.begin(200, &[FRESH]);
     body.send("on").await;
-    let second = world.get("/a").await;
+    let second = world.begin(no_store()).await;
     body.send("e").await;
     drop(body);
     for got in [first, second] {
@@ -209,6 +211,74 @@ async fn what_nobody_may_store_is_shared_all_the_same_while_it_arrives() {
     }
     assert_eq!(world.site.stats().fetches, 1);
     assert_eq!(world.site.shared.stats().responses, 0);
+}
+
+#[tokio::test]
+async fn who_wants_nothing_stored_and_does_not_read_holds_nobody_back_who_asks_the_same() {
+    let mut world = World::new().await;
+    let url = PathAndQuery::parse("/a").unwrap();
+    let (site, moment) = (world.site.clone(), world.standing.now());
+    let before = site.stats().requests;
+    let slow = tokio::spawn(async move {
+        site.handle(get("/a", &[NO_STORE]), visit(&url, moment))
+            .await
+    });
+    while world.site.stats().requests == before {
+        tokio::task::yield_now().await;
+    }
+    let others = [world.get("/a").await, world.get("/a").await];
+    // That of the slow one is never read to its end.
+    let of_slow = world.origin.next().await.begin(200, &[FRESH]);
+    let of_others = world.origin.next().await.begin(200, &[FRESH]);
+    let response = patiently(slow).await.unwrap();
+    let late = world.begin(get("/a", &[NO_STORE])).await;
+    let chunk = vec![b'x'; 1 << 20];
+    for _ in 0..8 {
+        of_others.send(chunk.clone()).await;
+    }
+    drop(of_others);
+    for task in others.into_iter().chain([late]) {
+        assert_eq!(done(task).await.body().len(), 8 << 20);
+    }
+    assert!(world.cached("/a").await.is_hit());
+    assert_eq!(world.site.stats().fetches, 2);
+    drop((response, of_slow));
+}
+
+#[tokio::test]
+async fn however_many_want_nothing_stored_among_others_the_origin_has_two_fetches_at_a_time() {
+    let anew = ("cache-control", "no-store, no-cache");
+    for (forbids, fetches) in [(NO_STORE, 2), (anew, 3)] {
+        let mut world = World::new().await;
+        let mut waiting = Vec::new();
+        for _ in 0..20 {
+            waiting.push(world.begin(get("/a", &[forbids])).await);
+            waiting.push(world.get("/a").await);
+        }
+        let asked = [world.origin.next().await, world.origin.next().await];
+        assert!(world.origin.is_idle());
+        for asked in asked {
+            asked.answer(200, &[FRESH], "x");
+        }
+        for _ in 2..fetches {
+            world.origin.next().await.answer(200, &[FRESH], "x");
+        }
+        for task in waiting {
+            assert_eq!(done(task).await.body(), "x");
+        }
+        assert_eq!(world.site.stats().fetches, fetches, "{forbids:?}");
+    }
+    // And one, where another one came first.
+    let mut world = World::new().await;
+    let mut waiting = vec![world.get("/a").await];
+    for _ in 0..20 {
+        waiting.push(world.begin(get("/a", &[NO_STORE])).await);
+    }
+    world.origin.next().await.answer(200, &[FRESH], "x");
+    for task in waiting {
+        assert_eq!(done(task).await.body(), "x");
+    }
+    assert_eq!(world.site.stats().fetches, 1);
 }
 
 #[tokio::test]

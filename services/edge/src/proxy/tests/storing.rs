@@ -359,7 +359,7 @@ async fn a_request_that_wants_nothing_stored_shares_a_fetch_and_leaves_nothing()
     let waiting = [
         world.begin(secret()).await,
         world.begin(secret()).await,
-        world.get("/a").await,
+        world.begin(secret()).await,
     ];
     world.origin.next().await.answer(200, &[FRESH, ETAG], "v1");
     for task in waiting {
