@@ -16,6 +16,9 @@ pub enum SiteCommand {
     Apply(ApplyArgs),
     /// Show the site's configuration and its active release
     Show,
+    /// Print what a configuration file may say: every field, its default and what is allowed,
+    /// two examples, and what nginx and Varnish call it
+    Reference,
     /// List all sites (`site releases` lists the releases of one)
     List {
         /// At most this many
@@ -56,7 +59,8 @@ pub enum SiteCommand {
 /// Arguments of `site apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
-    /// The configuration: .yaml, .yml, .toml or .json
+    /// The configuration: .yaml, .yml, .toml or .json. `tidegate site reference` says what it may
+    /// hold
     pub file: PathBuf,
     /// Name of the site. Default: that of --site
     #[arg(long, value_parser = value::site_name)]

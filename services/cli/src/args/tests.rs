@@ -128,6 +128,7 @@ fn the_other_commands_of_the_contract_are_read() {
         "schedule delete nightly",
         "site apply site.yaml --name docs",
         "site show",
+        "site reference",
         "site list",
         "site list --releases",
         "site delete docs",

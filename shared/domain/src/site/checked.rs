@@ -66,7 +66,7 @@ impl SiteConfig {
         };
         self.check_key().map_err(|e| e.within("key"))?;
         self.check_cache().map_err(|e| e.within("cache"))?;
-        check_field_value(&self.browser.cache_control)
+        check_field_value(&self.browser.cache_control, 1..=4_096)
             .map_err(|e| e.within("browser.cache_control"))?;
         self.check_fenced().map_err(|e| e.within("fenced"))?;
         self.check_pages().map_err(|e| e.within("pages"))?;
@@ -108,10 +108,10 @@ impl SiteConfig {
         check_duration("negative_ttl", cache.negative_ttl, Duration::ZERO..=day)?;
         check_number("max_object_bytes", cache.max_object_bytes, 0..=1 << 30)?;
         check_number("max_variants", cache.max_variants.into(), 1..=256)?;
-        each(&cache.tag_headers, "tag_headers", 0..=16, |name| {
+        each(&cache.tag_headers, "tag_headers", 1..=16, |name| {
             check_field_name(name)
         })?;
-        each(&cache.targeted_headers, "targeted_headers", 0..=8, |name| {
+        each(&cache.targeted_headers, "targeted_headers", 1..=8, |name| {
             check_field_name(name)
         })?;
         match &cache.second_tier {
@@ -162,7 +162,7 @@ impl SiteConfig {
         each(&pages.headers, "headers", 0..=1_000, |rule| {
             check_path_pattern(&rule.path).map_err(|e| e.within("path"))?;
             check_field_name(&rule.name).map_err(|e| e.within("name"))?;
-            check_field_value(&rule.value).map_err(|e| e.within("value"))
+            check_field_value(&rule.value, 0..=4_096).map_err(|e| e.within("value"))
         })?;
         Ok(())
     }

@@ -1,4 +1,8 @@
 //! The configuration of a site as it is written and sent.
+//!
+//! What each field is for whom it is written is said in
+//! `services/cli/src/command/site/reference.md`, with its default and its bounds; tests there fail
+//! for a field that is missing or said wrongly.
 
 use std::time::Duration;
 

@@ -84,17 +84,24 @@ pub(super) fn check_field_name(name: &str) -> Result<(), FieldError> {
     ))
 }
 
-pub(super) fn check_field_value(value: &str) -> Result<(), FieldError> {
+pub(super) fn check_field_value(
+    value: &str,
+    bytes: RangeInclusive<usize>,
+) -> Result<(), FieldError> {
     let good = value
         .bytes()
         .all(|b| b == b'\t' || (b' '..=b'~').contains(&b));
-    if good && value.len() <= 4096 {
+    if good && bytes.contains(&value.len()) {
         return Ok(());
     }
     Err(FieldError::new(
         "",
         value,
-        "at most 4096 printable ASCII characters",
+        format!(
+            "{} to {} printable ASCII characters",
+            bytes.start(),
+            bytes.end()
+        ),
     ))
 }
 

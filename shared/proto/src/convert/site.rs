@@ -178,10 +178,7 @@ fn cache(wire: v1::CachePolicy) -> Result<CachePolicy, FieldError> {
             wire.stale_if_unreachable.as_ref(),
             default.stale_if_unreachable,
         )?,
-        max_object_bytes: match wire.max_object_bytes {
-            0 => default.max_object_bytes,
-            bytes => bytes,
-        },
+        max_object_bytes: wire.max_object_bytes.unwrap_or(default.max_object_bytes),
         max_variants: number_or(wire.max_variants, default.max_variants),
         tag_headers: list_or(wire.tag_headers, default.tag_headers),
         negative_ttl: duration("negative_ttl", &wire.negative_ttl)?,
@@ -277,7 +274,7 @@ fn events(wire: v1::EventsConfig) -> Result<EventsConfig, FieldError> {
         public_tags: wire.public_tags,
         allowed_origins: wire.allowed_origins,
         heartbeat: duration_from_wire("heartbeat", wire.heartbeat.as_ref(), default.heartbeat)?,
-        max_connections: number_or(wire.max_connections, default.max_connections),
+        max_connections: wire.max_connections.unwrap_or(default.max_connections),
         max_connections_per_address: number_or(
             wire.max_connections_per_address,
             default.max_connections_per_address,
@@ -320,7 +317,7 @@ pub fn site_to_wire(config: &SiteConfig) -> v1::SiteConfig {
             stale_while_revalidate: Some(duration_to_wire(config.cache.stale_while_revalidate)),
             stale_if_error: Some(duration_to_wire(config.cache.stale_if_error)),
             stale_if_unreachable: Some(duration_to_wire(config.cache.stale_if_unreachable)),
-            max_object_bytes: config.cache.max_object_bytes,
+            max_object_bytes: Some(config.cache.max_object_bytes),
             max_variants: config.cache.max_variants,
             tag_headers: config.cache.tag_headers.clone(),
             negative_ttl: Some(duration_to_wire(config.cache.negative_ttl)),
@@ -351,7 +348,7 @@ pub fn site_to_wire(config: &SiteConfig) -> v1::SiteConfig {
             public_tags: config.events.public_tags.clone(),
             allowed_origins: config.events.allowed_origins.clone(),
             heartbeat: Some(duration_to_wire(config.events.heartbeat)),
-            max_connections: config.events.max_connections,
+            max_connections: Some(config.events.max_connections),
             max_connections_per_address: config.events.max_connections_per_address,
         }),
     }

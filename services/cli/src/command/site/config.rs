@@ -48,7 +48,7 @@ fn wrong(path: &Path, message: &str) -> Failure {
     Failure::new("FILE", format!("{}: {message}", path.display()))
 }
 
-fn yaml(text: &str) -> Result<SiteConfig, String> {
+pub(super) fn yaml(text: &str) -> Result<SiteConfig, String> {
     serde_saphyr::from_str(text).map_err(|error| {
         let message = error.without_snippet().to_string();
         match error.location() {

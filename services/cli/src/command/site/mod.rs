@@ -3,6 +3,7 @@
 mod config;
 mod manage;
 mod publish;
+mod reference;
 mod releases;
 
 use super::Session;
@@ -13,6 +14,7 @@ pub(super) async fn run(session: &mut Session<'_>, command: SiteCommand) -> Resu
     match command {
         SiteCommand::Apply(args) => manage::apply(session, args).await,
         SiteCommand::Show => manage::show(session).await,
+        SiteCommand::Reference => reference::show(session),
         SiteCommand::List {
             limit,
             releases: true,
