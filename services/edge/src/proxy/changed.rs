@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 use tidegate_clock::BootInstant;
 use tidegate_domain::PathAndQuery;
 
+use super::lately::Fingerprints;
+
 /// URLs that are remembered. Where there are more, all count as changed.
 const MAX_URLS: usize = 1_024;
 /// What is shared may be older than it says, by as long as it was on its way.
@@ -15,11 +17,15 @@ const MARGIN: Duration = Duration::from_secs(30);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Changed(Mutex<Inner>);
+pub(super) struct Changed {
+    fingerprints: Fingerprints,
+    inner: Mutex<Inner>,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
-    urls: HashMap<PathAndQuery, BootInstant>,
+    /// By what a URL is remembered by: where two are the same, both count as changed.
+    urls: HashMap<u128, BootInstant>,
     all: Option<BootInstant>,
 }
 
@@ -44,16 +50,17 @@ impl Changed {
     }
 
     fn note(&self, url: &PathAndQuery, now: BootInstant) {
-        let mut inner = self.0.lock();
-        if inner.urls.len() >= MAX_URLS && !inner.urls.contains_key(url) {
+        let url = self.fingerprints.of(url);
+        let mut inner = self.inner.lock();
+        if inner.urls.len() >= MAX_URLS && !inner.urls.contains_key(&url) {
             inner.urls.clear();
             inner.all = Some(now);
         }
-        inner.urls.insert(url.clone(), now);
+        inner.urls.insert(url, now);
     }
 
     fn note_all(&self, now: BootInstant) {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         inner.urls.clear();
         inner.all = Some(now);
     }
@@ -61,8 +68,12 @@ impl Changed {
     /// Whether a response of this age has been fetched since its URL was changed, for
     /// certain.
     pub(super) fn allows(&self, url: &PathAndQuery, age: Duration, now: BootInstant) -> bool {
-        let inner = self.0.lock();
-        let changed = inner.urls.get(url).copied().max(inner.all);
+        let inner = self.inner.lock();
+        let changed = inner
+            .urls
+            .get(&self.fingerprints.of(url))
+            .copied()
+            .max(inner.all);
         changed.is_none_or(|changed| age.saturating_add(MARGIN) < now.saturating_since(changed))
     }
 }

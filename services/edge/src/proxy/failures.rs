@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use quick_cache::sync::Cache;
 use tidegate_clock::BootInstant;
 
+use super::lately::Lately;
 use super::site::ProxySite;
 use crate::cache::key::Key;
 use crate::cache::tagging::TaggingError;
@@ -22,7 +22,7 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Failures {
-    failed: Cache<Key, BootInstant>,
+    failed: Lately<BootInstant>,
     /// When something was complained of last, by what it was.
     warned: Mutex<[Option<BootInstant>; 3]>,
 }
@@ -41,7 +41,7 @@ enum Complaint {
 impl Default for Failures {
     fn default() -> Self {
         Self {
-            failed: Cache::new(MAX_FAILED),
+            failed: Lately::of_most(MAX_FAILED),
             warned: Mutex::default(),
         }
     }
@@ -63,7 +63,7 @@ impl ProxySite {
     /// A fetch for this key has failed.
     pub(super) fn remember_failure(&self, key: &Key) {
         let until = self.shared.now() + FAILED_FOR;
-        self.failures.failed.insert(key.clone(), until);
+        self.failures.failed.note(key, until);
     }
 
     /// Whether a fetch for this key failed a moment ago.

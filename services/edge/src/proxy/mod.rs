@@ -18,7 +18,8 @@
 //!   and `uncacheable`: for how long that is remembered.
 //! - `freshen`: stored responses that are updated by the answer to something else.
 //! - `part`: fetches of parts, and how parts become one.
-//! - `failures`: what keeps an origin that is down from being asked at the rate of hits.
+//! - `failures`: what keeps an origin that is down from being asked at the rate of hits;
+//!   `lately`: what was learned of some keys a moment ago.
 //! - `pass`: what is passed on as it comes: other methods, upgrades, several ranges;
 //!   `tunnel`: what an upgrade leads to.
 //! - `posted`: responses to POST that answer a later GET.
@@ -43,6 +44,7 @@ mod forced;
 mod forward;
 mod freshen;
 mod head;
+mod lately;
 mod listing;
 mod lookup;
 mod not_shared;

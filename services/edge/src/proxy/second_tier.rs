@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use quick_cache::sync::Cache;
 use thiserror::Error;
 use tidegate_clock::BootInstant;
 use tidegate_domain::site::BreakerConfig;
@@ -18,6 +17,7 @@ use tidegate_domain::{Cursor, PathAndQuery, SiteName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::entries::PushedEntry;
+use super::lately::Lately;
 use super::silences::Silences;
 use crate::cache::key::Key;
 use crate::origin::Breaker;
@@ -151,7 +151,7 @@ pub(super) struct Tier {
     look_ups: Arc<Semaphore>,
     sharing: Arc<Semaphore>,
     breaker: Arc<Breaker>,
-    not_shared: Cache<Key, BootInstant>,
+    not_shared: Lately<BootInstant>,
     fetches: AtomicU64,
     silences: Silences,
     pub(super) counts: TierCounts,
@@ -201,7 +201,7 @@ impl Default for Tier {
                 max_pause: Duration::from_secs(10),
                 count_5xx: false,
             }),
-            not_shared: Cache::new(MAX_NOT_SHARED),
+            not_shared: Lately::of_most(MAX_NOT_SHARED),
             fetches: AtomicU64::new(0),
             silences: Silences::default(),
             counts: TierCounts::default(),
@@ -280,7 +280,7 @@ impl Tier {
     }
 
     pub(super) fn remember_not_shared(&self, key: &Key, now: BootInstant) {
-        self.not_shared.insert(key.clone(), now + NOT_SHARED_FOR);
+        self.not_shared.note(key, now + NOT_SHARED_FOR);
     }
 
     pub(super) fn stats(&self) -> TierStats {

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use quick_cache::sync::Cache;
 use tidegate_clock::BootInstant;
 
+use super::lately::Lately;
 use super::not_shared::{NotShared, Outlook};
 use crate::cache::key::Key;
 use crate::cache::policy::storable::Asked;
@@ -18,7 +18,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Uncacheable {
-    keys: Cache<Key, Remembered>,
+    keys: Lately<Remembered>,
 }
 
 /// Until when what is known of one key.
@@ -37,7 +37,7 @@ struct Remembered {
 impl Default for Uncacheable {
     fn default() -> Self {
         Self {
-            keys: Cache::new(MAX_KEYS),
+            keys: Lately::of_most(MAX_KEYS),
         }
     }
 }
@@ -75,11 +75,11 @@ impl Uncacheable {
                 }
             }
         }
-        self.keys.insert(key.clone(), it);
+        self.keys.note(key, it);
     }
 
     /// A response can be shared.
     pub(super) fn forget(&self, key: &Key) {
-        self.keys.remove(key);
+        self.keys.forget(key);
     }
 }
