@@ -53,6 +53,11 @@ impl<S: AsyncWrite + Unpin> Batch<S> {
         act(&mut self.0.lock().stream);
     }
 
+    /// The stream, if nobody else has it.
+    pub(super) fn into_stream(self) -> Option<S> {
+        Some(Arc::into_inner(self.0)?.into_inner().stream)
+    }
+
     /// Sends what was gathered.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.lock().poll_send(cx)

@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use axum::body::Body;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::{Request, Version};
-use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -26,12 +24,13 @@ use tokio_util::sync::CancellationToken;
 use super::admission::MAX_FIELDS;
 use super::batch::Batch;
 use super::front::Front;
+use super::linger::linger;
 use super::patience::Patient;
 use super::server::ServerLimits;
 use super::streams::{MAX_CHUNK_BYTES, Paced, Streams};
+use super::usage::Usage;
 use crate::interim::{Announcing, Line};
 use crate::proxy::TunnelBounds;
-use crate::whole::Whole;
 
 /// A connection of HTTP/2 is asked this often whether it lives ...
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -92,10 +91,30 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Abort + Send + Unpin + 'static,
     {
-        let line = Arc::new(Line::default());
-        let usage = Arc::new(Usage::default());
         let stream = Patient::new(stream, self.limits.header_timeout, self.limits.send_timeout);
         let batch = Batch::new(stream);
+        let usage = Arc::new(Usage::default());
+        self.converse(&batch, &usage, peer, &bounds).await;
+        // A tunnel goes on with it.
+        let Some(stream) = batch.into_stream() else {
+            return;
+        };
+        if stream.is_said_to_client_of_http1() {
+            linger(stream, usage.is_left()).await;
+        }
+    }
+
+    /// Answers what is asked, until one side ends it.
+    async fn converse<S>(
+        &self,
+        batch: &Batch<Patient<S>>,
+        usage: &Arc<Usage>,
+        peer: IpAddr,
+        bounds: &TunnelBounds,
+    ) where
+        S: AsyncRead + AsyncWrite + Abort + Send + Unpin + 'static,
+    {
+        let line = Arc::new(Line::default());
         let stream = TokioIo::new(Announcing::new(batch.clone(), line.clone()));
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
             bounds.offer(request.extensions_mut());
@@ -104,7 +123,9 @@ impl Connections {
             async move {
                 let is_http2 = request.version() == Version::HTTP_2;
                 let in_use = usage.begin(is_http2);
-                let answer = front.handle(boxed(request), peer, interim.as_ref()).await;
+                let answer = front
+                    .handle(usage.watch(request), peer, interim.as_ref())
+                    .await;
                 interim.as_ref().inspect(|interim| interim.end());
                 Ok::<_, Infallible>(match is_http2 {
                     true => answer.map(|body| Body::new(Paced::new(body, in_use))),
@@ -123,7 +144,7 @@ impl Connections {
         let (mut is_stopping, mut is_idle) = (false, false);
         loop {
             signals.push(unconstrained(self.signal(
-                &usage,
+                usage,
                 bounds.stop(),
                 is_stopping,
             )));
@@ -182,65 +203,9 @@ impl Connections {
     }
 }
 
-/// Nothing is allocated for a body that has none, as nearly all requests are.
-fn boxed(request: Request<Incoming>) -> Request<Body> {
-    let version = request.version();
-    request.map(|body| match body.is_end_stream() {
-        true => Body::empty(),
-        false => Body::new(Whole::of(body, version)),
-    })
-}
-
 /// Why a connection is to take no more requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Signal {
     Stop,
     Idle,
-}
-
-/// What a connection carries.
-#[derive(Debug, Default)]
-struct Usage {
-    /// It speaks HTTP/1: hyper ends those that carry nothing.
-    is_http1: AtomicBool,
-    begun: AtomicU64,
-    open: AtomicUsize,
-}
-
-/// A request that is not answered whole.
-#[derive(Debug)]
-pub(super) struct InUse(Arc<Usage>);
-
-impl Usage {
-    fn begin(self: &Arc<Self>, is_http2: bool) -> Option<InUse> {
-        if !is_http2 {
-            self.is_http1.store(true, Ordering::Relaxed);
-            return None;
-        }
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Some(InUse(self.clone()))
-    }
-
-    /// Waits until a connection of HTTP/2 has carried nothing for so long.
-    async fn idle(&self, limit: Duration) {
-        loop {
-            let before = self.begun.load(Ordering::Relaxed);
-            let was_open = self.open.load(Ordering::Relaxed) > 0;
-            tokio::time::sleep(limit).await;
-            if self.is_http1.load(Ordering::Relaxed) {
-                return std::future::pending().await;
-            }
-            let is_open = self.open.load(Ordering::Relaxed) > 0;
-            if !was_open && !is_open && self.begun.load(Ordering::Relaxed) == before {
-                return;
-            }
-        }
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }

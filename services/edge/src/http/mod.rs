@@ -6,6 +6,7 @@ mod batch;
 mod connection;
 mod explain;
 mod front;
+mod linger;
 mod min_revision;
 mod options;
 mod patience;
@@ -15,6 +16,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod trusted;
+mod usage;
 
 pub(crate) use admission::admit;
 pub(crate) use explain::explain;

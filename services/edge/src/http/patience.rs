@@ -21,6 +21,9 @@ pub(super) struct Patient<S: Abort> {
     inner: S,
     /// Nothing is missing of what was said.
     is_whole: bool,
+    /// All was said, and that it is all.
+    is_shut_down: bool,
+    is_http2: bool,
     /// While it may be either version: until when, and how much of the preface was seen.
     opening: Option<(Pin<Box<Sleep>>, usize)>,
     send_timeout: Duration,
@@ -33,6 +36,8 @@ impl<S: Abort> Patient<S> {
         Self {
             inner,
             is_whole: false,
+            is_shut_down: false,
+            is_http2: false,
             opening: Some((Box::pin(tokio::time::sleep(opening)), 0)),
             send_timeout,
             stalled: None,
@@ -42,6 +47,11 @@ impl<S: Abort> Patient<S> {
     /// Nothing was begun that is not said whole: when it is dropped, it ends in order.
     pub(super) fn is_at_rest(&mut self) {
         self.is_whole = true;
+    }
+
+    /// Whether a client of HTTP/1 was told that nothing more comes, whatever it may be saying.
+    pub(super) fn is_said_to_client_of_http1(&self) -> bool {
+        self.is_shut_down && !self.is_http2
     }
 
     /// Lets what waits for room wait no longer than it may.
@@ -87,6 +97,7 @@ impl<S: AsyncRead + Abort + Unpin> AsyncRead for Patient<S> {
             let is_preface = PREFACE[*seen..].starts_with(came);
             *seen += came.len();
             if !is_preface || *seen == PREFACE.len() {
+                self.is_http2 = is_preface;
                 self.opening = None;
             } else if read.is_pending() {
                 return deadline.as_mut().poll(cx).map(|()| Err(too_slow()));
@@ -130,7 +141,8 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ended = Pin::new(&mut self.inner).poll_shutdown(cx);
-        self.is_whole |= matches!(ended, Poll::Ready(Ok(())));
+        self.is_shut_down |= matches!(ended, Poll::Ready(Ok(())));
+        self.is_whole |= self.is_shut_down;
         self.bounded(cx, ended)
     }
 }

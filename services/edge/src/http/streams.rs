@@ -19,8 +19,8 @@ use hyper::rt::Executor;
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
-use super::connection::InUse;
 use super::server::ServerLimits;
+use super::usage::InUse;
 
 /// What is handed on at a time: only this much is on its way in one response, and to take
 /// it is what a client has its time for.

@@ -3,6 +3,7 @@
 mod answers;
 mod http2;
 mod interim;
+mod lingers;
 mod memory;
 mod tunnels;
 mod wire;
