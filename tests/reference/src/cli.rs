@@ -1,5 +1,6 @@
 //! Many scenarios, as a program.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -7,9 +8,9 @@ use clap::Parser;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use crate::drive::Driver;
-use crate::model::Violation;
-use crate::scenario::{Scenario, scenarios};
+use crate::drive::{Driver, Sought};
+use crate::model::Place;
+use crate::scenario::{Focus, Scenario, scenarios};
 use crate::tally::Tally;
 
 /// Compares the edge with a reference model of a shared HTTP cache.
@@ -68,7 +69,7 @@ pub fn try_seed(driver: &Driver, seed: u64, cases: u64) -> Result<Tally, String>
     let mut runner = runner(seed);
     let mut tally = Tally::default();
     for _ in 0..cases {
-        let tree = scenarios()
+        let tree = scenarios(Focus::of(seed))
             .new_tree(&mut runner)
             .map_err(|e| e.to_string())?;
         match driver.run(&tree.current()) {
@@ -79,15 +80,38 @@ pub fn try_seed(driver: &Driver, seed: u64, cases: u64) -> Result<Tally, String>
     Ok(tally)
 }
 
-/// The first rule that the scenarios of a seed break, without looking for a shorter one.
+/// What the scenarios of a seed break in an edge that is lied to, without looking for
+/// shorter ones, until it is what has to be found.
 #[must_use]
-pub fn first_broken(driver: &Driver, seed: u64, cases: u64) -> Option<Violation> {
+pub fn find(driver: &Driver, sought: &Sought, seed: u64, cases: u64) -> Found {
     let mut runner = runner(seed);
-    (0..cases).find_map(|_| {
-        let tree = scenarios().new_tree(&mut runner).ok()?;
-        let broken = driver.run(&tree.current()).err()?;
-        Some(broken.violation)
-    })
+    let mut found = Found::default();
+    for _ in 0..cases {
+        let broken = scenarios(sought.focus)
+            .new_tree(&mut runner)
+            .ok()
+            .and_then(|tree| driver.run(&tree.current()).err());
+        let Some(broken) = broken else {
+            continue;
+        };
+        let is_there = sought.place.is_none_or(|place| place == broken.place);
+        let rule = broken.violation.rule;
+        if is_there && sought.rules.contains(&rule) {
+            found.rule = Some(rule);
+            break;
+        }
+        found.others.insert((rule, broken.place));
+    }
+    found
+}
+
+/// What was found of a lie.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// The rule by which it was to be found.
+    pub rule: Option<&'static str>,
+    /// What else it was found by before that.
+    pub others: BTreeSet<(&'static str, Place)>,
 }
 
 fn runner(seed: u64) -> TestRunner {

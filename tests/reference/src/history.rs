@@ -52,6 +52,10 @@ pub enum Outcome {
 pub struct Exchange {
     /// What the response names itself by.
     pub number: usize,
+    /// The number of the edge that asked.
+    pub edge: usize,
+    /// The number of the visit for which it did, or which made it refresh a copy.
+    pub visit: Option<usize>,
     /// When it was asked.
     pub order: Order,
     /// When it was asked.
@@ -64,6 +68,8 @@ pub struct Exchange {
     pub request: Fields,
     /// What came of it.
     pub outcome: Outcome,
+    /// When that was known to the edge at the earliest; `None` if it is not yet.
+    pub ended: Option<Order>,
 }
 
 /// What an invalidation names.
@@ -90,8 +96,33 @@ pub struct Invalidation {
     pub revision: Option<u64>,
     /// What it names.
     pub target: Target,
+    /// Which edges hear of it, and when.
+    pub heard: Heard,
     /// Whether copies may not be used any more, or are stale.
     pub hard: bool,
+}
+
+/// Which edges hear of something that ends copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// All, at once.
+    ByAll,
+    /// This one alone, at once.
+    By(usize),
+    /// All, but this one only at a later place and time, or not yet.
+    Late(usize, Option<(Order, u64)>),
+}
+
+impl Invalidation {
+    /// When an edge heard of it: the place and the time.
+    #[must_use]
+    pub fn heard_by(&self, edge: usize) -> Option<(Order, u64)> {
+        match self.heard {
+            Heard::By(only) if only != edge => None,
+            Heard::Late(late, heard) if late == edge => heard,
+            Heard::ByAll | Heard::By(_) | Heard::Late(..) => Some((self.order, self.at)),
+        }
+    }
 }
 
 /// What a visitor knows to have happened.
@@ -119,8 +150,14 @@ pub struct Answer {
 /// A visitor's request.
 #[derive(Debug, Clone)]
 pub struct Visit {
+    /// The number that its request carries.
+    pub number: usize,
+    /// The number of the edge that it came to.
+    pub edge: usize,
     /// When it came.
     pub order: Order,
+    /// When the first of those came that were under way with it.
+    pub since: Order,
     /// When it came.
     pub at: u64,
     /// When its answer began.
@@ -135,6 +172,8 @@ pub struct Visit {
     pub token: Token,
     /// What it got.
     pub answer: Answer,
+    /// The edge read from its disk for it.
+    pub is_from_disk: bool,
 }
 
 /// All of it, up to the visit that is judged.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::history::Visit;
-use crate::model::Way;
+use crate::model::{Place, Way};
 
 /// Counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Tally {
     pub answers: u64,
     /// How they came about.
     pub ways: BTreeMap<Way, u64>,
+    /// Where they were before.
+    pub places: BTreeMap<Place, u64>,
     /// 304s.
     pub unchanged: u64,
     /// 206s that were not fetched for the visit.
@@ -21,15 +23,14 @@ pub struct Tally {
     pub parts: u64,
     /// Answers to HEAD from a copy.
     pub cached_heads: u64,
-    /// Copies that are made of several parts.
-    pub joined: u64,
 }
 
 impl Tally {
     /// Counts an answer.
-    pub fn count(&mut self, way: Way, visit: &Visit) {
+    pub fn count(&mut self, way: Way, place: Place, visit: &Visit) {
         self.answers += 1;
         *self.ways.entry(way).or_default() += 1;
+        *self.places.entry(place).or_default() += 1;
         let is_copy = !matches!(way, Way::Fetched | Way::OfTheEdge);
         let mut add = |condition: bool, to: fn(&mut Self) -> &mut u64| {
             if condition {
@@ -50,11 +51,19 @@ impl Tally {
         for (way, count) in &other.ways {
             *self.ways.entry(*way).or_default() += count;
         }
+        for (place, count) in &other.places {
+            *self.places.entry(*place).or_default() += count;
+        }
         self.unchanged += other.unchanged;
         self.cached_parts += other.cached_parts;
         self.parts += other.parts;
         self.cached_heads += other.cached_heads;
-        self.joined += other.joined;
+    }
+
+    /// How many were there before.
+    #[must_use]
+    pub fn from(&self, place: Place) -> u64 {
+        self.places.get(&place).copied().unwrap_or(0)
     }
 
     /// Of a thousand answers, how many came about like this.
@@ -70,6 +79,10 @@ impl fmt::Display for Tally {
         write!(f, "{} answers:", self.answers)?;
         for (way, count) in &self.ways {
             write!(f, " {way:?} {count},")?;
+        }
+        write!(f, " from")?;
+        for (place, count) in &self.places {
+            write!(f, " {place:?} {count},")?;
         }
         write!(
             f,

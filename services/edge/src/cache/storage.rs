@@ -231,9 +231,9 @@ impl Storage {
             .insert_with_lifecycle(key, Arc::new(resource), &mut gone);
     }
 
-    /// Evicts everything.
-    #[cfg(test)]
-    pub(crate) fn push_out(&self) {
+    /// Evicts everything, as if much else had been stored since. For tests of what becomes of
+    /// what memory has no room for.
+    pub fn push_out(&self) {
         let capacity = self.cache.capacity();
         self.cache.set_capacity(0);
         self.cache.set_capacity(capacity);

@@ -148,6 +148,12 @@ impl Shared {
         }
     }
 
+    /// Evicts everything from memory, to the disk if there is one. For tests: see
+    /// [`Storage::push_out`].
+    pub fn push_out(&self) {
+        self.storage.push_out();
+    }
+
     /// Reclaims copies that no request will be answered from, and then the tags that no
     /// copy carries. Returns how many copies.
     pub async fn reclaim(&self) -> usize {

@@ -2,6 +2,7 @@
 //! else, than what the origin, the visitor or the backend said, and the model knows what
 //! they said. Whatever the model looks for, one of these shows that it finds it.
 
+use super::reply::Said;
 use crate::fields::Fields;
 
 /// How a field of a request is called while it is kept from the edge.
@@ -24,55 +25,38 @@ pub enum Lie {
     RequestField(&'static str),
     /// Weak entity tags look strong.
     StrongTags,
+    /// That what it asks about has changed.
+    Changes,
     /// Invalidations.
     Invalidations,
     /// Soft invalidations: hard ones it hears of.
     SoftInvalidations,
     /// Resets.
     Resets,
+    /// That it was to begin anew.
+    Restarts,
     /// That an unsafe request was carried out.
     UnsafeMethods,
     /// Consistency tokens.
     Tokens,
+    /// Something of what another edge shares.
+    Share(OfShare),
 }
 
-/// Each, with the rules by which it has to be found.
-pub const LIES: [(Lie, &[&str]); 28] = [
-    (Lie::Directive("must-revalidate"), &["stale"]),
-    (Lie::Directive("proxy-revalidate"), &["stale"]),
-    (Lie::Directive("no-cache"), &["no-cache", "fields for one"]),
-    (Lie::Directive("no-store"), &["no-store"]),
-    (Lie::Directive("private"), &["private", "fields for one"]),
-    (Lie::Directive("must-understand"), &["must-understand"]),
-    (Lie::Directive("max-age"), &["stale"]),
-    (Lie::Directive("s-maxage"), &["stale"]),
-    (Lie::Field("vary"), &["vary", "fields"]),
-    (Lie::Field("set-cookie"), &["set-cookie"]),
-    (Lie::Field("age"), &["age", "stale"]),
-    (Lie::Field("date"), &["age", "stale"]),
-    (Lie::Field("expires"), &["stale"]),
-    (Lie::Field("connection"), &["hop-by-hop"]),
-    (
-        Lie::Field("cdn-cache-control"),
-        &["stale", "no-store", "no-cache"],
-    ),
-    (
-        Lie::Says("content-range", "bytes 0-9/64"),
-        &["range", "content"],
-    ),
-    (Lie::RequestDirective("no-cache"), &["request"]),
-    (Lie::RequestDirective("max-age"), &["request", "stale"]),
-    (Lie::RequestDirective("min-fresh"), &["request", "stale"]),
-    (Lie::RequestDirective("only-if-cached"), &["only-if-cached"]),
-    (Lie::RequestField("authorization"), &["authorization"]),
-    (Lie::RequestField("if-range"), &["range"]),
-    (Lie::StrongTags, &["range", "content"]),
-    (Lie::Invalidations, &["invalidated", "stale"]),
-    (Lie::SoftInvalidations, &["stale", "invalidated"]),
-    (Lie::Resets, &["invalidated"]),
-    (Lie::UnsafeMethods, &["invalidated"]),
-    (Lie::Tokens, &["token", "invalidated"]),
-];
+/// What an edge is not told of what another shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfShare {
+    /// How old it is.
+    Age,
+    /// For which requests it is.
+    Selection,
+    /// That it was invalidated.
+    Invalidations,
+    /// That something was invalidated while it was fetched.
+    Fence,
+    /// What its bytes are.
+    Bytes,
+}
 
 impl Lie {
     /// What the edge is told of a response.
@@ -128,6 +112,19 @@ impl Lie {
             }
         }
         fields
+    }
+
+    /// What the edge is told of a version that it may have: that it has it still.
+    pub(super) fn about_versions(self, request: &Fields, mut said: Said) -> Said {
+        let is_conditional = request.has("if-none-match") || request.has("if-modified-since");
+        if self == Self::Changes && is_conditional && said.status == 200 {
+            said.status = 304;
+            said.body.clear();
+            for name in ["etag", "last-modified", "x-version", "x-kind"] {
+                said.fields.remove(name);
+            }
+        }
+        said
     }
 
     /// What the edge is told of the answer to an unsafe request.

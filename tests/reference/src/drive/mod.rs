@@ -1,25 +1,33 @@
 //! Runs a scenario against the real edge.
 //!
-//! One thread, simulated time for what the edge waits by, a clock that moves only when told
-//! for what it counts by, and connections in memory: a scenario runs the same each time.
+//! One thread, simulated time for what the edges wait by, a clock that moves only when told
+//! for what they count by, and connections in memory: a scenario runs the same each time. The
+//! disk is a real one with threads of its own; whenever they are at work, all else stands.
 
+mod edge;
 mod lie;
+mod lies;
 mod network;
 mod origin;
+mod plane;
+mod reply;
 mod rig;
 mod seen;
 
-use crate::model::{Violation, judge};
+use crate::model::{Place, Violation, judge, place};
 use crate::scenario::Scenario;
 use crate::tally::Tally;
 
-pub use lie::{LIES, Lie};
+pub use lie::{Lie, OfShare};
+pub use lies::{IN_MEMORY, ON_DISK, SHARED, Sought, UNDER_WAY};
 
 /// A rule that was broken, and by what.
 #[derive(Debug, Clone)]
 pub struct Broken {
     /// The rule.
     pub violation: Violation,
+    /// Where the answer was before.
+    pub place: Place,
     /// What had happened, for a person to read.
     pub story: String,
 }
@@ -61,18 +69,21 @@ impl Driver {
             let mut rig = rig::Rig::new(scenario, self.lie);
             let mut tally = Tally::default();
             for step in &scenario.steps {
-                let Some(visit) = rig.step(step).await else {
-                    continue;
-                };
-                let verdict = {
-                    let history = rig.history();
-                    judge(&history, &scenario.settings, &visit)
-                };
-                match verdict {
-                    Ok(way) => tally.count(way, &visit),
-                    Err(violation) => {
-                        let story = rig.story(&visit);
-                        return Err(Box::new(Broken { violation, story }));
+                for visit in rig.step(step).await {
+                    let (verdict, place) = {
+                        let history = rig.history();
+                        let verdict = judge(&history, &scenario.settings, &visit);
+                        (verdict, place(&history, &visit))
+                    };
+                    match verdict {
+                        Ok(way) => tally.count(way, place, &visit),
+                        Err(violation) => {
+                            return Err(Box::new(Broken {
+                                violation,
+                                place,
+                                story: rig.story(&visit),
+                            }));
+                        }
                     }
                 }
             }

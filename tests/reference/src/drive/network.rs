@@ -1,4 +1,4 @@
-//! Connections to the origin, in memory.
+//! Connections from an edge to the origin, in memory.
 
 use std::io;
 use std::sync::Arc;
@@ -13,13 +13,17 @@ use super::origin::Origin;
 
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// Leads every connection to the origin.
+/// Leads every connection of an edge to the origin.
 #[derive(Debug)]
-pub(super) struct Network(pub(super) Arc<Origin>);
+pub(super) struct Network {
+    pub(super) origin: Arc<Origin>,
+    /// The number of the edge.
+    pub(super) edge: usize,
+}
 
 impl Dial for Network {
     fn dial(&self, _: &str, _: u16) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> {
-        let origin = self.0.clone();
+        let (origin, edge) = (self.origin.clone(), self.edge);
         async move {
             if !origin.takes_connections() {
                 return Err(io::ErrorKind::ConnectionRefused.into());
@@ -28,7 +32,7 @@ impl Dial for Network {
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
                     let origin = origin.clone();
-                    async move { origin.answer(&request) }
+                    async move { origin.answer(edge, &request).await }
                 });
                 // A connection that breaks does so on purpose.
                 let _ = hyper::server::conn::http1::Builder::new()

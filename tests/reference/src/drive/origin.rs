@@ -1,28 +1,28 @@
 //! An origin that does what its scenario says, and writes down what it was asked and what
-//! it said.
+//! it said. What it answers with is settled when it is asked; while it is held it keeps the
+//! answers back.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::Bytes;
-use futures_util::stream::{self, Stream, StreamExt as _};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use http::Request;
+use hyper::body::Incoming;
 use parking_lot::{Mutex, MutexGuard};
 use tidegate_clock::{Clock as _, ManualClock};
+use tokio::sync::oneshot;
 
 use super::lie::Lie;
+use super::reply::{
+    self, OriginResponse, Part, Said, content, described, is_unchanged, part, preconditions_hold,
+    said, validators,
+};
 use crate::fields::{Fields, write_date};
-use crate::history::{Exchange, History, Invalidation, Outcome, Target, Version};
+use crate::history::{Exchange, Heard, History, Invalidation, Outcome, Target, Version};
 use crate::scenario::{Health, OnChange, Profile, URLS, Validator};
 
-/// After so many, what was written before is with the edge.
-const TURNS_TO_LEAVE: usize = 16;
-
-/// What it answers with.
-pub(super) type OriginResponse = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
+/// The field in which a request carries the number of its visit.
+pub(super) const VISIT: &str = "x-visit";
 
 /// See the module.
 #[derive(Debug)]
@@ -43,6 +43,22 @@ pub(super) struct State {
     changed_at: [u64; URLS.len()],
     /// What each URL shows to whom, by the change and the profile it is of.
     shown: Vec<(Selector, Arc<Version>)>,
+    /// It keeps its answers back.
+    is_held: bool,
+    /// Those that wait, in the order in which they were asked for.
+    held: VecDeque<oneshot::Sender<()>>,
+}
+
+/// An answer that has not left.
+struct Settled {
+    number: usize,
+    /// `None` hangs up.
+    said: Option<(Said, Arc<Version>)>,
+    /// What is ended by it in caches that see it.
+    ends: Vec<Target>,
+    is_head: bool,
+    is_change: bool,
+    broke: bool,
 }
 
 /// What decides which version is shown.
@@ -54,13 +70,6 @@ struct Selector {
     length: usize,
     validator: Validator,
     selected_by: Vec<Option<String>>,
-}
-
-/// What an answer consists of.
-struct Said {
-    status: u16,
-    fields: Fields,
-    body: Vec<u8>,
 }
 
 impl Origin {
@@ -76,6 +85,8 @@ impl Origin {
                 changes: [0; URLS.len()],
                 changed_at: [now; URLS.len()],
                 shown: Vec::new(),
+                is_held: false,
+                held: VecDeque::new(),
             }),
         })
     }
@@ -99,49 +110,131 @@ impl Origin {
         true
     }
 
-    /// An error hangs up.
-    pub(super) fn answer(&self, request: &Request<Incoming>) -> std::io::Result<OriginResponse> {
+    /// Keeps answers back from here on.
+    pub(super) fn hold(&self) {
+        self.state().is_held = true;
+    }
+
+    /// Lets one of the answers go that were kept back, the first or the last, and keeps no
+    /// more of them back. Whether there was one.
+    pub(super) fn let_go(&self, last: bool) -> bool {
         let mut state = self.state();
-        let asked_at = millis(&self.clock);
+        state.is_held = false;
+        let next = match last {
+            true => state.held.pop_back(),
+            false => state.held.pop_front(),
+        };
+        // Whoever asked may have left.
+        next.map(|held| held.send(())).is_some()
+    }
+
+    /// An error hangs up.
+    pub(super) async fn answer(
+        &self,
+        edge: usize,
+        request: &Request<Incoming>,
+    ) -> std::io::Result<OriginResponse> {
+        let settled = self.settle(edge, request);
+        let turn = {
+            let mut state = self.state();
+            state.is_held.then(|| {
+                let (sender, turn) = oneshot::channel();
+                state.held.push_back(sender);
+                turn
+            })
+        };
+        if let Some(turn) = turn {
+            let _ = turn.await;
+        }
+        self.send(settled)
+    }
+
+    fn settle(&self, edge: usize, request: &Request<Incoming>) -> Settled {
+        let mut state = self.state();
         let number = state.history.exchanges.len();
+        let fields = Lie::uncovered(read(request.headers()));
         let exchange = Exchange {
             number,
+            edge,
+            visit: fields.first(VISIT).and_then(|number| number.parse().ok()),
             order: state.history.order(),
-            at: asked_at,
+            at: millis(&self.clock),
             url: request.uri().to_string(),
             method: request.method().to_string(),
-            request: Lie::uncovered(read(request.headers())),
-            outcome: Outcome::NoAnswer,
+            request: fields,
+            outcome: Outcome::Open,
+            ended: None,
         };
         state.history.exchanges.push(exchange.clone());
+        let is_head = exchange.method == "HEAD";
+        let mut settled = Settled {
+            number,
+            said: None,
+            ends: Vec::new(),
+            is_head,
+            is_change: exchange.method != "GET" && !is_head,
+            broke: false,
+        };
         let url = URLS.iter().position(|url| *url == exchange.url);
         let Some(url) = url.filter(|_| !matches!(state.health, Health::HangsUp | Health::Gone))
         else {
-            return Err(std::io::Error::other("hangs up on purpose"));
+            return settled;
         };
         if let Health::Well(delay) = state.health {
             self.clock.advance(Duration::from_millis(delay));
         }
         let now = millis(&self.clock);
-        if exchange.method != "GET" && exchange.method != "HEAD" {
-            state.carry_out(url, now);
+        if settled.is_change {
+            settled.ends = state.carry_out(url, now);
         }
         let version = state.version(url, &exchange.request, now);
         let mut said = state.say(url, &exchange, &version, now);
         said.fields.add(&format!("x-exchange-{number}"), "1");
-        let is_bare = exchange.method == "HEAD" || said.status == 304 || said.body.is_empty();
-        let broke = state.health == Health::Breaks && !is_bare;
-        state.history.exchanges[number].outcome = Outcome::Answered {
+        let is_bare = is_head || said.status == 304 || said.body.is_empty();
+        settled.broke = state.health == Health::Breaks && !is_bare;
+        settled.said = Some((said, version));
+        settled
+    }
+
+    fn send(&self, settled: Settled) -> std::io::Result<OriginResponse> {
+        let mut state = self.state();
+        let (number, at) = (settled.number, millis(&self.clock));
+        let order = state.history.order();
+        let exchange = &mut state.history.exchanges[number];
+        exchange.ended = Some(order);
+        let Some((mut said, version)) = settled.said else {
+            exchange.outcome = Outcome::NoAnswer;
+            return Err(std::io::Error::other("hangs up on purpose"));
+        };
+        exchange.outcome = Outcome::Answered {
             status: said.status,
             fields: said.fields.clone(),
             version,
-            at: now,
-            broke,
+            at,
+            broke: settled.broke,
         };
-        if exchange.method != "GET" && exchange.method != "HEAD" {
+        let (edge, request) = (exchange.edge, exchange.request.clone());
+        for target in settled.ends {
+            let invalidation = Invalidation {
+                order: state.history.order(),
+                at,
+                revision: None,
+                target,
+                heard: Heard::By(edge),
+                hard: true,
+            };
+            state.history.invalidations.push(invalidation);
+        }
+        if settled.is_change {
             said.status = self.lie.status_of_change(said.status);
         }
-        Ok(response(said, broke, exchange.method == "HEAD", self.lie))
+        let said = self.lie.about_versions(&request, said);
+        Ok(reply::response(
+            said,
+            settled.broke,
+            settled.is_head,
+            self.lie,
+        ))
     }
 }
 
@@ -151,13 +244,13 @@ impl State {
         self.changed_at[url] = now;
     }
 
-    /// An unsafe request, and what it ends in caches that see it (RFC 9111, section 4.4;
+    /// An unsafe request. Returns what it ends in caches that see it (RFC 9111, section 4.4;
     /// RFC 9875, section 3).
-    fn carry_out(&mut self, url: usize, now: u64) {
+    fn carry_out(&mut self, url: usize, now: u64) -> Vec<Target> {
         let on_change = self.profiles[url].on_change;
         let mut ended = vec![Target::Url(URLS[url].to_owned())];
         match on_change {
-            OnChange::Refused => return,
+            OnChange::Refused => return Vec::new(),
             OnChange::Done => {}
             OnChange::Location(other) => {
                 self.change(other, now);
@@ -169,16 +262,7 @@ impl State {
         if matches!(self.health, Health::Failing(_)) {
             ended.clear();
         }
-        for target in ended {
-            let invalidation = Invalidation {
-                order: self.history.order(),
-                at: now,
-                revision: None,
-                target,
-                hard: true,
-            };
-            self.history.invalidations.push(invalidation);
-        }
+        ended
     }
 
     /// What a URL shows to a request.
@@ -299,174 +383,6 @@ impl State {
         };
         said(status, fields, version.body.clone())
     }
-}
-
-fn said(status: u16, fields: Fields, body: Vec<u8>) -> Said {
-    Said {
-        status,
-        fields,
-        body,
-    }
-}
-
-fn validators(version: &Version) -> Fields {
-    let mut fields = Fields::default();
-    if let Some(tag) = &version.etag {
-        fields.add("etag", tag);
-    }
-    if let Some(modified) = version.modified {
-        fields.add("last-modified", write_date(modified));
-    }
-    fields
-}
-
-/// What a profile says to caches.
-fn described(profile: &Profile, mut fields: Fields, now: u64) -> Fields {
-    let seconds = now / 1_000;
-    if !profile.cache_control.is_empty() {
-        fields.add("cache-control", profile.cache_control.join(", "));
-    }
-    if let Some((name, value)) = profile.targeted {
-        fields.add(name, value);
-    }
-    match profile.expires {
-        None => {}
-        Some(None) => fields.add("expires", "0"),
-        Some(Some(off)) => fields.add("expires", write_date(seconds.saturating_add_signed(off))),
-    }
-    if let Some(age) = profile.age {
-        fields.add("age", age.to_string());
-    }
-    if let Some(date) = profile.date {
-        fields.add("date", write_date(seconds - date));
-    }
-    if !profile.vary.is_empty() {
-        fields.add("vary", profile.vary);
-    }
-    if !profile.tags.is_empty() {
-        fields.add("cache-tag", profile.tags);
-    }
-    if profile.groups {
-        fields.add("cache-groups", "\"g\"");
-    }
-    fields
-}
-
-fn opaque(tag: &str) -> &str {
-    tag.trim_start_matches("W/")
-}
-
-fn preconditions_hold(request: &Fields, version: &Version) -> bool {
-    !request.has("if-match")
-        || request
-            .list("if-match")
-            .iter()
-            .any(|tag| Some(tag) == version.etag.as_ref() && !tag.starts_with("W/"))
-}
-
-fn is_unchanged(request: &Fields, version: &Version) -> bool {
-    if request.has("if-none-match") {
-        let own = version.etag.as_deref().map(opaque);
-        let tags = request.list("if-none-match");
-        return tags
-            .iter()
-            .any(|tag| tag == "*" || Some(opaque(tag)) == own);
-    }
-    let since = request.date("if-modified-since");
-    version
-        .modified
-        .zip(since)
-        .is_some_and(|(modified, since)| modified <= since)
-}
-
-enum Part {
-    Whole,
-    Nothing,
-    Of(usize, usize),
-}
-
-/// The one range that a request wants; several get the whole.
-fn part(request: &Fields, version: &Version, now: u64) -> Part {
-    let Some(set) = request
-        .first("range")
-        .and_then(|set| set.strip_prefix("bytes="))
-    else {
-        return Part::Whole;
-    };
-    if let Some(condition) = request.first("if-range") {
-        let by_tag = version.etag.as_deref() == Some(condition) && !condition.starts_with("W/");
-        let is_strong = version
-            .modified
-            .is_some_and(|modified| modified + 60 < now / 1_000);
-        let by_date = is_strong && version.modified.map(write_date).as_deref() == Some(condition);
-        if !by_tag && !by_date {
-            return Part::Whole;
-        }
-    }
-    let end = version.body.len().saturating_sub(1);
-    let (first, last) = match set.split_once('-') {
-        Some((first, last)) if !set.contains(',') => (first.parse(), last.parse()),
-        _ => return Part::Whole,
-    };
-    match (first, last) {
-        (Ok(first), Ok(last)) if first > last => Part::Whole,
-        (Ok(first), _) if first >= version.body.len() => Part::Nothing,
-        (Ok(first), Ok(last)) => Part::Of(first, end.min(last)),
-        (Ok(first), Err(_)) => Part::Of(first, end),
-        (Err(_), Ok(0)) => Part::Nothing,
-        (Err(_), Ok(_)) if version.body.is_empty() => Part::Whole,
-        (Err(_), Ok(count)) => Part::Of(version.body.len().saturating_sub(count), end),
-        (Err(_), Err(_)) => Part::Whole,
-    }
-}
-
-/// Bytes that no other version has at the same place.
-fn content(number: usize, length: usize) -> Vec<u8> {
-    (0..length)
-        .map(|at| match at % 4 {
-            0 => b'a' + u8::try_from(number % 26).unwrap_or(0),
-            1 => b'A' + u8::try_from(number / 26 % 26).unwrap_or(0),
-            2 => b'a' + u8::try_from(at / 4 % 26).unwrap_or(0),
-            _ => b'.',
-        })
-        .collect()
-}
-
-/// A response as it leaves: told to the edge as the lie has it.
-fn response(said: Said, broke: bool, is_head: bool, lie: Lie) -> OriginResponse {
-    let (length, bytes) = (said.body.len(), Bytes::from(said.body));
-    let mut response = Response::new(match broke {
-        false if is_head => Full::default()
-            .map_err(|never| match never {})
-            .boxed_unsync(),
-        false => Full::new(bytes)
-            .map_err(|never| match never {})
-            .boxed_unsync(),
-        true => StreamBody::new(broken_off(bytes.slice(..length / 2))).boxed_unsync(),
-    });
-    *response.status_mut() = StatusCode::from_u16(said.status).unwrap_or_default();
-    for (name, value) in lie.response(said.fields).0 {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    if (broke || is_head) && said.status != 304 {
-        response
-            .headers_mut()
-            .insert("content-length", length.into());
-    }
-    response
-}
-
-/// The beginning of a body, then an error: what is there has left before.
-fn broken_off(bytes: Bytes) -> impl Stream<Item = std::io::Result<Frame<Bytes>>> {
-    let error = std::io::Error::other("breaks off on purpose");
-    stream::iter([Ok(Frame::data(bytes)), Err(error)]).then(|piece| async {
-        for _ in 0..TURNS_TO_LEAVE {
-            tokio::task::yield_now().await;
-        }
-        piece
-    })
 }
 
 /// Milliseconds since 1970.

@@ -20,8 +20,11 @@ pub(super) fn hit(history: &History, visit: &Visit, sources: &[Source<'_>]) -> H
     let vouched = vouched(visit, sources);
     let mut hit = Hit::default();
     for invalidation in &history.invalidations {
-        let is_since = invalidation.order > vouched && invalidation.order < visit.order;
-        if !is_since || !names(invalidation, visit, sources) {
+        let heard = invalidation.heard_by(visit.edge);
+        let Some((_, since)) = heard.filter(|(order, _)| *order < visit.order) else {
+            continue;
+        };
+        if invalidation.order < vouched || !names(invalidation, visit, sources) {
             continue;
         }
         let counts_as_hard = match (visit.token, invalidation.revision) {
@@ -32,7 +35,7 @@ pub(super) fn hit(history: &History, visit: &Visit, sources: &[Source<'_>]) -> H
             hit.hard = true;
         } else {
             // With each further one the visitors are known to put up with it.
-            hit.soft_since = Some(invalidation.at);
+            hit.soft_since = Some(since);
         }
     }
     hit

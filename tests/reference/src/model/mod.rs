@@ -61,6 +61,8 @@ impl fmt::Display for Violation {
 pub enum Way {
     /// The origin gave it just now.
     Fetched,
+    /// It was being fetched for another who asked for the same.
+    Collapsed,
     /// A copy that the origin has just confirmed.
     Validated,
     /// A fresh copy.
@@ -89,6 +91,55 @@ impl Source<'_> {
     fn order(&self) -> Order {
         self.exchange.order
     }
+
+    /// Whether the origin was asked on behalf of this visit.
+    fn is_for(&self, visit: &Visit) -> bool {
+        self.exchange.visit == Some(visit.number)
+    }
+
+    /// Whether the answer was on its way still when the visit came.
+    fn was_under_way(&self, visit: &Visit) -> bool {
+        self.exchange.ended.is_none_or(|ended| ended > visit.order)
+    }
+}
+
+/// Where an answer was before it left. Of several places the first that fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// Nowhere: the edge says something of its own.
+    Nowhere,
+    /// On the disk.
+    Disk,
+    /// With another edge.
+    OtherEdge,
+    /// On its way, to the visit itself.
+    Origin,
+    /// On its way, to another.
+    UnderWay,
+    /// In memory.
+    Memory,
+}
+
+/// Where an answer was.
+#[must_use]
+pub fn place(history: &History, visit: &Visit) -> Place {
+    let sources = sources(history, visit).unwrap_or_default();
+    let Some(last) = sources.last() else {
+        return Place::Nowhere;
+    };
+    if visit.is_from_disk {
+        return Place::Disk;
+    }
+    if sources.iter().any(|it| it.exchange.edge != visit.edge) {
+        return Place::OtherEdge;
+    }
+    if last.is_for(visit) {
+        return Place::Origin;
+    }
+    match last.was_under_way(visit) {
+        true => Place::UnderWay,
+        false => Place::Memory,
+    }
 }
 
 /// Says whether an answer is allowed.
@@ -101,14 +152,17 @@ pub fn judge(history: &History, settings: &Settings, visit: &Visit) -> Result<Wa
         return of_the_edge(history, visit);
     };
     check_hop_by_hop(visit)?;
-    let is_own = last.order() > visit.order;
+    let is_own = last.is_for(visit);
     if is_own && !is_read(&visit.method) {
         return Ok(Way::Fetched);
     }
     let version = shown(history, visit, last)?;
+    check_shown(last, &version)?;
     content::check(visit, &version, is_own && sources.len() == 1)?;
     check_broken(history, visit)?;
-    if !is_own {
+    // What was asked of the origin before the visit came is a copy to it, whether or not
+    // that had been answered: nothing but a copy's time and fields says that it still holds.
+    if last.order() < visit.order {
         return reuse::check(history, settings, visit, &sources, &version);
     }
     if visit
@@ -118,11 +172,16 @@ pub fn judge(history: &History, settings: &Settings, visit: &Visit) -> Result<Wa
     {
         return Err(Violation::new("only-if-cached", "the origin was asked"));
     }
-    if last.status != 304 || sources.len() == 1 {
-        return Ok(Way::Fetched);
+    if last.status == 304 && sources.len() > 1 {
+        check_confirmed(history, visit, &sources, &version)?;
     }
-    check_confirmed(history, visit, &sources, &version)?;
-    Ok(Way::Validated)
+    if !is_own {
+        return reuse::check_shared(history, settings, visit, &sources, &version);
+    }
+    Ok(match last.status == 304 && sources.len() > 1 {
+        true => Way::Validated,
+        false => Way::Fetched,
+    })
 }
 
 fn is_read(method: &str) -> bool {
@@ -192,6 +251,19 @@ fn shown(history: &History, visit: &Visit, last: &Source<'_>) -> Result<Arc<Vers
         .ok_or_else(|| Violation::new("source", format!("there is no version {number}")))
 }
 
+/// What the origin has sent is what it sent it as; a 304 may speak of more than one version,
+/// and a HEAD only of its validators.
+fn check_shown(last: &Source<'_>, version: &Version) -> Result<(), Violation> {
+    let names_it = last.status != 304 && last.exchange.method == "GET";
+    match names_it && last.version.number != version.number {
+        true => Err(Violation::new(
+            "validation",
+            format!("version {version:?} where {:?} was sent", last.version),
+        )),
+        false => Ok(()),
+    }
+}
+
 /// What the edge says itself: that it cannot say anything else.
 fn of_the_edge(history: &History, visit: &Visit) -> Result<Way, Violation> {
     let wants_only_cached = visit
@@ -225,15 +297,16 @@ enum Failure {
     NoAnswer,
 }
 
-/// Whether something that was asked during a visit failed. No answer counts for more.
+/// Whether something failed that was asked during a visit, or by one that was under way with
+/// it. No answer counts for more.
 fn failure_during(history: &History, visit: &Visit) -> Option<Failure> {
-    if history.unreachable.iter().any(|order| *order > visit.order) {
+    if history.unreachable.iter().any(|order| *order > visit.since) {
         return Some(Failure::NoAnswer);
     }
     let asked = history
         .exchanges
         .iter()
-        .filter(|exchange| exchange.order > visit.order && exchange.url == visit.url);
+        .filter(|exchange| exchange.order > visit.since && exchange.url == visit.url);
     let failures: Vec<_> = asked
         .filter_map(|exchange| match &exchange.outcome {
             // What broke off may have done so before its head was on its way.
@@ -253,7 +326,7 @@ fn failure_during(history: &History, visit: &Visit) -> Option<Failure> {
 /// A body may break off only where one of the origin's did just now.
 fn check_broken(history: &History, visit: &Visit) -> Result<(), Violation> {
     let broke = history.exchanges.iter().any(|exchange| {
-        exchange.order > visit.order
+        exchange.order > visit.since
             && matches!(exchange.outcome, Outcome::Answered { broke: true, .. })
     });
     match &visit.answer.body {

@@ -1,6 +1,7 @@
 //! Whether a copy could be used for a request without the origin's word (RFC 9111, sections
 //! 3, 4 and 5.2; RFC 5861; RFC 8246).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::directives::{Directives, Said, said};
@@ -20,17 +21,54 @@ pub(super) fn check(
     version: &Arc<Version>,
 ) -> Result<Way, Violation> {
     check_request(visit)?;
+    if visit.token == Token::Unknown {
+        let what = "a copy, and a token of another history";
+        return Err(Violation::new("token", what));
+    }
+    check_for_others(visit, sources, version)?;
+    let copy = Copy::of(history, settings, visit, sources, version);
+    check_fields(visit, &copy, &["private", "no-cache"])?;
+    check_age(visit, &copy)?;
+    check_invalidated(visit, &copy)?;
+    let way = check_freshness(history, settings, visit, &copy)?;
+    let was_under_way = sources.last().is_some_and(|last| last.was_under_way(visit));
+    Ok(match was_under_way {
+        true => Way::Collapsed,
+        false => way,
+    })
+}
+
+/// Checks an answer to what was asked of the origin for another, after this visit came
+/// (section 4: requests may be collapsed if all may use the response). It is as good as if
+/// it had been asked for this visit, unless it is for the other alone.
+pub(super) fn check_shared(
+    history: &History,
+    settings: &Settings,
+    visit: &Visit,
+    sources: &[Source<'_>],
+    version: &Arc<Version>,
+) -> Result<Way, Violation> {
+    check_request(visit)?;
+    check_for_others(visit, sources, version)?;
+    let copy = Copy::of(history, settings, visit, sources, version);
+    // What `no-cache` names has been asked for since the visit came.
+    check_fields(visit, &copy, &["private"])?;
+    Ok(Way::Collapsed)
+}
+
+/// Whether others than those who brought it about may have it, this visit among them.
+fn check_for_others(
+    visit: &Visit,
+    sources: &[Source<'_>],
+    version: &Arc<Version>,
+) -> Result<(), Violation> {
     let mut fields = Fields::default();
     for source in sources {
         fields = source.fields.over(&fields);
-        check_storable(source, version.status, &fields)?;
+        check_storable(visit, source, version.status, &fields)?;
     }
     check_selected(visit, sources, &fields)?;
-    check_confirmed_by_head(sources, version)?;
-    let copy = Copy::of(history, settings, visit, sources, version, fields);
-    check_fields(visit, &copy)?;
-    check_invalidated(visit, &copy)?;
-    check_freshness(history, settings, visit, &copy)
+    check_confirmed_by_head(sources, version)
 }
 
 /// A copy, in the state in which the visit finds it. Times are milliseconds.
@@ -38,6 +76,8 @@ struct Copy<'a> {
     fields: Fields,
     said: Said,
     version: &'a Version,
+    /// When the visit could have it at the earliest.
+    now: u64,
     hit: invalidation::Hit,
     age: u64,
     lifetime: u64,
@@ -50,13 +90,15 @@ impl<'a> Copy<'a> {
         visit: &Visit,
         sources: &[Source<'_>],
         version: &'a Version,
-        fields: Fields,
     ) -> Self {
+        let fields = merged(sources);
         let said = said(&fields);
         let (mut age, mut lifetime) = (0, 0);
+        let mut now = visit.at;
         if let Some(last) = sources.last() {
             let (asked_at, came_at) = (last.exchange.at, last.came_at);
-            age = freshness::age(last.fields, asked_at, came_at, visit.at);
+            now = now.max(came_at);
+            age = freshness::age(last.fields, asked_at, came_at, now);
             // Who gets a response without a date adds one (RFC 9110, section 6.6.1).
             let date = last.fields.date("date").unwrap_or(came_at / 1_000);
             lifetime = freshness::lifetime(version.status, &fields, &said, settings, date);
@@ -70,6 +112,7 @@ impl<'a> Copy<'a> {
             fields,
             said,
             version,
+            now,
             age,
             lifetime,
         }
@@ -90,9 +133,9 @@ impl<'a> Copy<'a> {
     }
 
     /// For how long it has been stale.
-    fn over(&self, now: u64) -> u64 {
+    fn over(&self) -> u64 {
         let by_age = self.age.saturating_sub(self.lifetime);
-        let by_soft = self.hit.soft_since.map_or(0, |since| now - since);
+        let by_soft = self.hit.soft_since.map_or(0, |since| self.now - since);
         by_age.max(by_soft)
     }
 
@@ -123,30 +166,27 @@ fn check_request(visit: &Visit) -> Result<(), Violation> {
             return Err(Violation::new("condition", format!("a copy, and {name}")));
         }
     }
-    if visit.token == Token::Unknown {
-        return Err(Violation::new(
-            "token",
-            "a copy, and a token of another history",
-        ));
-    }
     Ok(())
 }
 
 /// Section 3: whether the response could be stored, each time that something was learned
 /// about it. `fields` are what was known then.
-fn check_storable(source: &Source<'_>, status: u16, fields: &Fields) -> Result<(), Violation> {
+fn check_storable(
+    visit: &Visit,
+    source: &Source<'_>,
+    status: u16,
+    fields: &Fields,
+) -> Result<(), Violation> {
     let said = said(fields);
     let says = |name| said.directives.has(name);
     let forbidden = |rule, what: &str| {
         let what = format!("{what} (exchange {})", source.exchange.number);
         Err(Violation::new(rule, what))
     };
-    if source
-        .exchange
-        .request
-        .list("cache-control")
-        .contains(&"no-store".to_owned())
-    {
+    // What such a request brings may not be stored. Who came while it was under way may have
+    // it: either of them could have been the one to bring it.
+    let request = source.exchange.request.list("cache-control");
+    if request.contains(&"no-store".to_owned()) && !source.was_under_way(visit) {
         return forbidden("no-store", "it answered a request with no-store");
     }
     // Section 5.2.2.3: who understands the status may overlook no-store.
@@ -214,21 +254,33 @@ fn check_confirmed_by_head(sources: &[Source<'_>], version: &Version) -> Result<
     Ok(())
 }
 
-/// What leaves is what was stored, with its age, without what was for one alone.
-fn check_fields(visit: &Visit, copy: &Copy<'_>) -> Result<(), Violation> {
+/// Section 5.1.
+fn check_age(visit: &Visit, copy: &Copy<'_>) -> Result<(), Violation> {
+    let stated = visit.answer.fields.first("age");
+    let stated = stated.and_then(|age| age.parse::<u64>().ok());
+    match stated.is_none_or(|seconds| seconds < copy.age / 1_000) {
+        true => Err(Violation::new(
+            "age",
+            format!("Age is {stated:?}, and it is {} ms old", copy.age),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// What leaves is what was stored, without what these directives name.
+fn check_fields(
+    visit: &Visit,
+    copy: &Copy<'_>,
+    directives: &[&'static str],
+) -> Result<(), Violation> {
     let answer = &visit.answer.fields;
-    for directive in ["private", "no-cache"] {
+    for directive in directives {
         for name in copy.directives().named(directive) {
             if answer.has(&name) {
                 let what = format!("{name}, which {directive} names");
                 return Err(Violation::new("fields for one", what));
             }
         }
-    }
-    let stated = answer.first("age").and_then(|age| age.parse::<u64>().ok());
-    if stated.is_none_or(|seconds| seconds < copy.age / 1_000) {
-        let what = format!("Age is {stated:?}, and it is {} ms old", copy.age);
-        return Err(Violation::new("age", what));
     }
     let of_version = [
         ("etag", copy.version.etag.clone()),
@@ -247,10 +299,16 @@ fn check_fields(visit: &Visit, copy: &Copy<'_>) -> Result<(), Violation> {
             return Err(Violation::new("fields", what));
         }
     }
-    for name in ["x-kind", "vary"] {
-        if answer.all(name).ne(copy.fields.all(name)) {
-            return Err(Violation::new("fields", format!("{name} is another")));
-        }
+    if answer.all("x-kind").ne(copy.fields.all("x-kind")) {
+        return Err(Violation::new("fields", "x-kind is another"));
+    }
+    let names = |fields: &Fields| {
+        let names = fields.list("vary");
+        let names = names.iter().map(|name| name.to_ascii_lowercase());
+        names.collect::<BTreeSet<_>>()
+    };
+    if names(answer) != names(&copy.fields) {
+        return Err(Violation::new("fields", "vary is another"));
     }
     Ok(())
 }
@@ -277,7 +335,7 @@ fn check_freshness(
     }
     let request = Directives::read(&visit.request, "cache-control");
     let millis = |name| request.seconds(name).map(|s| s * 1_000);
-    let over = copy.over(visit.at);
+    let over = copy.over();
     let failure = failure_during(history, visit);
     let is_refused = refused_by_request(&request, copy);
     if is_refused.is_none() && !copy.is_stale() {
@@ -353,10 +411,13 @@ fn contradicted_by_head(
 ) -> Option<u64> {
     let (first, last) = (sources.first()?, sources.last()?);
     let names = merged(sources).list("vary");
+    let stored_at = last.exchange.ended?;
     history
         .exchanges
         .iter()
         .filter(|head| head.method == "HEAD" && head.url == visit.url)
+        // An edge learns what it has asked, of what it has.
+        .filter(|head| head.edge == visit.edge && last.exchange.edge == visit.edge)
         // What is for the origin alone, and what wants nothing stored, teaches nothing.
         .filter(|head| !head.request.has("if-match"))
         .filter(|head| {
@@ -365,7 +426,8 @@ fn contradicted_by_head(
                 .list("cache-control")
                 .contains(&"no-store".into())
         })
-        .filter(|head| head.order > last.order() && head.order < visit.order)
+        .filter(|head| head.order > stored_at)
+        .filter(|head| head.ended.is_some_and(|ended| ended < visit.order))
         .filter(|head| vary::selects(&names, &first.exchange.request, &head.request))
         .find_map(|head| match &head.outcome {
             Outcome::Answered {

@@ -68,6 +68,8 @@ pub struct DiskStats {
     pub bytes: u64,
     /// Bytes that wait to be written now, in memory.
     pub waiting_bytes: u64,
+    /// Keys whose responses are being read now.
+    pub reading: u64,
     /// Responses' keys that were written.
     pub written: u64,
     /// Those that were not, because the disk was too slow or they were too large.
@@ -161,13 +163,16 @@ impl Disk {
         let wrong = |cause: &dyn std::fmt::Display| DiskError::folder(&config.folder, cause);
         let folder = Folder::take(&config.folder)?;
         let runtime = store::runtime().map_err(|error| wrong(&error))?;
+        // The engine's tasks hold what spawns them: if they kept the runtime, they would not
+        // end with the disk, nor give back the room of its files.
+        let of_engine = Spawner::from(runtime.handle().clone());
         let spawner = Spawner::from(runtime);
         let opening = {
-            let (path, spawner) = (folder.path().to_owned(), spawner.clone());
+            let path = folder.path().to_owned();
             let (sender, opened) = std::sync::mpsc::sync_channel(1);
             let capacity = config.capacity;
-            spawner.clone().spawn(async move {
-                let _ = sender.send(Engine::open(&path, capacity, spawner).await);
+            spawner.spawn(async move {
+                let _ = sender.send(Engine::open(&path, capacity, of_engine).await);
             });
             opened
         };
@@ -304,9 +309,14 @@ impl Disk {
     pub fn stats(&self) -> DiskStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = &self.counts;
+        let (waiting_bytes, reading) = {
+            let waiting = self.waiting.lock();
+            (waiting.bytes(), waiting.reading())
+        };
         DiskStats {
             bytes: read(&counts.bytes).min(self.capacity),
-            waiting_bytes: self.waiting.lock().bytes(),
+            waiting_bytes,
+            reading,
             written: read(&counts.written),
             dropped: read(&counts.dropped),
             failed_writes: read(&counts.failed_writes),

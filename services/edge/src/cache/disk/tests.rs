@@ -477,3 +477,16 @@ async fn all_who_look_wait_for_one_read_and_too_many_reads_are_misses() {
     reading.begin(|_| ()).wait().await;
     assert!(matches!(world.disk.seek(&key("/a")), Sought::OnDisk(_)));
 }
+
+#[tokio::test]
+async fn what_it_runs_ends_with_it() {
+    let world = World::new();
+    let (sender, ended) = tokio::sync::oneshot::channel::<()>();
+    world.disk.spawner.spawn(async move {
+        std::future::pending::<()>().await;
+        drop(sender);
+    });
+    drop(world);
+    let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+    assert!(ended.is_ok_and(|word| word.is_err()), "its runtime is left");
+}

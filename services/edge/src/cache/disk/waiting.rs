@@ -123,6 +123,11 @@ impl Waiting {
         self.bytes
     }
 
+    /// Keys that are being read.
+    pub(super) fn reading(&self) -> u64 {
+        self.reads.len() as u64
+    }
+
     /// Begins a read.
     pub(super) fn begin_read(&mut self, key: &Key) -> watch::Receiver<()> {
         let (under_way, ended) = watch::channel(());
@@ -219,9 +224,11 @@ mod tests {
         let mut waiting = Waiting::default();
         let mut ended = waiting.begin_read(&key("/a"));
         assert!(waiting.is_wanted(&key("/a")) && waiting.read(&key("/a")).is_some());
+        assert_eq!(waiting.reading(), 1);
         waiting.add(key("/a"), resource(1));
         assert!(!waiting.is_wanted(&key("/a")));
         waiting.end_read(&key("/a"));
+        assert_eq!(waiting.reading(), 0);
         assert!(ended.changed().await.is_err(), "who waits goes on");
     }
 }
