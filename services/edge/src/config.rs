@@ -117,7 +117,7 @@ pub struct Config {
     #[arg(long, env = "TIDEGATE_RECEIVE_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = timeout)]
     pub receive_timeout: Duration,
 
-    /// How long a client may take nothing of what is there for it
+    /// How long a client may keep the edge waiting with what is there for it until it has taken 64 KiB
     #[arg(long, env = "TIDEGATE_SEND_TIMEOUT", default_value = "60s", value_name = "DURATION", value_parser = timeout)]
     pub send_timeout: Duration,
 

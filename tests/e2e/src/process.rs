@@ -220,6 +220,20 @@ impl Process {
         self.child.id()
     }
 
+    /// The most memory that it has had so far, in KiB.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn most_resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let words = line.unwrap_or_default().split_whitespace();
+        let kib = words.filter_map(|word| word.parse().ok()).next();
+        kib.expect("the kernel says how much it has had")
+    }
+
     /// Everything it has logged so far.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();

@@ -138,18 +138,6 @@ impl Reader {
     }
 }
 
-/// The most memory that the process has had, in KiB.
-fn most_resident(edge: &mut Edge) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", edge.process().id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    line.unwrap()
-        .split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gibibyte_passes_and_is_never_held_whole_however_fast_its_readers_are() {
     let origin = Origin::start().await;
@@ -177,6 +165,6 @@ async fn a_gibibyte_passes_and_is_never_held_whole_however_fast_its_readers_are(
     // And one alone, who is announced more than is stored.
     let alone = Reader::begin(&edge, ANNOUNCED).await;
     assert_eq!(alone.read_to_end(Duration::ZERO).await, BLOCKS);
-    let resident = most_resident(&mut edge);
+    let resident = edge.process().most_resident_kib();
     assert!(resident < MOST_RESIDENT_KIB, "{resident} KiB");
 }

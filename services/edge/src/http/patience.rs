@@ -1,5 +1,5 @@
 //! The stream of a connection, which gives up on a client that does not say what it
-//! speaks, or takes nothing of what is there for it. If it is dropped before it was shut down,
+//! speaks, or takes nothing of what is there for it, or too little again and again. If it is dropped before it was shut down,
 //! it breaks: what came last may be the beginning of a response.
 
 use std::io::{self, IoSlice};
@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use tidegate_net::Abort;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// What a connection of HTTP/2 begins with (RFC 9113, section 3.4). Until it is there
 /// whole, or something else is, nobody else counts the time.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a client takes, at least, in the time in which it may be waited for: as much as it
+/// takes of one response of HTTP/2.
+const PACE_BYTES: usize = 64 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -27,8 +31,52 @@ pub(super) struct Patient<S: Abort> {
     /// While it may be either version: until when, and how much of the preface was seen.
     opening: Option<(Pin<Box<Sleep>>, usize)>,
     send_timeout: Duration,
-    /// Runs while there is something to be written and no room for it.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// None until there is something to be written and no room for it.
+    stall: Option<Box<Stall>>,
+}
+
+/// A client that is waited for.
+#[derive(Debug)]
+struct Stall {
+    /// Since when there is no room, if there is none.
+    since: Option<Instant>,
+    /// How long there was none before that.
+    waited: Duration,
+    /// What it has taken since it was waited for first.
+    taken: usize,
+    /// Ends when it has been waited for long enough.
+    end: Pin<Box<Sleep>>,
+}
+
+impl Stall {
+    fn new(limit: Duration) -> Self {
+        Self {
+            since: None,
+            waited: Duration::ZERO,
+            taken: 0,
+            end: Box::pin(tokio::time::sleep(limit)),
+        }
+    }
+
+    /// There is no room. Ready when it was too long.
+    fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        if self.since.is_none() {
+            let now = Instant::now();
+            self.since = Some(now);
+            let left = limit.saturating_sub(self.waited);
+            self.end.as_mut().reset(now + left);
+        }
+        self.end.as_mut().poll(cx)
+    }
+
+    /// There was room for so much. Whether that is enough for it to have all its time again.
+    fn took(&mut self, bytes: usize) -> bool {
+        if let Some(since) = self.since.take() {
+            self.waited += since.elapsed();
+        }
+        self.taken = self.taken.saturating_add(bytes);
+        self.taken >= PACE_BYTES
+    }
 }
 
 impl<S: Abort> Patient<S> {
@@ -40,7 +88,7 @@ impl<S: Abort> Patient<S> {
             is_http2: false,
             opening: Some((Box::pin(tokio::time::sleep(opening)), 0)),
             send_timeout,
-            stalled: None,
+            stall: None,
         }
     }
 
@@ -54,21 +102,26 @@ impl<S: Abort> Patient<S> {
         self.is_shut_down && !self.is_http2
     }
 
-    /// Lets what waits for room wait no longer than it may.
+    /// Lets what waits for room wait no longer than it may. `bytes` says how many were taken.
     fn bounded<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
+        let Poll::Ready(result) = written else {
+            let limit = self.send_timeout;
+            let stall = self
+                .stall
+                .get_or_insert_with(|| Box::new(Stall::new(limit)));
+            return stall.poll(limit, cx).map(|()| Err(too_slow()));
+        };
+        if let Some(stall) = &mut self.stall
+            && stall.took(result.as_ref().map_or(0, bytes))
+        {
+            self.stall = None;
         }
-        let limit = self.send_timeout;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        stalled.as_mut().poll(cx).map(|()| Err(too_slow()))
+        Poll::Ready(result)
     }
 }
 
@@ -114,7 +167,7 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Patient<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        self.bounded(cx, written)
+        self.bounded(cx, written, |bytes| *bytes)
     }
 
     fn poll_write_vectored(
@@ -123,7 +176,7 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Patient<S> {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bytes);
-        self.bounded(cx, written)
+        self.bounded(cx, written, |bytes| *bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -133,7 +186,7 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Patient<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.inner).poll_flush(cx);
         match flushed {
-            Poll::Pending => self.bounded(cx, flushed),
+            Poll::Pending => self.bounded(cx, flushed, |()| 0),
             // It says nothing about what is still to be written.
             ready @ Poll::Ready(_) => ready,
         }
@@ -143,7 +196,7 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Patient<S> {
         let ended = Pin::new(&mut self.inner).poll_shutdown(cx);
         self.is_shut_down |= matches!(ended, Poll::Ready(Ok(())));
         self.is_whole |= self.is_shut_down;
-        self.bounded(cx, ended)
+        self.bounded(cx, ended, |()| 0)
     }
 }
 
@@ -187,17 +240,63 @@ mod tests {
         }
     }
 
+    /// Writes without end, and says what that ended with, and when.
+    fn writing(
+        mut stream: Patient<tokio::io::DuplexStream>,
+    ) -> tokio::task::JoinHandle<(io::ErrorKind, Instant)> {
+        tokio::spawn(async move {
+            loop {
+                if let Err(error) = stream.write_all(&[0; 1 << 10]).await {
+                    return (error.kind(), Instant::now());
+                }
+            }
+        })
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_given_up_and_who_takes_a_little_is_not() {
-        let (mut stream, mut client) = pair(4);
-        let writing = tokio::spawn(async move { stream.write_all(&[0; 64]).await });
+    async fn who_takes_nothing_or_a_little_again_and_again_is_given_up() {
+        for takes in [0, 1, 100] {
+            let (stream, mut client) = pair(4);
+            let began = Instant::now();
+            let writing = writing(stream);
+            for _ in 0..2 * SEND.as_secs() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let mut taken = vec![0; takes];
+                let _ = client.read_exact(&mut taken).await;
+            }
+            assert!(writing.is_finished(), "{takes}");
+            let (kind, ended) = writing.await.unwrap();
+            assert_eq!(kind, io::ErrorKind::TimedOut, "{takes}");
+            assert_eq!((ended - began).as_secs(), SEND.as_secs(), "{takes}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_enough_in_its_time_has_all_of_it_again() {
+        let (stream, mut client) = pair(PACE_BYTES);
+        let writing = writing(stream);
         for _ in 0..10 {
             tokio::time::sleep(SEND - Duration::from_secs(1)).await;
-            client.read_exact(&mut [0; 4]).await.unwrap();
+            client.read_exact(&mut vec![0; PACE_BYTES]).await.unwrap();
         }
-        let began = Instant::now();
-        let error = writing.await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(began.elapsed().as_secs(), SEND.as_secs());
+        let last = Instant::now();
+        let (kind, ended) = writing.await.unwrap();
+        assert_eq!(kind, io::ErrorKind::TimedOut);
+        assert_eq!((ended - last).as_secs(), SEND.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_in_which_there_is_nothing_for_it_is_not_that_of_a_client() {
+        let (mut stream, mut client) = pair(4);
+        for _ in 0..5 {
+            let write = tokio::spawn(async move {
+                stream.write_all(&[0; 8]).await.unwrap();
+                stream
+            });
+            tokio::time::sleep(SEND / 10).await;
+            client.read_exact(&mut [0; 8]).await.unwrap();
+            stream = write.await.unwrap();
+            tokio::time::sleep(10 * SEND).await;
+        }
     }
 }

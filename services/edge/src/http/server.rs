@@ -20,7 +20,8 @@ pub struct ServerLimits {
     pub connections: usize,
     /// Time to send the head of a request, and between two requests of HTTP/1.1.
     pub header_timeout: Duration,
-    /// For how long a client may take nothing of what is there for it.
+    /// For how long a client may keep this side waiting in all before it has taken 64 KiB of
+    /// what is there for it.
     pub send_timeout: Duration,
     /// For how long a connection of HTTP/2 may carry nothing, at most twice.
     pub idle_timeout: Duration,

@@ -1,12 +1,17 @@
 //! Clients that take their time: none of them may keep anything for long.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use tidegate_e2e::frames::{END_HEADERS, END_STREAM, Frames, frame, kind};
 use tidegate_e2e::raw::{connect, read_to_end, responses};
 use tidegate_e2e::{Launch, eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
 
-use super::Abused;
+use super::{Abused, is_hit};
 use crate::support::HOST;
 
 /// Bytes of what is too large for anybody's buffers.
@@ -67,7 +72,7 @@ async fn a_head_that_does_not_end_in_time_ends_the_connection() {
 async fn drip(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
     let dripping = async {
         while stream.write_all(bytes).await.is_ok() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     tidegate_e2e::within("an end", dripping).await;
@@ -110,6 +115,78 @@ async fn a_body_that_does_not_come_is_given_up() {
     let answer = frames.until(|it| it.kind == kind::HEADERS).await.unwrap();
     assert_eq!(answer.status(), Some(408), "{answer:?}");
     rig.was_asked(&[]);
+    rig.still_serves().await;
+}
+
+/// What is as large as may be stored.
+const STORABLE: usize = 16 << 20;
+
+/// One of several that take a little again and again. What they have taken is counted.
+async fn drip_read(rig: &Abused, target: &str, taken: Arc<AtomicUsize>) -> JoinHandle<()> {
+    let socket = TcpSocket::new_v4().unwrap();
+    // Little is on its way, so that the edge sees how slow it is.
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let address = rig.address().parse().unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let sent = format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let mut buffer = [0; 1 << 10];
+    let first = tidegate_e2e::within("a beginning", stream.read(&mut buffer)).await;
+    taken.fetch_add(first.unwrap(), Ordering::SeqCst);
+    tokio::spawn(async move {
+        while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+            taken.fetch_add(n, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_that_take_a_little_again_and_again_hold_nobody_up_and_little_in_memory() {
+    const READERS: usize = 32;
+    let mut rig = Abused::answering(|asked| {
+        let body = "x".repeat(STORABLE);
+        let fields = [("cache-control", "max-age=600")];
+        match asked.word() {
+            "/unknown" => {
+                let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\n\
+                    transfer-encoding: chunked\r\n\r\n";
+                format!("{head}{STORABLE:x}\r\n{body}\r\n0\r\n\r\n").into_bytes()
+            }
+            "/known" => tidegate_e2e::raw::response(&fields, &body),
+            _ => tidegate_e2e::raw::response(&fields, "x"),
+        }
+    })
+    .await;
+    let before = rig.edge.process().most_resident_kib();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let mut slow = Vec::new();
+    for target in ["/known", "/unknown"] {
+        for _ in 0..READERS {
+            slow.push(drip_read(&rig, target, taken.clone()).await);
+        }
+        let others = async {
+            loop {
+                let got = rig.get(target, &[]).await;
+                assert_eq!(got.body.len(), STORABLE, "{target}");
+                if is_hit(&got) {
+                    return;
+                }
+            }
+        };
+        tidegate_e2e::within("all of it, stored", others).await;
+        rig.was_asked(&[&format!("GET {target} HTTP/1.1")]);
+    }
+    // None of them is through, nor cut off.
+    assert!(taken.load(Ordering::SeqCst) < STORABLE);
+    assert!(slow.iter().all(|one| !one.is_finished()));
+    // One copy of each is shared by all.
+    let grown = rig.edge.process().most_resident_kib() - before;
+    let copies = (grown << 10) / STORABLE as u64;
+    assert!(copies < READERS as u64 / 2, "{copies} copies");
+    for one in slow {
+        one.abort();
+    }
     rig.still_serves().await;
 }
 

@@ -5,6 +5,7 @@ mod http2;
 mod interim;
 mod lingers;
 mod memory;
+mod slow;
 mod tunnels;
 mod wire;
 
