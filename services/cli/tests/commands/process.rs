@@ -63,6 +63,24 @@ fn a_bad_value_of_the_environment_is_a_wrong_command_line_too() {
 }
 
 #[test]
+fn the_reference_is_printed_whole_and_asks_nobody() {
+    let nobody = ["--control", "http://127.0.0.1:1"];
+    let text = run(&[&nobody[..], &["site", "reference"]].concat());
+    assert_eq!(text.status.code(), Some(0));
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        text.contains("- `cache.default_ttl`: default `0s`; "),
+        "{text}"
+    );
+    let json = run(&[&nobody[..], &["site", "reference", "--output", "json"]].concat());
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["reference"], text);
+    let help = run(&["site", "apply", "--help"]);
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("tidegate site reference"), "{help}");
+}
+
+#[test]
 fn help_and_version_are_results() {
     for words in [
         &["--help"][..],

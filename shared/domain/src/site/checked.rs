@@ -430,8 +430,14 @@ mod tests {
     #[test]
     fn an_error_names_the_field() {
         type Break = fn(&mut SiteConfig);
-        let broken: [(Break, &str); 11] = [
+        let broken: [(Break, &str); 14] = [
             (|s| s.hosts.clear(), "hosts"),
+            (|s| s.cache.tag_headers.clear(), "cache.tag_headers"),
+            (
+                |s| s.cache.targeted_headers.clear(),
+                "cache.targeted_headers",
+            ),
+            (|s| s.browser.cache_control.clear(), "browser.cache_control"),
             (|s| s.hosts.push("a b".into()), "hosts[1]"),
             (
                 |s| s.origin = Some(OriginConfig::default()),

@@ -110,6 +110,19 @@ fn absent_messages_mean_the_defaults() {
 }
 
 #[test]
+fn a_zero_that_is_allowed_is_not_taken_for_the_default() {
+    let mut config = SiteConfig {
+        hosts: vec!["*".into()],
+        ..SiteConfig::default()
+    };
+    config.cache.max_object_bytes = 0;
+    config.cache.stale_if_unreachable = Duration::ZERO;
+    config.events.max_connections = 0;
+    let read = site_from_wire(site_to_wire(&config)).unwrap();
+    assert_eq!(read.config(), &config);
+}
+
+#[test]
 fn errors_name_the_path_of_the_field() {
     let wire = v1::SiteConfig {
         hosts: vec!["*".into()],
