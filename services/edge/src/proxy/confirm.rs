@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, Response, StatusCode};
 
 use super::fetch::{Errand, Share};
@@ -72,13 +72,6 @@ impl Errand {
         };
         self.site
             .conditions(&self.setup, &self.ask.fields, copy, self.strictly)
-    }
-
-    /// Whether the origin was asked under conditions: without any a 304 says nothing, and to
-    /// ask again would bring the same.
-    pub(super) fn asks_about_copy(&self) -> bool {
-        let conditions = self.conditions_of_copy();
-        conditions.contains_key(IF_NONE_MATCH) || conditions.contains_key(IF_MODIFIED_SINCE)
     }
 
     /// A 304 is here. It is for all who wait, or for the one who asked alone.

@@ -202,7 +202,7 @@ impl Departure {
             strictly,
             share: Some(share),
             place,
-            fate: Fate::Kept,
+            fate: Fate::Storable,
             began_at,
             promise: None,
             trace: Some(trace),

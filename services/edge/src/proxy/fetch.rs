@@ -17,7 +17,7 @@ use super::flight::{Flight, Outcome};
 use super::head::{self, Parts};
 use super::listing::Listing;
 use super::not_shared::{Ends, NotShared};
-use super::part::{Base, Begun, Content};
+use super::part::{Begun, Content, Wanted};
 use super::pass;
 use super::promise::Promise;
 use super::revalidations::Place;
@@ -86,8 +86,7 @@ impl Errand {
         if !self.asks_origin() {
             return self.flight.publish(Outcome::NoEntry);
         }
-        let base = self.base();
-        let conditions = self.conditions(base.as_ref());
+        let (wanted, conditions) = self.wanted();
         let asked = tokio::select! {
             biased;
             asked = self.ask_origin(conditions) => asked,
@@ -97,7 +96,7 @@ impl Errand {
         };
         let arriving = match asked {
             Err(error) => return self.fail(error),
-            Ok((response, delay)) => self.received(response, delay, open, base).await,
+            Ok((response, delay)) => self.received(response, delay, open, wanted).await,
         };
         if let Some(arriving) = arriving {
             let ending = Ending::of(&arriving.shared);
@@ -166,20 +165,23 @@ impl Errand {
         mut response: Response<OriginBody>,
         mut delay: Duration,
         open: OpenFill,
-        base: Option<Base>,
+        wanted: Wanted,
     ) -> Option<Arriving> {
         let status = response.status();
         let mut completed = None;
-        let is_of_no_use = if status == StatusCode::NOT_MODIFIED && self.asks_about_copy() {
-            match self.confirmed(&response, delay, &open) {
-                Ok(()) => return None,
-                Err(OfNoUse) => true,
+        let is_of_no_use = match wanted {
+            Wanted::Confirmation if status == StatusCode::NOT_MODIFIED => {
+                match self.confirmed(&response, delay, &open) {
+                    Ok(()) => return None,
+                    Err(OfNoUse) => true,
+                }
             }
-        } else if let Some(base) = base.as_ref().filter(|_| is_about_parts(status)) {
-            completed = self.completed(base, &response, delay, &open);
-            completed.is_none()
-        } else {
-            false
+            Wanted::Rest(base) if is_about_parts(status) => {
+                completed = self.completed(&base, &response, delay, &open);
+                completed.is_none()
+            }
+            // Where nothing was asked about, to ask again would bring the same.
+            Wanted::Confirmation | Wanted::Rest(_) | Wanted::Anew => false,
         };
         if is_of_no_use {
             // It speaks of something else, or what it says cannot be kept: what is wanted is

@@ -172,7 +172,7 @@ impl Errand {
     fn push(&mut self, shared: &SharedBody, chunk: Bytes) {
         self.count_towards_share(chunk.len() as u64);
         let before = std::mem::replace(&mut self.fate, shared.push(chunk));
-        if before == self.fate {
+        if before == self.fate || self.fate.is_all_here() {
             return;
         }
         // Its readers set the pace from here on.

@@ -77,6 +77,16 @@ pub(super) struct Base {
     gap: ByteRange,
 }
 
+/// What the origin is asked for.
+pub(super) enum Wanted {
+    /// What it has.
+    Anew,
+    /// Whether it still has the copy that is here.
+    Confirmation,
+    /// The rest of what is here.
+    Rest(Base),
+}
+
 /// What the body of a response is.
 pub(super) enum Content {
     /// All of it.
@@ -97,7 +107,7 @@ pub(super) type Begun = (Head, HeaderMap, Content);
 impl Errand {
     /// A copy that only has to be completed. It is not if anything has happened since
     /// that the origin might not know of.
-    pub(super) fn base(&self) -> Option<Base> {
+    fn base(&self) -> Option<Base> {
         let wants_whole = self.flight.key.part.is_none() && self.copy.is_none();
         if !wants_whole || !self.moment.leased() {
             return None;
@@ -116,14 +126,21 @@ impl Errand {
         })
     }
 
-    /// The fields by which the origin is asked for as little as will do.
-    pub(super) fn conditions(&self, base: Option<&Base>) -> HeaderMap {
-        if let Some(base) = base {
-            return base.conditions();
+    /// What the origin is asked for, which is as little as will do, and the fields that say
+    /// so.
+    pub(super) fn wanted(&self) -> (Wanted, HeaderMap) {
+        if let Some(base) = self.base() {
+            let conditions = base.conditions();
+            return (Wanted::Rest(base), conditions);
         }
+        let about_copy = self.conditions_of_copy();
+        let wanted = match about_copy.is_empty() {
+            true => Wanted::Anew,
+            false => Wanted::Confirmation,
+        };
         let mut conditions = self.range();
-        conditions.extend(self.conditions_of_copy());
-        conditions
+        conditions.extend(about_copy);
+        (wanted, conditions)
     }
 
     /// The part that is wanted.

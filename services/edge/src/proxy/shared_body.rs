@@ -7,59 +7,29 @@
 //! bodies share, a window takes what it holds beyond its own size, and nothing once the
 //! readers have caught up.
 
+mod budget;
+mod reader;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
-use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::reader::Place;
 use crate::cache::stored::StoredBody;
-use crate::origin::BoxError;
+
+pub(super) use self::budget::Budget;
+pub(super) use self::reader::Reader;
 
 /// What is kept for the slowest reader of a body that is not stored.
 const WINDOW_BYTES: u64 = 512 << 10;
 /// In this time a reader that holds back others reads a whole window, or is cut off.
 const MAX_LAG: Duration = Duration::from_secs(10);
-
-/// Bytes that all unfinished bodies may take together.
-#[derive(Debug)]
-pub(super) struct Budget {
-    left: AtomicU64,
-    crowded_out: AtomicU64,
-}
-
-impl Budget {
-    pub(super) fn new(bytes: u64) -> Self {
-        Self {
-            left: AtomicU64::new(bytes),
-            crowded_out: AtomicU64::new(0),
-        }
-    }
-
-    fn take(&self, bytes: u64) -> bool {
-        self.left
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
-                left.checked_sub(bytes)
-            })
-            .is_ok()
-    }
-
-    /// Bodies that found no room beside the others, since the start.
-    pub(super) fn crowded_out(&self) -> u64 {
-        self.crowded_out.load(Ordering::Relaxed)
-    }
-
-    fn give_back(&self, bytes: u64) {
-        self.left.fetch_add(bytes, Ordering::AcqRel);
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -109,34 +79,26 @@ struct Lag {
     read: u64,
 }
 
-#[derive(Debug)]
-struct Place {
-    next: u64,
-    /// Bytes of that chunk that it has read already.
-    skip: usize,
-    waker: Option<Waker>,
-}
-
-/// How a body broke.
-#[derive(Debug, Clone, Error)]
-enum Broken {
-    #[error("the response broke off: {0}")]
-    Origin(Arc<str>),
-    #[error("this reader was too slow for the others")]
-    TooSlow,
-}
-
 /// What becomes of a body, by what of it is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It may be stored, or others may still have all of it.
-    Kept,
-    /// It is not to be stored, and its beginning is gone.
+    /// It may be stored.
+    Storable,
+    /// It is not to be stored, but is so small that others may still have all of it.
+    Small,
+    /// It is not to be stored, and its beginning is gone, or goes once it is read.
     Forbidden,
     /// The other unfinished bodies leave no room for it. Another time they may.
     CrowdedOut,
     /// It is larger than what is stored.
     TooLarge,
+}
+
+impl Fate {
+    /// Whether who comes now gets all of it.
+    pub(super) fn is_all_here(self) -> bool {
+        matches!(self, Self::Storable | Self::Small)
+    }
 }
 
 /// Nobody reads any more, and it will not be stored.
@@ -278,9 +240,9 @@ impl SharedBody {
                     inner.taken += len;
                 } else {
                     inner.is_window = true;
-                    self.budget
-                        .crowded_out
-                        .fetch_add(u64::from(fits), Ordering::Relaxed);
+                    if fits {
+                        self.budget.crowd_out();
+                    }
                 }
             }
             inner.kept += len;
@@ -290,9 +252,9 @@ impl SharedBody {
             inner.wake_readers();
         }
         match inner.is_window {
-            false => Fate::Kept,
+            false => Fate::Storable,
             true if inner.received > self.max => Fate::TooLarge,
-            true if inner.keeps_beginning() => Fate::Kept,
+            true if inner.keeps_beginning() => Fate::Small,
             true if inner.is_forbidden => Fate::Forbidden,
             true => Fate::CrowdedOut,
         }
@@ -463,62 +425,6 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         self.0.end(Err("its fetch was given up".into()));
-    }
-}
-
-/// One who reads.
-#[derive(Debug)]
-pub(super) struct Reader {
-    body: Arc<SharedBody>,
-    id: u64,
-}
-
-impl Reader {
-    pub(super) fn poll_frame(
-        &mut self,
-        cx: &Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut inner = self.body.inner.lock();
-        let inner = &mut *inner;
-        let Some(place) = inner.readers.get_mut(&self.id) else {
-            return Poll::Ready(Some(Err(Broken::TooSlow.into())));
-        };
-        let index = usize::try_from(place.next - inner.first).unwrap_or(usize::MAX);
-        if let Some(mut chunk) = inner.chunks.get(index).cloned() {
-            bytes::Buf::advance(&mut chunk, std::mem::take(&mut place.skip));
-            place.next += 1;
-            self.body.trim(inner);
-            return Poll::Ready(Some(Ok(Frame::data(chunk))));
-        }
-        match &inner.end {
-            Some(Ok(())) => Poll::Ready(None),
-            Some(Err(cause)) => Poll::Ready(Some(Err(Broken::Origin(cause.clone()).into()))),
-            None => {
-                place.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-
-    pub(super) fn size_hint(&self) -> SizeHint {
-        let inner = self.body.inner.lock();
-        let at_start = inner.readers.get(&self.id).is_some_and(|p| p.next == 0);
-        match self.body.announced {
-            Some(len) if at_start => SizeHint::with_exact(len),
-            _ => SizeHint::default(),
-        }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        let mut inner = self.body.inner.lock();
-        inner.readers.remove(&self.id);
-        self.body.trim(&mut inner);
-        if inner.readers.is_empty() {
-            inner.unread_since = Some(Instant::now());
-            self.body.unread.notify_one();
-        }
     }
 }
 

@@ -22,8 +22,8 @@ async fn every_reader_gets_every_chunk_whenever_it_comes() {
     let body = body(100);
     let mut early = body.reader().unwrap();
     assert!(next(&mut early).now_or_never().is_none());
-    assert_eq!(body.push(Bytes::from_static(b"ab")), Fate::Kept);
-    assert_eq!(body.push(Bytes::from_static(b"c")), Fate::Kept);
+    assert_eq!(body.push(Bytes::from_static(b"ab")), Fate::Storable);
+    assert_eq!(body.push(Bytes::from_static(b"c")), Fate::Storable);
     let mut late = body.reader().unwrap();
     body.end(Ok(()));
     for reader in [&mut early, &mut late] {
@@ -149,12 +149,12 @@ async fn a_reader_that_is_alone_takes_its_time() {
 async fn what_turns_out_too_large_gives_back_what_its_readers_have_read() {
     let window = WINDOW_BYTES;
     let budget = Arc::new(Budget::new(4 * window));
-    let left = || budget.left.load(Ordering::Relaxed);
+    let left = || budget.left();
     let body = SharedBody::new(budget.clone(), 3 * window, None);
     let mut reader = body.reader().unwrap();
     let chunk = Bytes::from(vec![0; WINDOW]);
     for _ in 0..3 {
-        assert_eq!(body.push(chunk.clone()), Fate::Kept);
+        assert_eq!(body.push(chunk.clone()), Fate::Storable);
     }
     assert_eq!(left(), window);
     assert_eq!(body.push(chunk.clone()), Fate::TooLarge);
@@ -172,12 +172,12 @@ async fn what_turns_out_too_large_gives_back_what_its_readers_have_read() {
 #[tokio::test]
 async fn what_is_not_stored_in_the_end_gives_back_what_its_readers_have_read() {
     let budget = Arc::new(Budget::new(4 * WINDOW_BYTES));
-    let left = || budget.left.load(Ordering::Relaxed);
+    let left = || budget.left();
     let body = SharedBody::new(budget.clone(), 4 * WINDOW_BYTES, None);
     let mut reader = body.reader().unwrap();
     let chunk = Bytes::from(vec![0; WINDOW]);
     for _ in 0..4 {
-        assert_eq!(body.push(chunk.clone()), Fate::Kept);
+        assert_eq!(body.push(chunk.clone()), Fate::Storable);
     }
     next(&mut reader).await.unwrap().unwrap();
     assert_eq!(left(), 0);
@@ -197,7 +197,7 @@ async fn what_may_not_be_stored_takes_no_room_and_is_shared_while_it_is_small() 
     let body = SharedBody::forbidden(budget.clone(), 1 << 30, None);
     let mut early = body.reader().unwrap();
     let chunk = Bytes::from(vec![0; WINDOW / 2]);
-    assert_eq!(body.push(chunk.clone()), Fate::Kept);
+    assert_eq!(body.push(chunk.clone()), Fate::Small);
     next(&mut early).await.unwrap().unwrap();
     let mut late = body.reader().unwrap();
     assert_eq!(body.push(chunk.clone()), Fate::Forbidden);
@@ -206,7 +206,7 @@ async fn what_may_not_be_stored_takes_no_room_and_is_shared_while_it_is_small() 
     assert_eq!(body.room().await, Ok(()));
     assert!(body.reader().is_none(), "the beginning is gone");
     assert!(body.whole().is_none());
-    assert_eq!(budget.left.load(Ordering::Relaxed), 100);
+    assert_eq!(budget.left(), 100);
     drop((early, late));
     assert_eq!(body.room().await, Err(Abandoned));
 }
@@ -218,7 +218,7 @@ async fn what_is_small_and_not_stored_is_there_for_who_comes_a_moment_late() {
     let mut early = body.reader().unwrap();
     body.push(Bytes::from_static(b"small"));
     body.not_stored();
-    assert_eq!(budget.left.load(Ordering::Relaxed), 100);
+    assert_eq!(budget.left(), 100);
     next(&mut early).await.unwrap().unwrap();
     let mut late = body.reader().unwrap();
     assert_eq!(next(&mut late).await, Some(Ok("small".into())));
@@ -229,11 +229,11 @@ fn the_budget_bounds_all_bodies_together() {
     let budget = Arc::new(Budget::new(10));
     let one = SharedBody::new(budget.clone(), 100, None);
     let two = SharedBody::new(budget, 100, None);
-    assert_eq!(one.push(Bytes::from_static(b"12345678")), Fate::Kept);
+    assert_eq!(one.push(Bytes::from_static(b"12345678")), Fate::Storable);
     assert_eq!(two.push(Bytes::from_static(b"123")), Fate::CrowdedOut);
     drop(one);
     let three = SharedBody::new(two.budget.clone(), 100, None);
-    assert_eq!(three.push(Bytes::from_static(b"123")), Fate::Kept);
+    assert_eq!(three.push(Bytes::from_static(b"123")), Fate::Storable);
 }
 
 #[tokio::test]
@@ -244,7 +244,7 @@ async fn once_it_is_stored_slow_readers_take_nothing_from_the_budget() {
     let mut readers = Vec::new();
     for chunk in &chunks {
         readers.push(body.reader().unwrap());
-        assert_eq!(body.push(chunk.clone()), Fate::Kept);
+        assert_eq!(body.push(chunk.clone()), Fate::Storable);
     }
     for (reader, read) in readers.iter_mut().zip([0, 1, 3]) {
         for chunk in &chunks[..read] {
@@ -261,7 +261,7 @@ async fn once_it_is_stored_slow_readers_take_nothing_from_the_budget() {
     let other = SharedBody::new(budget.clone(), 100, None);
     assert_eq!(
         other.push(vec![0; 10].into()),
-        Fate::Kept,
+        Fate::Storable,
         "it is free again"
     );
     readers.push(body.reader().unwrap());
@@ -277,5 +277,5 @@ async fn once_it_is_stored_slow_readers_take_nothing_from_the_budget() {
         assert_eq!(text, rest.as_bytes());
     }
     drop((body, readers, other));
-    assert_eq!(budget.left.load(Ordering::Relaxed), 10, "given back once");
+    assert_eq!(budget.left(), 10, "given back once");
 }

@@ -4,6 +4,15 @@ use super::*;
 
 const NO_STORE: (&str, &str) = ("cache-control", "no-store");
 
+impl BodySender {
+    /// Sends so many times 1 MiB.
+    async fn send_mib(&self, times: usize) {
+        for _ in 0..times {
+            self.send(vec![b'x'; 1 << 20]).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_breaks_is_broken_for_the_client_and_never_stored() {
     let mut world = World::new().await;
@@ -104,15 +113,10 @@ async fn what_finds_no_room_beside_other_fetches_is_not_too_large() {
     let mut world = World::new().await;
     let first = world.get("/first").await;
     let in_the_way = world.origin.next().await.begin(200, &[FRESH]);
-    let chunk = vec![b'x'; 1 << 20];
-    for _ in 0..10 {
-        in_the_way.send(chunk.clone()).await;
-    }
+    in_the_way.send_mib(10).await;
     let waiting = world.get("/a").await;
     let body = world.origin.next().await.begin(200, &[FRESH]);
-    for _ in 0..8 {
-        body.send(chunk.clone()).await;
-    }
+    body.send_mib(8).await;
     drop(body);
     assert_eq!(done(waiting).await.body().len(), 8 << 20);
     let stats = world.site.shared.stats();
@@ -176,17 +180,10 @@ async fn who_wants_nothing_stored_and_does_not_read_takes_no_room_from_others() 
     let asking = site.handle(no_store, visit);
     let answering = async { world.origin.next().await.begin(200, &[FRESH]) };
     let (response, large) = patiently(async { tokio::join!(asking, answering) }).await;
-    let chunk = vec![b'x'; 1 << 20];
-    let sending = tokio::spawn(async move {
-        for _ in 0..15 {
-            large.send(vec![b'x'; 1 << 20]).await;
-        }
-    });
+    let sending = tokio::spawn(async move { large.send_mib(15).await });
     let waiting = world.get("/a").await;
     let body = world.origin.next().await.begin(200, &[FRESH]);
-    for _ in 0..8 {
-        body.send(chunk.clone()).await;
-    }
+    body.send_mib(8).await;
     drop(body);
     assert_eq!(done(waiting).await.body().len(), 8 << 20);
     assert!(world.cached("/a").await.is_hit());
@@ -232,10 +229,7 @@ async fn who_wants_nothing_stored_and_does_not_read_holds_nobody_back_who_asks_t
     let of_others = world.origin.next().await.begin(200, &[FRESH]);
     let response = patiently(slow).await.unwrap();
     let late = world.begin(get("/a", &[NO_STORE])).await;
-    let chunk = vec![b'x'; 1 << 20];
-    for _ in 0..8 {
-        of_others.send(chunk.clone()).await;
-    }
+    of_others.send_mib(8).await;
     drop(of_others);
     for task in others.into_iter().chain([late]) {
         assert_eq!(done(task).await.body().len(), 8 << 20);

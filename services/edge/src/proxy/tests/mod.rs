@@ -26,17 +26,20 @@ mod race;
 mod ranges;
 mod reset;
 mod second_tier;
+mod slow;
+mod sources;
 mod stale;
 mod storing;
 mod token;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -50,6 +53,7 @@ use tidegate_domain::{
     Cursor, Epoch, Mode, PathAndQuery, Revision, SiteFilter, SiteName, TagPattern, Term,
 };
 use tidegate_net::Dialer;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -156,10 +160,22 @@ impl ScriptedOrigin {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let connections = stream::unfold(listener, async |listener| {
+            let (stream, _) = listener.accept().await.unwrap();
+            Some((stream, listener))
+        });
+        Self::taking(connections, address)
+    }
+
+    /// Takes these connections.
+    fn taking<S>(connections: impl Stream<Item = S> + Send + 'static, address: SocketAddr) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let (sender, asked) = mpsc::channel(256);
         let server = tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
+            let mut connections = pin!(connections);
+            while let Some(stream) = connections.next().await {
                 let sender = sender.clone();
                 tokio::spawn(async move {
                     let service = service_fn(move |request| hand_over(request, sender.clone()));
@@ -298,6 +314,18 @@ impl World {
         seen: impl FnOnce(Arc<ManualClock>) -> Arc<C>,
     ) -> Self {
         let origin = ScriptedOrigin::start().await;
+        let limits = (capacity_bytes, disk, revalidations);
+        Self::before(origin, Dialer::Tcp, limits, edit, seen)
+    }
+
+    /// In front of an origin that is reached so.
+    fn before<C: Clock>(
+        origin: ScriptedOrigin,
+        dialer: Dialer,
+        (capacity_bytes, disk, revalidations): (u64, Option<Arc<Disk>>, RevalidationLimits),
+        edit: impl FnOnce(&mut SiteConfig),
+        seen: impl FnOnce(Arc<ManualClock>) -> Arc<C>,
+    ) -> Self {
         let config = config(&[origin.address], edit);
         let clock = Arc::new(ManualClock::default());
         clock.advance(Duration::from_secs(1_000));
@@ -306,7 +334,7 @@ impl World {
             SharedConfig {
                 capacity_bytes,
                 disk,
-                dialer: Dialer::Tcp,
+                dialer,
                 revalidations,
                 bodies: BodyLimits::default(),
                 faults: Faults::default(),

@@ -1,32 +1,33 @@
 //! Pushed entries against what happens while they are looked for: invalidations, resets,
 //! a lease that ends.
 
-use futures_util::future::BoxFuture;
+use std::future::{pending, ready};
+
 use tidegate_domain::{Mode, Revision, Tag};
+use tokio::sync::Semaphore;
 
+use super::sources::entry;
 use super::*;
-use crate::proxy::{EntrySource, PushedEntry, Unanswered};
+use crate::proxy::{PushedEntry, Unanswered};
 
-/// Answers every look-up with the same entry, once the test lets it.
-struct Pushed {
-    entry: PushedEntry,
-    gate: Arc<tokio::sync::Semaphore>,
-}
-
-/// Counts how often it is asked, and never answers.
-#[derive(Default)]
-struct Silent(std::sync::atomic::AtomicUsize);
-
-impl EntrySource for Silent {
-    fn lookup(
-        &self,
-        _: &SiteName,
-        _: &PathAndQuery,
-        _: &HeaderMap,
-    ) -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>> {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        Box::pin(std::future::pending())
-    }
+/// Every look-up finds the same entry, once the test lets it.
+fn pushes(world: &World) -> Arc<Semaphore> {
+    let gate = Arc::new(Semaphore::new(0));
+    let entry = PushedEntry {
+        tags: vec![Tag::parse("item:1").unwrap()],
+        age: Duration::from_secs(5),
+        validated_as_of: Revision(world.revision),
+        ..entry()
+    };
+    let opened = gate.clone();
+    world.looks_into(move |_| {
+        let (entry, gate) = (entry.clone(), opened.clone());
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Ok(Some(entry))
+        }
+    });
+    gate
 }
 
 #[tokio::test]
@@ -35,10 +36,7 @@ async fn a_control_plane_that_is_silent_about_entries_is_asked_by_so_many_and_th
         config.origin.as_mut().unwrap().max_in_flight = 1_000;
     })
     .await;
-    let silent = Arc::new(Silent::default());
-    let asked = || silent.0.load(std::sync::atomic::Ordering::SeqCst);
-    world.site.set_entry_source(silent.clone());
-    world.site.set_has_entries(true);
+    let silent = world.looks_into(|_| pending());
     let mut waiting = Vec::new();
     for number in 0..300 {
         waiting.push(world.get(&format!("/{number}")).await);
@@ -50,7 +48,7 @@ async fn a_control_plane_that_is_silent_about_entries_is_asked_by_so_many_and_th
     for task in waiting {
         assert_eq!(done(task).await.body(), "own");
     }
-    let before = asked();
+    let before = silent.asked();
     let skipped = world.site.shared.stats().second_tier.skipped;
     assert_eq!(before as u64 + skipped, 300);
     assert!((3..=256).contains(&before), "it was asked {before} times");
@@ -59,36 +57,18 @@ async fn a_control_plane_that_is_silent_about_entries_is_asked_by_so_many_and_th
         assert_eq!(world.fetched(more, &[FRESH], "own").await.body(), "own");
     }
     // Now and then one finds out whether it answers again.
-    assert!(asked() < before + 5, "it is not left alone");
-}
-
-/// Counts how often it is asked, and always fails.
-#[derive(Default)]
-struct Failing(std::sync::atomic::AtomicUsize);
-
-impl EntrySource for Failing {
-    fn lookup(
-        &self,
-        _: &SiteName,
-        _: &PathAndQuery,
-        _: &HeaderMap,
-    ) -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>> {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        Box::pin(std::future::ready(Err(Unanswered("on purpose".into()))))
-    }
+    assert!(silent.asked() < before + 5, "it is not left alone");
 }
 
 #[tokio::test]
 async fn a_control_plane_that_fails_to_look_for_entries_is_left_alone_like_a_silent_one() {
     let mut world = World::new().await;
-    let failing = Arc::new(Failing::default());
-    world.site.set_entry_source(failing.clone());
-    world.site.set_has_entries(true);
+    let failing = world.looks_into(|_| ready(Err(Unanswered("on purpose".into()))));
     for number in 0..50 {
         let asks = get(&format!("/{number}"), &[]);
         assert_eq!(world.fetched(asks, &[FRESH], "own").await.body(), "own");
     }
-    let asked = failing.0.load(std::sync::atomic::Ordering::SeqCst) as u64;
+    let asked = failing.asked() as u64;
     let stats = world.site.shared.stats().second_tier;
     assert_eq!([stats.failed, stats.look_ups], [asked, asked]);
     // It is left alone after three, for a while.
@@ -99,9 +79,7 @@ async fn a_control_plane_that_fails_to_look_for_entries_is_left_alone_like_a_sil
 #[tokio::test]
 async fn without_an_origin_entries_are_looked_for_in_turn_and_nobody_is_left_alone() {
     let world = World::with(|config| config.origin = None).await;
-    let silent = Arc::new(Silent::default());
-    world.site.set_entry_source(silent.clone());
-    world.site.set_has_entries(true);
+    let silent = world.looks_into(|_| pending());
     for (round, times) in [(0, 4), (1, 1)] {
         let mut waiting = Vec::new();
         for number in 0..times {
@@ -111,47 +89,14 @@ async fn without_an_origin_entries_are_looked_for_in_turn_and_nobody_is_left_alo
             assert_eq!(done(task).await.status, 404);
         }
     }
-    let asked = silent.0.load(std::sync::atomic::Ordering::SeqCst);
-    assert_eq!(asked, 5);
-}
-
-impl EntrySource for Pushed {
-    fn lookup(
-        &self,
-        _: &SiteName,
-        _: &PathAndQuery,
-        _: &HeaderMap,
-    ) -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>> {
-        let (entry, gate) = (self.entry.clone(), self.gate.clone());
-        Box::pin(async move {
-            gate.acquire().await.unwrap().forget();
-            Ok(Some(entry))
-        })
-    }
-}
-
-fn pushed(as_of: u64, gate: &Arc<tokio::sync::Semaphore>) -> Arc<Pushed> {
-    Arc::new(Pushed {
-        entry: PushedEntry {
-            status: StatusCode::OK,
-            headers: HeaderMap::new(),
-            body: "pushed".into(),
-            tags: vec![Tag::parse("item:1").unwrap()],
-            fresh_for: Duration::from_secs(60),
-            age: Duration::from_secs(5),
-            validated_as_of: Revision(as_of),
-            is_shared: false,
-        },
-        gate: gate.clone(),
-    })
+    assert_eq!(silent.asked(), 5);
 }
 
 #[tokio::test]
 async fn a_pushed_entry_is_served_as_if_the_origin_had_answered_it() {
-    let gate = Arc::new(tokio::sync::Semaphore::new(1));
     let mut world = World::new().await;
-    world.site.set_entry_source(pushed(world.revision, &gate));
-    world.site.set_has_entries(true);
+    let gate = pushes(&world);
+    gate.add_permits(1);
     let got = done(world.get("/a").await).await;
     assert_eq!((got.body(), got.field("age")), ("pushed", "5"));
     assert_eq!(
@@ -167,10 +112,8 @@ async fn a_pushed_entry_is_served_as_if_the_origin_had_answered_it() {
 
 #[tokio::test]
 async fn a_pushed_entry_that_an_invalidation_has_overtaken_falls_back_to_the_origin() {
-    let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let mut world = World::new().await;
-    world.site.set_entry_source(pushed(world.revision, &gate));
-    world.site.set_has_entries(true);
+    let gate = pushes(&world);
     let waiting = world.get("/a").await;
     world.invalidate("item:1", Mode::Hard);
     gate.add_permits(1);
@@ -184,10 +127,8 @@ async fn a_pushed_entry_that_an_invalidation_has_overtaken_falls_back_to_the_ori
 
 #[tokio::test]
 async fn a_pushed_entry_that_a_reset_has_overtaken_is_of_no_use_afterwards() {
-    let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let mut world = World::new().await;
-    world.site.set_entry_source(pushed(world.revision, &gate));
-    world.site.set_has_entries(true);
+    let gate = pushes(&world);
     let early = world.get("/a").await;
     world.reset();
     // The entry is of the history that is gone.
@@ -202,10 +143,9 @@ async fn a_pushed_entry_that_a_reset_has_overtaken_is_of_no_use_afterwards() {
 
 #[tokio::test]
 async fn without_a_lease_pushed_entries_are_not_asked_for() {
-    let gate = Arc::new(tokio::sync::Semaphore::new(100));
     let mut world = World::new().await;
-    world.site.set_entry_source(pushed(world.revision, &gate));
-    world.site.set_has_entries(true);
+    let gate = pushes(&world);
+    gate.add_permits(100);
     world.standing.revoke();
     let got = world
         .fetched(get("/a", &[]), &[FRESH], "from the origin")

@@ -1,11 +1,8 @@
 //! Requests that bring a consistency token, as far as the cache has to do with it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use futures_util::future::BoxFuture;
-
+use super::sources::entry;
 use super::*;
-use crate::proxy::{EntrySource, OlderThanPosition, PushedEntry, Unanswered};
+use crate::proxy::OlderThanPosition;
 
 const UNKNOWN: Demand = Demand::Revalidate;
 
@@ -192,50 +189,24 @@ fn older(world: &World) -> JoinHandle<bool> {
     })
 }
 
-/// Has an entry for everything.
-struct Entries(AtomicUsize);
-
-impl EntrySource for Entries {
-    fn lookup(
-        &self,
-        _: &SiteName,
-        _: &PathAndQuery,
-        _: &HeaderMap,
-    ) -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async {
-            // Others may join meanwhile.
-            tokio::task::yield_now().await;
-            Ok(Some(PushedEntry {
-                status: StatusCode::OK,
-                headers: HeaderMap::new(),
-                body: "pushed".into(),
-                tags: Vec::new(),
-                fresh_for: Duration::from_secs(60),
-                age: Duration::ZERO,
-                validated_as_of: Revision(1),
-                is_shared: false,
-            }))
-        })
-    }
-}
-
 #[tokio::test]
 async fn a_token_nobody_knows_is_answered_by_the_origin_and_by_no_entry() {
     let mut world = World::with(|config| {
         config.origin.as_mut().unwrap().max_revalidations = 1;
     })
     .await;
-    let entries = Arc::new(Entries(AtomicUsize::new(0)));
-    world.site.set_entry_source(entries.clone());
-    world.site.set_has_entries(true);
+    let entries = world.looks_into(|_| async {
+        // Others may join meanwhile.
+        tokio::task::yield_now().await;
+        Ok(Some(entry()))
+    });
     let got = done(world.get("/a").await).await;
     assert_eq!(got.body(), "pushed");
     let waiting = world.begin_with(get("/a", &[]), UNKNOWN).await;
     let asked = world.origin.next().await;
     asked.answer(200, &[FRESH, ETAG], "from the origin");
     assert_eq!(done(waiting).await.body(), "from the origin");
-    assert_eq!(entries.0.load(Ordering::SeqCst), 1, "it was not looked for");
+    assert_eq!(entries.asked(), 1, "it was not looked for");
     // Nor where a fetch for others, which takes the entry, had not begun when it came.
     world.reset();
     world.site.set_has_entries(false);
