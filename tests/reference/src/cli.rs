@@ -87,20 +87,21 @@ pub fn find(driver: &Driver, sought: &Sought, seed: u64, cases: u64) -> Found {
     let mut runner = runner(seed);
     let mut found = Found::default();
     for _ in 0..cases {
-        let broken = scenarios(sought.focus)
-            .new_tree(&mut runner)
-            .ok()
-            .and_then(|tree| driver.run(&tree.current()).err());
-        let Some(broken) = broken else {
+        let Ok(tree) = scenarios(sought.focus).new_tree(&mut runner) else {
             continue;
         };
-        let is_there = sought.place.is_none_or(|place| place == broken.place);
-        let rule = broken.violation.rule;
-        if is_there && sought.rules.contains(&rule) {
-            found.rule = Some(rule);
+        let broken = driver.run_until(&tree.current(), |broken| {
+            let is_there = sought.place.is_none_or(|place| place == broken.place);
+            let is_it = is_there && sought.rules.contains(&broken.violation.rule);
+            if !is_it {
+                found.others.insert((broken.violation.rule, broken.place));
+            }
+            is_it
+        });
+        if let Err(broken) = broken {
+            found.rule = Some(broken.violation.rule);
             break;
         }
-        found.others.insert((rule, broken.place));
     }
     found
 }

@@ -65,6 +65,18 @@ impl Driver {
     /// # Errors
     /// The first rule that is broken.
     pub fn run(&self, scenario: &Scenario) -> Result<Tally, Box<Broken>> {
+        self.run_until(scenario, |_| true)
+    }
+
+    /// The same, as far as to what is looked for among the rules that are broken.
+    ///
+    /// # Errors
+    /// What is looked for.
+    pub fn run_until(
+        &self,
+        scenario: &Scenario,
+        mut is_sought: impl FnMut(&Broken) -> bool,
+    ) -> Result<Tally, Box<Broken>> {
         self.runtime.block_on(async {
             let mut rig = rig::Rig::new(scenario, self.lie);
             let mut tally = Tally::default();
@@ -75,15 +87,21 @@ impl Driver {
                         let verdict = judge(&history, &scenario.settings, &visit);
                         (verdict, place(&history, &visit))
                     };
-                    match verdict {
-                        Ok(way) => tally.count(way, place, &visit),
-                        Err(violation) => {
-                            return Err(Box::new(Broken {
-                                violation,
-                                place,
-                                story: rig.story(&visit),
-                            }));
+                    let violation = match verdict {
+                        Ok(way) => {
+                            tally.count(way, place, &visit);
+                            continue;
                         }
+                        Err(violation) => violation,
+                    };
+                    let story = rig.story(&visit);
+                    let broken = Broken {
+                        violation,
+                        place,
+                        story,
+                    };
+                    if is_sought(&broken) {
+                        return Err(Box::new(broken));
                     }
                 }
             }

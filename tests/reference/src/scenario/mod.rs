@@ -14,7 +14,7 @@ pub use profile::{OnChange, Profile, Validator};
 
 use crate::model::Settings;
 use ask::{ask, plain_ask};
-use profile::profile;
+use profile::{profile, shareable_profile};
 
 /// URLs that are asked for.
 pub const URLS: [&str; 3] = ["/a", "/b?x=1", "/c"];
@@ -138,7 +138,7 @@ pub enum Health {
 
 /// Scenarios of a moderate length.
 pub fn scenarios(focus: Focus) -> impl Strategy<Value = Scenario> {
-    let profiles = vec(profile(), URLS.len());
+    let profiles = vec(profile_for(focus), URLS.len());
     let steps = vec(step(focus), 4..40);
     (settings(), profiles, steps).prop_map(move |(settings, profiles, steps)| Scenario {
         house: focus.house(),
@@ -168,21 +168,28 @@ fn settings() -> impl Strategy<Value = Settings> {
         )
 }
 
+fn profile_for(focus: Focus) -> BoxedStrategy<Profile> {
+    match focus {
+        Focus::Memory | Focus::Disk | Focus::Together => profile().boxed(),
+        Focus::Tier | Focus::All => shareable_profile().boxed(),
+    }
+}
+
 fn step(focus: Focus) -> BoxedStrategy<Step> {
     let restart = || (0..2_usize).prop_map(Step::Restart);
     match focus {
-        Focus::Memory => simple_step().boxed(),
+        Focus::Memory => simple_step(focus).boxed(),
         Focus::Disk => prop_oneof![
-            44 => simple_step(),
+            44 => simple_step(focus),
             9 => Just(Step::PushOut),
             1 => restart(),
         ]
         .boxed(),
-        Focus::Together => prop_oneof![30 => simple_step(), 14 => together()].boxed(),
-        Focus::Tier => prop_oneof![36 => simple_step(), 7 => together()].boxed(),
+        Focus::Together => prop_oneof![30 => simple_step(focus), 14 => together(focus)].boxed(),
+        Focus::Tier => prop_oneof![36 => simple_step(focus), 7 => together(focus)].boxed(),
         Focus::All => prop_oneof![
-            40 => simple_step(),
-            8 => together(),
+            40 => simple_step(focus),
+            8 => together(focus),
             5 => Just(Step::PushOut),
             1 => restart(),
         ]
@@ -190,30 +197,30 @@ fn step(focus: Focus) -> BoxedStrategy<Step> {
     }
 }
 
-fn simple_step() -> impl Strategy<Value = Step> {
+fn simple_step(focus: Focus) -> impl Strategy<Value = Step> {
     let visit = ask().prop_map(|ask| Step::Visit(Box::new(ask)));
-    prop_oneof![24 => visit, 17 => event(), 3 => health().prop_map(Step::Origin)]
+    prop_oneof![24 => visit, 17 => event(focus), 3 => health().prop_map(Step::Origin)]
 }
 
 /// What nobody gets an answer to.
-fn event() -> impl Strategy<Value = Step> {
+fn event(focus: Focus) -> impl Strategy<Value = Step> {
     let url = || 0..URLS.len();
     prop_oneof![
         7 => select(&[500, 1_000, 2_000, 5_000, 8_000, 11_000, 31_000][..]).prop_map(Step::Wait),
         3 => url().prop_map(Step::Change),
-        3 => (url(), profile()).prop_map(|(url, profile)| Step::Say(url, Box::new(profile))),
+        3 => (url(), profile_for(focus)).prop_map(|(url, profile)| Step::Say(url, Box::new(profile))),
         3 => invalidate(),
         1 => Just(Step::Reset),
     ]
 }
 
 /// Mostly visits to one URL.
-fn together() -> impl Strategy<Value = Step> {
+fn together(focus: Focus) -> impl Strategy<Value = Step> {
     let visit = || {
         let ask = prop_oneof![3 => plain_ask(), 2 => ask()];
         (ask, prop::bool::weighted(0.9))
     };
-    let other = prop_oneof![4 => event(), 4 => invalidate(), 1 => Just(Step::PushOut)];
+    let other = prop_oneof![4 => event(focus), 4 => invalidate(), 1 => Just(Step::PushOut)];
     let more = vec(
         prop_oneof![3 => visit().prop_map(Ok), 1 => other.prop_map(Err)],
         1..5,

@@ -134,6 +134,19 @@ pub(super) fn profile() -> impl Strategy<Value = Profile> {
     })
 }
 
+/// Half of the time what edges share with each other, unless a directive forbids it.
+pub(super) fn shareable_profile() -> impl Strategy<Value = Profile> {
+    let lifetime = select(&["max-age=30", "max-age=10", "s-maxage=30"][..]);
+    (profile(), lifetime, any::<bool>()).prop_map(|(mut profile, lifetime, is_shareable)| {
+        if is_shareable {
+            profile.status = 200;
+            profile.cache_control.insert(0, lifetime);
+            (profile.targeted, profile.groups) = (None, false);
+        }
+        profile
+    })
+}
+
 const VARY: [&str; 4] = [
     "accept-encoding",
     "Accept-Language, x-device",
