@@ -7,7 +7,8 @@
 //! - `awaken`: what is stored on disk, back to memory before anything is decided.
 //! - `forward`: what it cannot: join a fetch that is under way or start one; `rounds`: what
 //!   a request does that has joined one.
-//! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it.
+//! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it; `pieces`: what is
+//!   kept of a body meanwhile.
 //! - `departure`: when a fetch begins; `revalidations`: the places it may need;
 //!   `forced`: how often a token may ask for one.
 //! - `fetch`: the fetch itself, from the request to the origin to the head of its response;
@@ -50,6 +51,7 @@ mod lookup;
 mod not_shared;
 mod part;
 mod pass;
+mod pieces;
 mod posted;
 mod promise;
 mod revalidations;

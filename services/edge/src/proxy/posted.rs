@@ -5,6 +5,7 @@
 //! request has changed meanwhile it may not know of, so it is not stored then. Nor is what
 //! was asked for with credentials, whatever it says of itself.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -18,8 +19,10 @@ use tidegate_domain::Tag;
 
 use super::fetch::is_framed;
 use super::head::{self, Parts};
+use super::pieces;
 use super::setup::Setup;
 use super::shared::Shared;
+use super::shared_body::Room;
 use super::site::ProxySite;
 use super::status::Why;
 use super::visit::Ask;
@@ -33,7 +36,7 @@ use crate::cache::tagging::ResponseTags;
 use crate::cache::tags::OpenFill;
 use crate::origin::{BoxError, OriginBody, fields};
 
-/// Largest body that is kept. It passes through, and is in no budget.
+/// Largest body that is kept, in the budget of all that are unfinished.
 const MAX_BYTES: u64 = 256 << 10;
 
 /// A response that may be stored, by its head.
@@ -137,7 +140,8 @@ impl ProxySite {
             key: ask.key.clone(),
             request: ask.fields.clone(),
             head: parts.into_head(setup).0,
-            chunks: Vec::new(),
+            chunks: VecDeque::new(),
+            room: Room::of(&self.shared.fills),
             left: MAX_BYTES.min(setup.max_object_bytes),
             max_variants: setup.max_variants,
         })
@@ -150,17 +154,23 @@ pub(super) struct Keeping {
     key: Key,
     request: HeaderMap,
     head: Head,
-    chunks: Vec<Bytes>,
+    chunks: VecDeque<Bytes>,
+    /// What they have of the budget.
+    room: Room,
     /// Bytes that it may have yet.
     left: u64,
     max_variants: usize,
 }
 
 impl Keeping {
-    /// Takes a chunk; `None` if it is too large by now.
+    /// Takes a chunk; `None` if it is too large by now, or others leave no room for it.
     fn with(mut self, chunk: &Bytes) -> Option<Self> {
-        self.left = self.left.checked_sub(chunk.len() as u64)?;
-        self.chunks.push(chunk.clone());
+        let len = chunk.len() as u64;
+        self.left = self.left.checked_sub(len)?;
+        if !self.room.take(len) {
+            return None;
+        }
+        pieces::append(&mut self.chunks, chunk.clone());
         Some(self)
     }
 

@@ -9,6 +9,7 @@
 
 mod budget;
 mod reader;
+mod room;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,10 +22,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::reader::Place;
+use super::pieces;
 use crate::cache::stored::StoredBody;
 
 pub(super) use self::budget::Budget;
 pub(super) use self::reader::Reader;
+pub(super) use self::room::Room;
 
 /// What is kept for the slowest reader of a body that is not stored.
 const WINDOW_BYTES: u64 = 512 << 10;
@@ -247,7 +250,7 @@ impl SharedBody {
             }
             inner.kept += len;
             inner.received += len;
-            inner.chunks.push_back(chunk);
+            inner.append(chunk);
             self.trim(&mut inner);
             inner.wake_readers();
         }
@@ -343,6 +346,16 @@ impl Inner {
         self.is_forbidden && self.received < WINDOW_BYTES
     }
 
+    /// Adds a chunk. Who has read all of what it is added to has yet to read the rest.
+    fn append(&mut self, chunk: Bytes) {
+        if let Some(read) = pieces::append(&mut self.chunks, chunk) {
+            let end = self.first + self.chunks.len() as u64;
+            for place in self.readers.values_mut().filter(|p| p.next == end) {
+                (place.next, place.skip) = (end - 1, read);
+            }
+        }
+    }
+
     /// Forgets what everybody has read.
     fn forget_read(&mut self) {
         let end = self.first + self.chunks.len() as u64;
@@ -378,7 +391,7 @@ impl Inner {
         };
         for place in self.readers.values_mut() {
             let chunks = usize::try_from(place.next).unwrap_or(usize::MAX);
-            let mut left = read.get(chunks).copied().unwrap_or(0);
+            let mut left = read.get(chunks).copied().unwrap_or(0) + place.skip;
             place.next = 0;
             for chunk in &self.chunks {
                 if left < chunk.len() {

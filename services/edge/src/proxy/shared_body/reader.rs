@@ -66,7 +66,10 @@ impl Reader {
 
     pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
         let inner = self.body.inner.lock();
-        let at_start = inner.readers.get(&self.id).is_some_and(|p| p.next == 0);
+        let at_start = inner
+            .readers
+            .get(&self.id)
+            .is_some_and(|p| (p.next, p.skip) == (0, 0));
         match self.body.announced {
             Some(len) if at_start => SizeHint::with_exact(len),
             _ => SizeHint::default(),

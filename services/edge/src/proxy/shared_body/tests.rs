@@ -1,11 +1,21 @@
 use super::*;
 use futures_util::FutureExt as _;
+use proptest::prelude::*;
 
 /// [`WINDOW_BYTES`] as a length.
 const WINDOW: usize = 512 << 10;
 
 fn body(max: u64) -> Arc<SharedBody> {
     SharedBody::new(Arc::new(Budget::new(1 << 30)), max, None)
+}
+
+/// What no two of are put together.
+const LONG: usize = 4 << 10;
+
+/// Each letter so many times.
+fn long(text: &str) -> Bytes {
+    let letters = text.bytes().flat_map(|letter| vec![letter; LONG]);
+    letters.collect()
 }
 
 async fn next(reader: &mut Reader) -> Option<Result<Bytes, String>> {
@@ -25,13 +35,14 @@ async fn every_reader_gets_every_chunk_whenever_it_comes() {
     assert_eq!(body.push(Bytes::from_static(b"ab")), Fate::Storable);
     assert_eq!(body.push(Bytes::from_static(b"c")), Fate::Storable);
     let mut late = body.reader().unwrap();
+    assert_eq!(next(&mut early).await, Some(Ok("abc".into())));
+    assert_eq!(body.push(Bytes::from_static(b"d")), Fate::Storable);
     body.end(Ok(()));
-    for reader in [&mut early, &mut late] {
-        assert_eq!(next(reader).await, Some(Ok("ab".into())));
-        assert_eq!(next(reader).await, Some(Ok("c".into())));
+    for (reader, rest) in [(&mut early, "d"), (&mut late, "abcd")] {
+        assert_eq!(next(reader).await, Some(Ok(rest.into())));
         assert_eq!(next(reader).await, None);
     }
-    assert_eq!(body.whole().unwrap().1, 3);
+    assert_eq!(body.whole().unwrap().1, 4);
 }
 
 #[tokio::test]
@@ -238,9 +249,9 @@ fn the_budget_bounds_all_bodies_together() {
 
 #[tokio::test]
 async fn once_it_is_stored_slow_readers_take_nothing_from_the_budget() {
-    let budget = Arc::new(Budget::new(10));
-    let body = SharedBody::new(budget.clone(), 100, None);
-    let chunks = ["ab", "cde", "fgh"].map(|text| Bytes::from_static(text.as_bytes()));
+    let budget = Arc::new(Budget::new(10 * LONG as u64));
+    let body = SharedBody::new(budget.clone(), 100 * LONG as u64, None);
+    let chunks = ["ab", "cde", "fgh"].map(long);
     let mut readers = Vec::new();
     for chunk in &chunks {
         readers.push(body.reader().unwrap());
@@ -251,16 +262,16 @@ async fn once_it_is_stored_slow_readers_take_nothing_from_the_budget() {
             assert_eq!(next(reader).await, Some(Ok(chunk.clone())));
         }
     }
-    let other = SharedBody::new(budget.clone(), 100, None);
-    assert_eq!(other.push(vec![0; 10].into()), Fate::CrowdedOut);
-    assert_eq!(other.push(vec![0; 90].into()), Fate::CrowdedOut);
+    let other = SharedBody::new(budget.clone(), 100 * LONG as u64, None);
+    assert_eq!(other.push(vec![0; 10 * LONG].into()), Fate::CrowdedOut);
+    assert_eq!(other.push(vec![0; 90 * LONG].into()), Fate::CrowdedOut);
     assert_eq!(other.push(vec![0; 1].into()), Fate::TooLarge);
     assert_eq!(budget.crowded_out(), 1);
-    let segments = ["abcd", "efgh"].map(|text| Bytes::from_static(text.as_bytes()));
+    let segments = ["abcd", "efgh"].map(long);
     body.stored(&StoredBody::Many(segments.into()));
-    let other = SharedBody::new(budget.clone(), 100, None);
+    let other = SharedBody::new(budget.clone(), 100 * LONG as u64, None);
     assert_eq!(
-        other.push(vec![0; 10].into()),
+        other.push(vec![0; 10 * LONG].into()),
         Fate::Storable,
         "it is free again"
     );
@@ -274,8 +285,85 @@ async fn once_it_is_stored_slow_readers_take_nothing_from_the_budget() {
         while let Some(chunk) = next(reader).await {
             text.extend(chunk.unwrap());
         }
-        assert_eq!(text, rest.as_bytes());
+        assert!(text == long(rest));
     }
     drop((body, readers, other));
-    assert_eq!(budget.left(), 10, "given back once");
+    let left = budget.left();
+    assert_eq!(left, 10 * LONG as u64, "given back once");
+}
+
+/// What comes byte by byte, and who reads it.
+fn byte_by_byte(body: &Arc<SharedBody>, bytes: u8, reader: &mut Option<Reader>) {
+    for byte in 0..bytes {
+        body.push(Bytes::copy_from_slice(&[byte]));
+        if let Some(reader) = reader {
+            let read = next(reader).now_or_never();
+            assert_eq!(read, Some(Some(Ok(Bytes::copy_from_slice(&[byte])))));
+        }
+    }
+}
+
+#[test]
+fn what_comes_byte_by_byte_is_one_piece_whoever_reads_it_meanwhile() {
+    for max in [1_000, 10] {
+        let body = body(max);
+        let mut keeps_up = body.reader();
+        let mut late = body.reader().unwrap();
+        byte_by_byte(&body, 250, &mut keeps_up);
+        assert_eq!(body.inner.lock().chunks.len(), 1);
+        let all: Vec<u8> = (0..250).collect();
+        assert_eq!(next(&mut late).now_or_never(), Some(Some(Ok(all.into()))));
+    }
+}
+
+#[test]
+fn the_length_is_not_said_again_of_what_is_left() {
+    let body = SharedBody::new(Arc::new(Budget::new(100)), 100, Some(2));
+    let mut reader = body.reader().unwrap();
+    assert_eq!(reader.size_hint().exact(), Some(2));
+    byte_by_byte(&body, 1, &mut None);
+    next(&mut reader).now_or_never().unwrap();
+    body.push(Bytes::from_static(b"b"));
+    assert_eq!(reader.size_hint().exact(), None);
+}
+
+proptest! {
+    #[test]
+    fn every_reader_gets_all_bytes_once_and_in_order(
+        steps in prop::collection::vec(
+            (prop_oneof![1_usize..4, 1_usize..5_000], prop::collection::vec(0_usize..3, 0..4)),
+            1..60,
+        ),
+        max in prop_oneof![Just(1_u64 << 30), Just(5_000)],
+        is_stored in any::<bool>(),
+    ) {
+        let body = body(max);
+        let mut readers: Vec<_> = (0..3).map(|_| body.reader().unwrap()).collect();
+        let mut read = vec![Vec::new(); 3];
+        let mut all = Vec::new();
+        for (number, (length, reads)) in steps.into_iter().enumerate() {
+            let chunk = vec![u8::try_from(number).unwrap(); length];
+            all.extend_from_slice(&chunk);
+            body.push(chunk.into());
+            for one in reads {
+                if let Some(Some(Ok(bytes))) = next(&mut readers[one]).now_or_never() {
+                    read[one].extend_from_slice(&bytes);
+                }
+            }
+        }
+        match body.whole() {
+            Some((chunks, len)) if is_stored => {
+                prop_assert_eq!(len, all.len());
+                body.stored(&StoredBody::copy_of(chunks.iter(), len));
+            }
+            _ => body.not_stored(),
+        }
+        body.end(Ok(()));
+        for (reader, read) in readers.iter_mut().zip(&mut read) {
+            while let Some(bytes) = next(reader).now_or_never().unwrap() {
+                read.extend_from_slice(&bytes.unwrap());
+            }
+            prop_assert!(*read == all);
+        }
+    }
 }

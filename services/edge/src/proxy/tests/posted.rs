@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tidegate_clock::BootInstant;
 
 use super::*;
+use crate::proxy::shared_body::Room;
 
 const OF_URL: (&str, &str) = ("content-location", "/a");
 
@@ -268,4 +269,25 @@ async fn what_a_post_brings_is_of_the_origin_that_its_position_has() {
         );
         assert!(["new", "asked"].contains(&got.as_str()), "{looks}: {got}");
     }
+}
+
+#[tokio::test]
+async fn what_a_post_brings_takes_room_among_what_is_unfinished_until_it_is_stored() {
+    let mut world = World::new().await;
+    let said = [FRESH, OF_URL];
+    let mut room = Room::of(&world.site.shared.fills);
+    while room.take(1 << 20) {}
+    while room.take(1) {}
+    let before = world.site.shared.stats().crowded_out;
+    let got = world.fetched(post("/a", &[]), &said, "new").await;
+    assert_eq!(got.body(), "new");
+    let stats = world.site.shared.stats();
+    assert_eq!((stats.responses, stats.crowded_out), (0, before + 1));
+    drop(room);
+    let waiting = world.begin(post("/a", &[])).await;
+    world.origin.next().await.answer(200, &said, "newer");
+    done(waiting).await;
+    assert_eq!(world.cached("/a").await.body(), "newer");
+    let mut room = Room::of(&world.site.shared.fills);
+    assert!(room.take(16 << 20), "it is given back");
 }
