@@ -20,7 +20,7 @@ use tidegate_edge::proxy::{
     FetchNumber, PushedEntry, SecondTier, TierAnswer, TierPlace, TierQuestion, TierShare,
     TierStored, TierTurn, Unanswered,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::lie::{Lie, OfShare};
 
@@ -47,6 +47,9 @@ struct State {
     invalidated: Vec<(Revision, TagPattern)>,
     kept: Vec<Kept>,
     turns: Vec<Turn>,
+    /// Answers to look-ups are kept back.
+    is_held: bool,
+    held: Vec<oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
@@ -77,10 +80,39 @@ impl Plane {
 
     /// Another history begins.
     pub(super) fn begin(&self, epoch: Epoch) {
-        *self.state.lock() = State {
-            epoch,
-            ..State::default()
+        let mut state = self.state.lock();
+        state.epoch = epoch;
+        state.invalidated.clear();
+        state.kept.clear();
+        state.turns.clear();
+    }
+
+    /// Keeps the answers to look-ups back from here on.
+    pub(super) fn hold(&self) {
+        self.state.lock().is_held = true;
+    }
+
+    /// Gives all that were kept back.
+    pub(super) fn let_go(&self) {
+        let mut state = self.state.lock();
+        state.is_held = false;
+        // Dropped, each goes on.
+        state.held.clear();
+    }
+
+    /// Waits as long as answers are kept back.
+    async fn leave(&self) {
+        let turn = {
+            let mut state = self.state.lock();
+            state.is_held.then(|| {
+                let (sender, turn) = oneshot::channel();
+                state.held.push(sender);
+                turn
+            })
         };
+        if let Some(turn) = turn {
+            let _ = turn.await;
+        }
     }
 
     pub(super) fn advance(&self, head: Revision) {
@@ -201,6 +233,7 @@ impl SecondTier for PlaneOf {
         let (plane, edge) = (self.plane.clone(), self.edge);
         async move {
             let (answer, under_way) = plane.answer(edge, &question);
+            plane.leave().await;
             let Some(mut ended) = under_way.filter(|_| !question.wait.is_zero()) else {
                 return Ok(answer);
             };

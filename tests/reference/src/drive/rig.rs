@@ -117,7 +117,11 @@ impl Rig {
                 let under_way = self.visit(ask, None);
                 vec![self.answered(under_way).await]
             }
-            Step::Together { steps, last_first } => self.together(steps, *last_first).await,
+            Step::Together {
+                steps,
+                last_first,
+                late_look_ups,
+            } => self.together(steps, *last_first, *late_look_ups).await,
             other => {
                 self.happen(other);
                 return Vec::new();
@@ -150,15 +154,29 @@ impl Rig {
         }
     }
 
-    async fn together(&mut self, steps: &[Step], last_first: bool) -> Vec<Visit> {
+    async fn together(
+        &mut self,
+        steps: &[Step],
+        last_first: bool,
+        late_look_ups: bool,
+    ) -> Vec<Visit> {
         let since = self.history().order();
         self.origin.hold();
+        let plane = self.plane.clone().filter(|_| late_look_ups);
+        if let Some(plane) = &plane {
+            plane.hold();
+        }
         let mut under_way = Vec::new();
         for step in steps {
             match step {
                 Step::Visit(ask) => under_way.push(self.visit(ask, Some(since))),
                 other => self.happen(other),
             }
+            turns(TURNS_TO_ARRIVE).await;
+        }
+        // Who finds nothing there asks the origin then.
+        if let Some(plane) = plane {
+            plane.let_go();
             turns(TURNS_TO_ARRIVE).await;
         }
         while self.origin.let_go(last_first) {

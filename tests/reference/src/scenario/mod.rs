@@ -114,6 +114,9 @@ pub enum Step {
         steps: Vec<Step>,
         /// It answers in the opposite order.
         last_first: bool,
+        /// What edges look for of what others share is settled when they do, and told to them
+        /// after all that.
+        late_look_ups: bool,
     },
     /// Memory has no room any more for what is in it. Without a disk nothing happens.
     PushOut,
@@ -225,7 +228,9 @@ fn together(focus: Focus) -> impl Strategy<Value = Step> {
         prop_oneof![3 => visit().prop_map(Ok), 1 => other.prop_map(Err)],
         1..5,
     );
-    (0..URLS.len(), visit(), more, any::<bool>()).prop_map(|(url, first, more, last_first)| {
+    let how = (any::<bool>(), any::<bool>());
+    (0..URLS.len(), visit(), more, how).prop_map(|(url, first, more, how)| {
+        let (last_first, late_look_ups) = how;
         let all = std::iter::once(Ok(first)).chain(more);
         let steps = all.map(|one| match one {
             Ok((mut ask, is_of_it)) => {
@@ -239,6 +244,7 @@ fn together(focus: Focus) -> impl Strategy<Value = Step> {
         Step::Together {
             steps: steps.collect(),
             last_first,
+            late_look_ups,
         }
     })
 }
