@@ -134,13 +134,19 @@ impl ExtraParts {
             return None;
         }
         let mut text = String::new();
+        // With their names, so that what one choice of parts has stored is not found by another:
+        // a fetch may end when it is another one.
         for name in &self.headers {
+            push_part(&mut text, name.as_str().as_bytes());
+            text.push(':');
             for value in request.get_all(name) {
                 push_part(&mut text, value.as_bytes());
             }
             text.push('\n');
         }
         for name in &self.cookies {
+            push_part(&mut text, name.as_bytes());
+            text.push('=');
             for value in cookies(request, name) {
                 match value {
                     Some(value) => push_part(&mut text, value),
@@ -224,6 +230,32 @@ mod tests {
         assert_ne!(plain, of(&[("x-country", "de"), ("cookie", "plan=free")]));
         assert_ne!(of(&[]), of(&[("x-country", "")]));
         assert_eq!(ExtraParts::default().of(&request(&[("a", "b")])), None);
+    }
+
+    #[test]
+    fn what_counts_otherwise_is_another_key() {
+        let asked = request(&[("x-a", "de"), ("x-b", "de"), ("cookie", "a=de; b=de")]);
+        let choices = [
+            (vec!["x-a"], vec![]),
+            (vec!["x-b"], vec![]),
+            (vec![], vec!["a"]),
+            (vec![], vec!["b"]),
+            (vec!["a"], vec![]),
+            (vec!["x-a"], vec!["a"]),
+            (vec!["x-a", "x-b"], vec![]),
+            (vec!["x-b", "x-a"], vec![]),
+        ];
+        let texts: std::collections::BTreeSet<_> = choices
+            .iter()
+            .map(|(headers, cookies)| {
+                let parts = ExtraParts {
+                    headers: headers.iter().map(|name| name.parse().unwrap()).collect(),
+                    cookies: cookies.iter().map(ToString::to_string).collect(),
+                };
+                parts.of(&asked)
+            })
+            .collect();
+        assert_eq!(texts.len(), choices.len(), "{texts:?}");
     }
 
     fn of_cookies(lines: &[&[u8]]) -> Option<Arc<str>> {

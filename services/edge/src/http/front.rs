@@ -184,10 +184,6 @@ impl Front {
         asker: Asker,
         interim: Option<&Interim>,
     ) -> Response {
-        let (site, host) = match self.site(&request) {
-            Ok(found) => found,
-            Err(refused) => return refused.into(),
-        };
         match options::ends_here(&mut request) {
             Ok(false) => {}
             Ok(true) => return said(options::answer(), OWN),
@@ -205,14 +201,6 @@ impl Front {
                 return refuse(status, &error.within("path").to_string());
             }
         };
-        let rules = site.rules();
-        if rules
-            .cors
-            .answers_preflight(request.method(), request.headers())
-        {
-            return preflight(&rules.cors, request.headers());
-        }
-        let cross_origin = rules.cors.judge(request.headers());
         let asked = match self
             .min_revision
             .asked(request.headers(), &self.standing)
@@ -221,10 +209,22 @@ impl Front {
             Ok(asked) => asked,
             Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        // After any wait: what holds now is what the answer may rely on. The token is read
-        // first, so that an answer never claims more than it is.
+        // After any wait: what holds now is what the answer may rely on, the site and its rules
+        // among it. The token is read first, so that an answer never claims more than it is.
         let token = self.standing.token();
         let moment = self.standing.now();
+        let (site, host) = match self.site(&request) {
+            Ok(found) => found,
+            Err(refused) => return refused.into(),
+        };
+        let rules = site.rules();
+        if rules
+            .cors
+            .answers_preflight(request.method(), request.headers())
+        {
+            return preflight(&rules.cors, request.headers());
+        }
+        let cross_origin = rules.cors.judge(request.headers());
         let visit = Visit {
             url: &url,
             host: &host,

@@ -86,7 +86,7 @@ impl Errand {
     ) -> Result<(), OfNoUse> {
         match self.validated(response, delay, open, self.asked()) {
             Ok((stored, for_one)) => {
-                self.freshen_others(response, delay);
+                self.freshen_others(response, delay, open);
                 let is_kept = self.keep(&stored);
                 self.offer_validated(&stored, is_kept);
                 if let Some(share) = self.share.take() {
@@ -142,7 +142,12 @@ impl Errand {
     }
 
     /// Other copies learn from a 304 about this one.
-    fn freshen_others(&self, not_modified: &Response<OriginBody>, delay: Duration) {
+    fn freshen_others(
+        &self,
+        not_modified: &Response<OriginBody>,
+        delay: Duration,
+        open: &OpenFill,
+    ) {
         let Some(copy) = self.copy.as_ref().filter(|_| !self.ask.directives.no_store) else {
             return;
         };
@@ -151,6 +156,7 @@ impl Errand {
             request: &self.ask.fields,
             said: &self.said(not_modified),
             delay,
+            serial: open.serial,
         };
         self.site.freshen_others(&self.setup, &news, copy);
     }

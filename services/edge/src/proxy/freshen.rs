@@ -3,7 +3,9 @@
 //! 4.3.5).
 //!
 //! An updated response stays behind the fence of its own fetch: what it says of its
-//! freshness is new, what was invalidated since it was fetched still hits it.
+//! freshness is new, what was invalidated since it was fetched still hits it. One whose fetch
+//! began later than what the news come from is left as it is: what was invalidated in between
+//! does not hit it, and the news may be from before that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,15 @@ pub(super) struct News<'a> {
     pub(super) said: &'a HeaderMap,
     /// The time from the request to the answer.
     pub(super) delay: Duration,
+    /// The fetches that had begun before the request was sent.
+    pub(super) serial: u64,
+}
+
+impl News<'_> {
+    /// Whether they may be older than a stored response.
+    fn may_be_older_than(&self, copy: &Stored) -> bool {
+        copy.head.fence.serial > self.serial
+    }
 }
 
 impl ProxySite {
@@ -39,7 +50,9 @@ impl ProxySite {
         };
         for other in resource.variants() {
             let is_another = other.head.selection != asked_about.head.selection;
-            if is_another && validation::speaks_of_another(&other.head.fields.to_map(0), news.said)
+            if is_another
+                && !news.may_be_older_than(other)
+                && validation::speaks_of_another(&other.head.fields.to_map(0), news.said)
             {
                 self.update(setup, news, other);
             }
@@ -53,7 +66,8 @@ impl ProxySite {
         let Some(resource) = self.shared.storage.peek(&news.key.as_ref()) else {
             return;
         };
-        let Some(copy) = resource.select(news.request) else {
+        let copy = resource.select(news.request);
+        let Some(copy) = copy.filter(|copy| !news.may_be_older_than(copy)) else {
             return;
         };
         let (fields, complete) = (copy.head.fields.to_map(0), copy.body.complete());

@@ -46,6 +46,8 @@ struct Passed {
     setup: Arc<Setup>,
     response: Response<OriginBody>,
     delay: Duration,
+    /// The fetches that had begun before it was sent.
+    serial: u64,
     keeping: Option<Keeping>,
 }
 
@@ -77,6 +79,7 @@ impl ProxySite {
             setup,
             mut response,
             delay,
+            serial,
             keeping,
         } = match passed {
             Ok(passed) => passed,
@@ -105,6 +108,7 @@ impl ProxySite {
                 request: &ask.fields,
                 said: response.headers(),
                 delay,
+                serial,
             };
             self.learn_from_head(&setup, &news);
         }
@@ -132,7 +136,7 @@ impl ProxySite {
         upgrades: bool,
         why: Why,
     ) -> Result<Passed, OriginError> {
-        let begun = self.shared.now();
+        let (begun, serial) = (self.shared.now(), self.shared.last_serial());
         let posting = self.begin_posting(&ask, why);
         // Loaded after the position was read, as for a fetch: what is stored as of that is
         // what the origin says that belongs to it.
@@ -148,6 +152,7 @@ impl ProxySite {
             setup,
             response,
             delay,
+            serial,
             keeping,
         })
     }

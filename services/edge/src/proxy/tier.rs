@@ -139,7 +139,7 @@ impl Errand {
         };
         let stored = match entry.is_shared {
             true => self.made_of_share(entry, late, open)?,
-            false => self.made_of_entry(entry, open)?,
+            false => self.made_of(entry, open)?,
         };
         if stored.head.fence.touched() != Touched::Untouched {
             return None;
@@ -169,7 +169,7 @@ impl Errand {
             None => tier.ask_in_turn(look, ENTRY_PATIENCE).await,
         };
         let entry = answer.ok()??;
-        let stored = self.made_of_entry(entry, open)?;
+        let stored = self.made_of(entry, open)?;
         if stored.head.fence.touched() != Touched::Untouched {
             return None;
         }
@@ -177,22 +177,12 @@ impl Errand {
         Some(stored)
     }
 
-    fn made_of_entry(&self, entry: PushedEntry, open: &OpenFill) -> Option<Arc<Stored>> {
-        let filled = Stamp::of_fill(self.moment.era, entry.validated_as_of)?;
-        self.made_of(entry, filled, open)
-    }
-
-    /// A share stands behind the fence of this fetch, whatever the control plane says of
-    /// later positions: what is applied here meanwhile, a change of the site among it, hits
-    /// it like what the origin would have answered.
     fn made_of_share(
         &self,
         mut entry: PushedEntry,
         late: Duration,
         open: &OpenFill,
     ) -> Option<Arc<Stored>> {
-        let known = Stamp::of_fill(self.moment.era, entry.validated_as_of)?;
-        let filled = known.min(open.filled?);
         entry.age = entry.age.saturating_add(late);
         entry.fresh_for = entry.fresh_for.checked_sub(late)?;
         let now = self.site.shared.now();
@@ -200,10 +190,15 @@ impl Errand {
         if entry.fresh_for.is_zero() || !is_allowed {
             return None;
         }
-        self.made_of(entry, filled, open)
+        self.made_of(entry, open)
     }
 
-    fn made_of(&self, entry: PushedEntry, filled: Stamp, open: &OpenFill) -> Option<Arc<Stored>> {
+    /// It stands behind the fence of this fetch, whatever the control plane says of later
+    /// positions: what is applied here meanwhile, a change of the site among it, hits it like
+    /// what the origin would have answered.
+    fn made_of(&self, entry: PushedEntry, open: &OpenFill) -> Option<Arc<Stored>> {
+        let known = Stamp::of_fill(self.moment.era, entry.validated_as_of)?;
+        let filled = known.min(open.filled?);
         let key = &self.ask.key;
         let mut fields = entry.headers;
         fields::remove_hop_by_hop(&mut fields);

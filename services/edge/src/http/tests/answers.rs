@@ -162,6 +162,31 @@ async fn a_token_is_served_from_the_cache_only_if_this_edge_can_place_it() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_position_is_answered_by_the_site_of_then() {
+    let edge = Edge::with_origin().await;
+    let options = FrontOptions {
+        min_revision_wait: Duration::from_secs(20),
+        trusted: TrustedProxies::default(),
+    };
+    let edge = edge.with_options(options);
+    assert_eq!(edge.get("/a").await.body, "1");
+    assert!(edge.get("/a").await.is_hit());
+    let token = at(1, 4).to_string();
+    let fields = [("tidegate-min-revision", token.as_str())];
+    let asking = edge.ask(Method::GET, "/a", &fields);
+    // Polled when it waits.
+    let meanwhile = async {
+        let site = edge.sites.by_name("dev").unwrap();
+        edge.sites.remove(&site.name);
+        let config = site.rules().config.clone();
+        edge.sites.put(&site.name, config, at(1, 3));
+        edge.write(4, "item:1", Mode::Hard);
+    };
+    let (got, ()) = tokio::join!(asking, meanwhile);
+    assert_eq!((got.body.as_str(), got.is_hit()), ("4", false));
+}
+
+#[tokio::test]
 async fn without_an_origin_an_entry_answers_what_the_release_does_not_hold() {
     let edge = Edge::with_release();
     let got = edge.get("/pushed").await;

@@ -283,6 +283,14 @@ impl Edge {
         edge
     }
 
+    /// The same, reached in another way.
+    fn with_options(mut self, options: FrontOptions) -> Self {
+        let metrics = EdgeMetrics::register(&tidegate_telemetry::Registry::new()).unwrap();
+        let (sites, standing) = (self.sites.clone(), self.standing.clone());
+        self.front = Front::new(sites, standing, Arc::new(metrics), options);
+        self
+    }
+
     fn grant(&self) {
         let ends = self.clock.boot() + Duration::from_secs(86_400);
         self.standing

@@ -142,6 +142,44 @@ async fn a_304_updates_every_variant_with_the_same_strong_tag() {
 }
 
 #[tokio::test]
+async fn a_head_that_was_asked_before_a_response_was_fetched_says_nothing_of_it() {
+    for told in [ETAG, ("etag", "\"other\"")] {
+        let mut world = World::new().await;
+        let waiting = world.begin(head("/a")).await;
+        let asked = world.origin.next().await;
+        // The origin has said what it was; this changes its fields.
+        world.invalidate("item:1", Mode::Hard);
+        let new = [FRESH, ETAG, TAGGED, ("x-a", "new")];
+        world.fetched(get("/a", &[]), &new, "v1").await;
+        let old = [FRESH, told, TAGGED, ("x-a", "old"), ("content-length", "2")];
+        asked.answer(200, &old, "");
+        assert_eq!(done(waiting).await.field("x-a"), "old");
+        assert_eq!(world.cached("/a").await.field("x-a"), "new", "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_304_says_nothing_of_a_variant_that_was_fetched_since_it_was_asked_for() {
+    let mut world = World::new().await;
+    let said = |new| [BRIEF, ("vary", "x"), ETAG, TAGGED, ("x-a", new)];
+    for value in ["1", "2"] {
+        let asking = get("/a", &[("x", value)]);
+        world.fetched(asking, &said("old"), "body").await;
+    }
+    world.clock.advance(Duration::from_secs(11));
+    let waiting = world.begin(get("/a", &[("x", "1")])).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), Some("\"v1\""));
+    world.invalidate("item:1", Mode::Hard);
+    let other = || get("/a", &[("x", "2")]);
+    world.fetched(other(), &said("new"), "body").await;
+    asked.answer(304, &[FRESH, ETAG, ("x-a", "old")], "");
+    done(waiting).await;
+    let got = done(world.begin(other()).await).await;
+    assert!(got.is_hit() && got.field("x-a") == "new", "{got:?}");
+}
+
+#[tokio::test]
 async fn an_unsafe_request_names_groups_that_it_has_changed() {
     // RFC 9875, section 3.
     let mut world = World::new().await;

@@ -125,6 +125,34 @@ async fn a_pushed_entry_that_an_invalidation_has_overtaken_falls_back_to_the_ori
     assert_eq!(done(waiting).await.body(), "from the origin");
 }
 
+/// The control plane is ahead of the edge, and of what has changed in between nothing is known
+/// here yet.
+#[tokio::test]
+async fn a_pushed_entry_is_as_old_as_the_site_that_it_was_made_for() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let mut world = World::new().await;
+    world
+        .site
+        .set_entry_source(pushed(world.revision + 2, &gate));
+    world.site.set_has_entries(true);
+    let early = world.get("/a").await;
+    let looked_for = async {
+        while world.site.shared.stats().second_tier.look_ups == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    patiently(looked_for).await;
+    let at = config(&[world.origin.address], |config| {
+        config.cache.tag_headers = vec!["x-tags".into()];
+    });
+    world.site.replace_config(at, Revision(world.revision + 1));
+    world.advance();
+    world.advance();
+    gate.add_permits(1);
+    world.origin.next().await.answer(200, &[FRESH], "origin");
+    assert_eq!(done(early).await.body(), "origin");
+}
+
 #[tokio::test]
 async fn a_pushed_entry_that_a_reset_has_overtaken_is_of_no_use_afterwards() {
     let mut world = World::new().await;
