@@ -12,11 +12,15 @@ use crate::proxy::{PushedEntry, Unanswered};
 
 /// Every look-up finds the same entry, once the test lets it.
 fn pushes(world: &World) -> Arc<Semaphore> {
+    pushes_as_of(world.revision, world)
+}
+
+fn pushes_as_of(revision: u64, world: &World) -> Arc<Semaphore> {
     let gate = Arc::new(Semaphore::new(0));
     let entry = PushedEntry {
         tags: vec![Tag::parse("item:1").unwrap()],
         age: Duration::from_secs(5),
-        validated_as_of: Revision(world.revision),
+        validated_as_of: Revision(revision),
         ..entry()
     };
     let opened = gate.clone();
@@ -129,12 +133,8 @@ async fn a_pushed_entry_that_an_invalidation_has_overtaken_falls_back_to_the_ori
 /// here yet.
 #[tokio::test]
 async fn a_pushed_entry_is_as_old_as_the_site_that_it_was_made_for() {
-    let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let mut world = World::new().await;
-    world
-        .site
-        .set_entry_source(pushed(world.revision + 2, &gate));
-    world.site.set_has_entries(true);
+    let gate = pushes_as_of(world.revision + 2, &world);
     let early = world.get("/a").await;
     let looked_for = async {
         while world.site.shared.stats().second_tier.look_ups == 0 {
