@@ -196,16 +196,21 @@ async fn who_wants_nothing_stored_and_does_not_read_takes_no_room_from_others() 
 #[tokio::test]
 async fn what_nobody_may_store_is_shared_by_those_who_forbid_it_while_it_arrives() {
     let mut world = World::new().await;
-    let no_store = || get("/a", &[NO_STORE]);
-    let first = world.begin(no_store()).await;
-    let body = world.origin.next().await.begin(200, &[FRESH]);
+    let url = PathAndQuery::parse("/a").unwrap();
+    let visit = visit(&url, world.standing.now());
+    let asking = world.site.handle(get("/a", &[NO_STORE]), visit);
+    let answering = async { world.origin.next().await.begin(200, &[FRESH]) };
+    let (first, body) = patiently(async { tokio::join!(asking, answering) }).await;
     body.send("on").await;
-    let second = world.begin(no_store()).await;
+    let mut first = first.into_body();
+    let beginning = patiently(first.frame()).await.unwrap().unwrap();
+    assert_eq!(beginning.into_data().unwrap(), "on");
+    // Its beginning is still there.
+    let second = world.begin(get("/a", &[NO_STORE])).await;
     body.send("e").await;
     drop(body);
-    for got in [first, second] {
-        assert_eq!(done(got).await.body(), "one");
-    }
+    assert_eq!(patiently(first.collect()).await.unwrap().to_bytes(), "e");
+    assert_eq!(done(second).await.body(), "one");
     assert_eq!(world.site.stats().fetches, 1);
     assert_eq!(world.site.shared.stats().responses, 0);
 }
