@@ -21,7 +21,6 @@ use crate::follower::SiteFollower;
 use crate::http::{Front, FrontOptions, Server, ServerLimits, TrustedProxies};
 use crate::link::{AppliedLog, Channels, HeartbeatOptions, Heartbeats, Subscriber};
 use crate::metrics::EdgeMetrics;
-use crate::origin::BodyLimits;
 use crate::pages::Blobs;
 use crate::proxy::{RevalidationLimits, Shared, SharedConfig};
 use crate::sites::{Parts, Sites};
@@ -152,10 +151,7 @@ impl<L: Listener> App<L> {
                 at_once: config.max_revalidations,
                 patience: config.revalidation_wait,
             },
-            bodies: BodyLimits {
-                silence: config.receive_timeout,
-                ..BodyLimits::default()
-            },
+            receive_timeout: config.receive_timeout,
             faults: config.faults,
         };
         let news = Arc::new(Notify::new());

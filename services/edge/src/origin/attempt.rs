@@ -222,7 +222,7 @@ async fn too_long(turns: Option<watch::Receiver<Turn>>, limit: Duration) {
 impl From<BodyFault> for OriginError {
     fn from(fault: BodyFault) -> Self {
         match fault {
-            BodyFault::TooLarge => Self::RequestTooLarge,
+            BodyFault::TooLarge(most) => Self::RequestTooLarge(most),
             BodyFault::Silent => Self::RequestSilent,
             BodyFault::BrokeOff => Self::RequestBroken,
         }

@@ -53,8 +53,8 @@ impl Default for BodyLimits {
 /// What a client has done wrong with its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum BodyFault {
-    #[error("the request's body is too large")]
-    TooLarge,
+    #[error("the request's body is larger than {0} bytes")]
+    TooLarge(u64),
     #[error("the client was silent or too slow for too long in the midst of its body")]
     Silent,
     #[error("the request's body broke off")]
@@ -117,9 +117,18 @@ impl RequestBody {
         }
     }
 
-    /// Whether more is announced than is allowed.
-    pub(super) fn is_too_large(&self) -> bool {
-        self.size_hint().lower() > self.limits.max_bytes
+    /// # Errors
+    /// More is announced than is allowed.
+    pub(super) fn check_announced(&self) -> Result<(), BodyFault> {
+        self.check(self.size_hint().lower())
+    }
+
+    fn check(&self, bytes: u64) -> Result<(), BodyFault> {
+        let most = self.limits.max_bytes;
+        match bytes > most {
+            true => Err(BodyFault::TooLarge(most)),
+            false => Ok(()),
+        }
     }
 
     /// What the client has done wrong, known once the body was given up.
@@ -143,10 +152,7 @@ impl RequestBody {
             self.waited += since.elapsed();
         }
         self.passed = self.passed.saturating_add(data.len() as u64);
-        if self.passed > self.limits.max_bytes {
-            return Err(BodyFault::TooLarge);
-        }
-        Ok(())
+        self.check(self.passed)
     }
 
     /// Waits with the client, up to a limit.

@@ -18,6 +18,9 @@ pub enum OriginError {
         "every upstream has max_in_flight_per_upstream requests, for longer than queue_timeout"
     )]
     Full,
+    /// As many connections have switched to another protocol as the site allows.
+    #[error("the origin has max_tunnels connections that have switched to another protocol")]
+    TunnelsFull,
     /// Every upstream is left alone for now: it has failed too often, or is not well.
     #[error("every upstream is left alone, after failures or because of its health check")]
     Unavailable,
@@ -53,8 +56,8 @@ pub enum OriginError {
     #[error("the request's body broke off")]
     RequestBroken,
     /// The client's body is larger than is allowed.
-    #[error("the request's body is too large")]
-    RequestTooLarge,
+    #[error("the request's body is larger than {0} bytes (max_request_bytes)")]
+    RequestTooLarge(u64),
     /// The client did not go on with its body.
     #[error("the client was silent or too slow for too long in the midst of its body")]
     RequestSilent,
@@ -65,12 +68,15 @@ impl OriginError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Busy | Self::Full | Self::Unavailable | Self::Crowded | Self::ForcedTooOften => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Busy
+            | Self::Full
+            | Self::TunnelsFull
+            | Self::Unavailable
+            | Self::Crowded
+            | Self::ForcedTooOften => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestBroken => StatusCode::BAD_REQUEST,
-            Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestSilent => StatusCode::REQUEST_TIMEOUT,
             Self::Misconfigured(_) | Self::Connect { .. } | Self::Broken { .. } => {
                 StatusCode::BAD_GATEWAY
@@ -98,6 +104,7 @@ impl OriginError {
         match self {
             Self::Misconfigured(_) => "origin-misconfigured",
             Self::Busy | Self::Full => "origin-busy",
+            Self::TunnelsFull => "tunnels-full",
             Self::Unavailable => "origin-left-alone",
             Self::Crowded => "revalidations-full",
             Self::ForcedTooOften => "token-rate",
@@ -106,7 +113,7 @@ impl OriginError {
             Self::FirstByteTimeout(_) => "origin-timeout",
             Self::Broken { .. } => "origin-broken",
             Self::RequestBroken => "request-broken",
-            Self::RequestTooLarge => "request-too-large",
+            Self::RequestTooLarge(_) => "request-too-large",
             Self::RequestSilent => "request-timeout",
         }
     }

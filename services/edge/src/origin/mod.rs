@@ -18,6 +18,7 @@ mod pool;
 mod send;
 #[cfg(test)]
 mod tests;
+mod tunnels;
 mod upstream;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use body::{BodyLimits, BoxError, OriginBody, RequestBody};
 pub(crate) use breaker::Breaker;
 pub use error::OriginError;
 pub use send::{Origin, OriginRequest, UpstreamStats};
+pub use tunnels::TunnelPlace;
 
 /// What an origin takes from the machine that asks it.
 #[derive(Debug, Clone)]

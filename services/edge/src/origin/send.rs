@@ -20,6 +20,7 @@ use super::connection::Stream;
 use super::error::OriginError;
 use super::fields;
 use super::health;
+use super::tunnels::{TunnelPlace, Tunnels};
 use super::upstream::{Turn, Upstream};
 use crate::interim::Interim;
 use crate::whole::Whole;
@@ -48,6 +49,7 @@ pub struct OriginRequest {
 pub struct Origin {
     pub(super) choice: Choice,
     pub(super) places: Arc<Semaphore>,
+    tunnels: Tunnels,
     host: Option<HeaderValue>,
     first_byte_timeout: Duration,
     between_bytes_timeout: Duration,
@@ -120,6 +122,7 @@ impl Origin {
                 queue_timeout: config.queue_timeout,
             },
             places: Arc::new(Semaphore::new(config.max_in_flight as usize)),
+            tunnels: Tunnels::new(config),
             host,
             first_byte_timeout: config.first_byte_timeout,
             between_bytes_timeout: config.between_bytes_timeout,
@@ -132,6 +135,15 @@ impl Origin {
     #[must_use]
     pub fn host(&self) -> Option<&HeaderValue> {
         self.host.as_ref()
+    }
+
+    /// A place for a request that may switch to another protocol. It is to be kept for as long
+    /// as the connection lasts then.
+    ///
+    /// # Errors
+    /// There are as many as the site allows.
+    pub fn tunnel(&self) -> Result<TunnelPlace, OriginError> {
+        self.tunnels.place()
     }
 
     /// How many upstreams there are.
@@ -155,9 +167,7 @@ impl Origin {
     /// # Errors
     /// Why there is no response.
     pub async fn send(&self, request: OriginRequest) -> Result<Response<OriginBody>, OriginError> {
-        if request.body.is_too_large() {
-            return Err(OriginError::RequestTooLarge);
-        }
+        request.body.check_announced()?;
         let site_place = self
             .places
             .clone()

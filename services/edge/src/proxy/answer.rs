@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER,
 };
@@ -194,7 +195,11 @@ pub(super) fn made(status: StatusCode, fields: HeaderMap, body: Body) -> Respons
 }
 
 /// An answer of the edge itself, in plain text.
-pub(super) fn text(status: StatusCode, text: &'static str, cache_status: Status) -> Response<Body> {
+pub(super) fn text(
+    status: StatusCode,
+    text: impl Into<Bytes>,
+    cache_status: Status,
+) -> Response<Body> {
     let mut fields = HeaderMap::new();
     fields.insert(
         CONTENT_TYPE,
@@ -211,10 +216,14 @@ pub(super) fn text(status: StatusCode, text: &'static str, cache_status: Status)
 /// The origin has not answered.
 pub(super) fn failed(error: &OriginError, cache_status: Status) -> Response<Body> {
     let status = error.status();
+    if let OriginError::RequestTooLarge(most) = error {
+        let words =
+            format!("The request's body is larger than the {most} bytes that are allowed.\n");
+        return text(status, words, cache_status);
+    }
     let words = match status {
         StatusCode::SERVICE_UNAVAILABLE => "The site is busy. Try again in a moment.\n",
         StatusCode::GATEWAY_TIMEOUT => "The site's origin did not answer in time.\n",
-        StatusCode::PAYLOAD_TOO_LARGE => "The request's body is too large.\n",
         StatusCode::REQUEST_TIMEOUT => "The request's body did not arrive in time.\n",
         StatusCode::BAD_REQUEST => "The request's body broke off.\n",
         _ => "The site's origin cannot be reached.\n",

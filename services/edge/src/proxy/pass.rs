@@ -26,7 +26,7 @@ use crate::cache::policy::groups::{GroupOwner, TooManyGroups};
 use crate::cache::policy::invalidation::{Target, is_no_error, is_unsafe};
 use crate::cache::stored::CACHE_STATUS;
 use crate::cache::tagging::ResponseTags;
-use crate::origin::{OriginBody, OriginError, OriginRequest, RequestBody, fields};
+use crate::origin::{OriginBody, OriginError, OriginRequest, RequestBody, TunnelPlace, fields};
 
 /// Says how the cache handled a request whose response it does not store.
 pub(super) fn mark<B>(response: &mut Response<B>, status: Status) {
@@ -49,6 +49,8 @@ struct Passed {
     /// The fetches that had begun before it was sent.
     serial: u64,
     keeping: Option<Keeping>,
+    /// If it has asked to switch to another protocol.
+    tunnel: Option<TunnelPlace>,
 }
 
 impl ProxySite {
@@ -81,6 +83,7 @@ impl ProxySite {
             delay,
             serial,
             keeping,
+            tunnel,
         } = match passed {
             Ok(passed) => passed,
             Err(error) => {
@@ -94,8 +97,8 @@ impl ProxySite {
             return self.despite_error(copy, &ask, Some(status));
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return match upgrade {
-                Some(switch) => tunnel(switch, response),
+            return match upgrade.zip(tunnel) {
+                Some((switch, place)) => join(switch, place, response),
                 None => self.not_passed(&unasked_upgrade(), why),
             };
         }
@@ -141,7 +144,7 @@ impl ProxySite {
         // Loaded after the position was read, as for a fetch: what is stored as of that is
         // what the origin says that belongs to it.
         let setup = self.setup();
-        let response = self.send(&setup, &ask, body, upgrades).await?;
+        let (response, tunnel) = self.send(&setup, &ask, body, upgrades).await?;
         let delay = self.shared.now().saturating_since(begun);
         let posted = posting.and_then(|open| self.posted(&setup, &ask, &response, delay, open));
         let keeping = match is_unsafe(&ask.method) {
@@ -154,6 +157,7 @@ impl ProxySite {
             delay,
             serial,
             keeping,
+            tunnel,
         })
     }
 
@@ -163,11 +167,13 @@ impl ProxySite {
         ask: &Ask,
         body: RequestBody,
         upgrades: bool,
-    ) -> Result<Response<OriginBody>, OriginError> {
+    ) -> Result<(Response<OriginBody>, Option<TunnelPlace>), OriginError> {
         let origin = setup
             .origin
             .clone()?
             .ok_or_else(|| OriginError::Misconfigured("the site has no origin".into()))?;
+        // Before anything is asked: what switches must not be one too many.
+        let tunnel = upgrades.then(|| origin.tunnel()).transpose()?;
         let mut request = setup.to_origin(ask);
         if upgrades && let Some(protocol) = fields::upgrade(&ask.fields) {
             fields::ask_upgrade(&mut request, protocol.clone());
@@ -180,7 +186,7 @@ impl ProxySite {
             body,
             interim: ask.interim.clone(),
         };
-        origin.send(request).await
+        Ok((origin.send(request).await?, tunnel))
     }
 
     fn not_passed(&self, error: &OriginError, why: Why) -> Response<Body> {
@@ -264,15 +270,15 @@ fn unasked_upgrade() -> OriginError {
 }
 
 /// Joins the two connections once both have switched.
-fn tunnel(switch: Switch, mut response: Response<OriginBody>) -> Response<Body> {
-    switch.join(hyper::upgrade::on(&mut response));
+fn join(switch: Switch, place: TunnelPlace, mut response: Response<OriginBody>) -> Response<Body> {
+    switch.join(hyper::upgrade::on(&mut response), place);
     let (mut parts, body) = response.into_parts();
     let protocol = parts.headers.get(http::header::UPGRADE).cloned();
     fields::remove_hop_by_hop(&mut parts.headers);
     if let Some(protocol) = protocol {
         fields::ask_upgrade(&mut parts.headers, protocol);
     }
-    // The place in flight is given back here: a tunnel may last for days.
+    // The place in flight is given back here: a tunnel may last for days, and has its own.
     drop(body);
     answer::made(parts.status, parts.headers, Body::empty())
 }

@@ -28,6 +28,7 @@ pub(super) struct Setup {
     pub(super) browser: HeaderValue,
     /// What the site wants, or what there is room for if that is less.
     pub(super) max_object_bytes: u64,
+    pub(super) max_request_bytes: u64,
     pub(super) max_variants: usize,
 }
 
@@ -81,6 +82,7 @@ impl Setup {
             browser: HeaderValue::from_str(&config.browser.cache_control)
                 .unwrap_or(HeaderValue::from_static("no-cache")),
             max_object_bytes: cache.max_object_bytes.min(largest_body),
+            max_request_bytes: config.origin.as_ref().map_or(0, |o| o.max_request_bytes),
             max_variants: cache.max_variants as usize,
             site,
         }

@@ -23,7 +23,7 @@ use crate::cache::policy::storable::Asked;
 use crate::cache::storage::Storage;
 use crate::cache::tags::TagTable;
 use crate::faults::Faults;
-use crate::origin::{BodyLimits, Surroundings};
+use crate::origin::Surroundings;
 use crate::standing::Standing;
 
 /// Of the capacity, what fetches under way may take besides.
@@ -48,8 +48,9 @@ pub struct SharedConfig {
     pub dialer: Dialer,
     /// Bounds on requests that ask an origin whether a copy still holds.
     pub revalidations: RevalidationLimits,
-    /// Bounds on the bodies of requests.
-    pub bodies: BodyLimits,
+    /// For how long a client may be silent in the midst of a body; see
+    /// [`BodyLimits`](crate::origin::BodyLimits::silence).
+    pub receive_timeout: Duration,
     /// For tests that break an edge on purpose.
     pub faults: Faults,
 }
@@ -64,7 +65,7 @@ pub struct Shared {
     pub(super) hints: Hints,
     pub(super) tier: Tier,
     pub(super) uncacheable: Uncacheable,
-    pub(super) bodies: BodyLimits,
+    pub(super) receive_timeout: Duration,
     pub(super) faults: Faults,
     pub(super) surroundings: Surroundings,
     tag_tables: Mutex<Vec<Weak<TagTable>>>,
@@ -115,7 +116,7 @@ impl Shared {
             hints: Hints::default(),
             tier: Tier::default(),
             uncacheable: Uncacheable::default(),
-            bodies: config.bodies,
+            receive_timeout: config.receive_timeout,
             faults: config.faults,
             surroundings: config.dialer.into(),
             tag_tables: Mutex::default(),

@@ -32,7 +32,7 @@ use crate::cache::stamp::Stamp;
 use crate::cache::tagging::{ResponseTags, TaggingError};
 use crate::cache::tags::{Matched, TagTable};
 use crate::origin::fields::{is_in_a_loop, remove_named_by_connection};
-use crate::origin::{BoxError, RequestBody};
+use crate::origin::{BodyLimits, BoxError, RequestBody};
 
 /// The cached and proxied part of a site.
 pub struct ProxySite {
@@ -188,6 +188,14 @@ impl ProxySite {
         self.setup.load_full()
     }
 
+    /// What a client may do with the body of a request.
+    fn body_limits(&self) -> BodyLimits {
+        BodyLimits {
+            max_bytes: self.setup.load().max_request_bytes,
+            silence: self.shared.receive_timeout,
+        }
+    }
+
     /// Whether the site names an upstream.
     #[must_use]
     pub fn has_origin(&self) -> bool {
@@ -317,7 +325,7 @@ impl ProxySite {
                 .await
                 .unwrap_or_else(nothing_here),
             Looked::Pass(ask, found) => {
-                let body = RequestBody::new(body, self.shared.bodies);
+                let body = RequestBody::new(body, self.body_limits());
                 Box::pin(self.clone().pass(*ask, parts, body, found)).await
             }
             // It has been looked for.

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A tunnel ends in which neither side has said anything for so long.
-const MAX_SILENCE: Duration = Duration::from_secs(60 * 60);
+use crate::origin::TunnelPlace;
+
 /// Bytes on their way in each direction.
 const PIECE_BYTES: usize = 8 << 10;
 
@@ -71,8 +71,8 @@ pub(super) struct Switch {
 }
 
 impl Switch {
-    /// Joins it with one to the origin once both have switched.
-    pub(super) fn join(self, origin: OnUpgrade) {
+    /// Joins it with one to the origin, which has this place, once both have switched.
+    pub(super) fn join(self, origin: OnUpgrade, at_origin: TunnelPlace) {
         let TunnelBounds { stop, open, place } = self.bounds;
         let client = self.client;
         open.spawn(async move {
@@ -81,7 +81,7 @@ impl Switch {
                 biased;
                 // Where a protocol could end well is not known here.
                 () = stop.cancelled() => tracing::debug!("a tunnel ended with the edge"),
-                () = silence(&said) => tracing::debug!("a tunnel was silent for too long"),
+                () = silence(&said, at_origin.max_silence) => tracing::debug!("a tunnel was silent for too long"),
                 carried = carry(client, origin, &said) => {
                     if let Err(error) = carried {
                         tracing::debug!(%error, "a tunnel broke");
@@ -89,14 +89,14 @@ impl Switch {
                 }
             }
             // Both connections are closed by now.
-            drop(place);
+            drop((place, at_origin));
         });
     }
 }
 
 /// Waits until nothing has been said for too long.
-async fn silence(said: &Notify) {
-    while timeout(MAX_SILENCE, said.notified()).await.is_ok() {}
+async fn silence(said: &Notify, longest: Duration) {
+    while timeout(longest, said.notified()).await.is_ok() {}
 }
 
 /// Passes on what both sides say, until both have ended or one has broken.

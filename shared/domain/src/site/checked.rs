@@ -256,6 +256,13 @@ fn check_origin(origin: &OriginConfig) -> Result<Vec<UpstreamUrl>, FieldError> {
         check_health_check(check).map_err(|e| e.within("health_check"))?;
     }
     check_number("finish_fill_bytes", origin.finish_fill_bytes, 0..=1 << 30)?;
+    check_number("max_request_bytes", origin.max_request_bytes, 0..=1 << 40)?;
+    check_number("max_tunnels", origin.max_tunnels.into(), 0..=65_536)?;
+    check_duration(
+        "tunnel_idle_timeout",
+        origin.tunnel_idle_timeout,
+        Duration::from_secs(1)..=24 * 60 * minute,
+    )?;
     check_number(
         "max_revalidations",
         origin.max_revalidations.into(),
@@ -336,10 +343,23 @@ mod tests {
     #[test]
     fn an_error_of_the_origin_names_the_field() {
         type Break = fn(&mut OriginConfig);
-        let broken: [(Break, &str); 8] = [
+        let broken: [(Break, &str); 12] = [
             (
                 |o| o.finish_fill_bytes = (1 << 30) + 1,
                 "origin.finish_fill_bytes",
+            ),
+            (
+                |o| o.max_request_bytes = (1 << 40) + 1,
+                "origin.max_request_bytes",
+            ),
+            (|o| o.max_tunnels = 65_537, "origin.max_tunnels"),
+            (
+                |o| o.tunnel_idle_timeout = Duration::from_millis(999),
+                "origin.tunnel_idle_timeout",
+            ),
+            (
+                |o| o.tunnel_idle_timeout = Duration::from_secs(86_401),
+                "origin.tunnel_idle_timeout",
             ),
             (
                 |o| o.max_in_flight_per_upstream = 0,

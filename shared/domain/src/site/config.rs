@@ -86,6 +86,14 @@ pub struct OriginConfig {
     /// When all who asked have gone, a response that may be stored is read on if no more
     /// than so many bytes of it are left. At most 1 GiB, the default: whatever may be stored.
     pub finish_fill_bytes: u64,
+    /// Most bytes of the body of a request. At most 1 TiB; zero: none.
+    pub max_request_bytes: u64,
+    /// Connections that have switched to another protocol, from one edge; they have no place
+    /// in `max_in_flight`. At most 65,536; zero: none.
+    pub max_tunnels: u32,
+    /// Such a connection ends when neither side has said anything for so long. 1 s to 24 h.
+    #[serde(with = "duration")]
+    pub tunnel_idle_timeout: Duration,
     /// Of these, requests that ask whether a copy still holds; the most wanted go
     /// first, the others wait. 1 to 65,536.
     pub max_revalidations: u32,
@@ -108,6 +116,9 @@ impl Default for OriginConfig {
             breaker: BreakerConfig::default(),
             health_check: None,
             finish_fill_bytes: 1 << 30,
+            max_request_bytes: 64 << 20,
+            max_tunnels: 1024,
+            tunnel_idle_timeout: Duration::from_secs(60 * 60),
             max_revalidations: 64,
             host_header: String::new(),
         }

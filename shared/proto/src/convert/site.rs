@@ -92,6 +92,13 @@ fn origin(wire: v1::OriginConfig) -> Result<OriginConfig, FieldError> {
             .transpose()
             .map_err(|e| e.within("health_check"))?,
         finish_fill_bytes: wire.finish_fill_bytes.unwrap_or(default.finish_fill_bytes),
+        max_request_bytes: wire.max_request_bytes.unwrap_or(default.max_request_bytes),
+        max_tunnels: wire.max_tunnels.unwrap_or(default.max_tunnels),
+        tunnel_idle_timeout: duration_from_wire(
+            "tunnel_idle_timeout",
+            wire.tunnel_idle_timeout.as_ref(),
+            default.tunnel_idle_timeout,
+        )?,
     })
 }
 
@@ -396,6 +403,9 @@ fn origin_to_wire(origin: &OriginConfig) -> v1::OriginConfig {
             healthy_after: check.healthy_after,
         }),
         finish_fill_bytes: Some(origin.finish_fill_bytes),
+        max_request_bytes: Some(origin.max_request_bytes),
+        max_tunnels: Some(origin.max_tunnels),
+        tunnel_idle_timeout: Some(duration_to_wire(origin.tunnel_idle_timeout)),
     }
 }
 

@@ -14,7 +14,6 @@ use tidegate_domain::site::CheckedSite;
 use tidegate_domain::{Cursor, Mode, PathAndQuery, Revision, SiteName, TagPattern};
 use tidegate_edge::cache::disk::{Disk, DiskConfig};
 use tidegate_edge::faults::Faults;
-use tidegate_edge::origin::BodyLimits;
 use tidegate_edge::proxy::{
     Body, Demand, ProxySite, RevalidationLimits, Shared, SharedConfig, Visit as EdgeVisit,
 };
@@ -188,7 +187,7 @@ impl Run {
                 capacity_bytes: 64 << 20,
                 dialer: Dialer::Other(Arc::new(network)),
                 revalidations: RevalidationLimits::default(),
-                bodies: BodyLimits::default(),
+                receive_timeout: Duration::from_secs(30),
                 disk: disk.clone(),
                 faults: Faults::default(),
             },

@@ -49,7 +49,7 @@ async fn an_answer_before_the_end_of_a_body_is_read_whole_by_who_sends_that_body
                 &plain,
                 65,
                 "413",
-                "too large",
+                "larger than the 67108864 bytes",
             ),
             (
                 "/_tidegate/other",

@@ -42,10 +42,13 @@ impl Origin {
 
     /// An edge with one site, in front of it.
     pub(super) fn edge(self) -> Edge {
-        let config = serde_json::json!({
-            "hosts": ["*"],
-            "origin": { "upstreams": [{ "url": "http://origin" }] },
-        });
+        self.edge_with(serde_json::json!({}))
+    }
+
+    /// The same, where these fields say how the origin is asked.
+    pub(super) fn edge_with(self, mut origin: serde_json::Value) -> Edge {
+        origin["upstreams"] = serde_json::json!([{ "url": "http://origin" }]);
+        let config = serde_json::json!({ "hosts": ["*"], "origin": origin });
         let dialer = Dialer::Other(Arc::new(self));
         Edge::start_on(
             dialer,

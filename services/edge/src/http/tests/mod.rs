@@ -38,7 +38,6 @@ use crate::events::{Limits, Replay, Replayed};
 use crate::faults::Faults;
 use crate::link::{ActiveRelease, SnapshotSite};
 use crate::metrics::EdgeMetrics;
-use crate::origin::BodyLimits;
 use crate::pages::{BlobError, BlobSource, BlobStream, Blobs};
 use crate::proxy::{
     EntrySource, PushedEntry, RevalidationLimits, Shared, SharedConfig, Unanswered,
@@ -241,7 +240,7 @@ impl Edge {
             disk: None,
             dialer,
             revalidations: RevalidationLimits::default(),
-            bodies: BodyLimits::default(),
+            receive_timeout: Duration::from_secs(30),
             faults: Faults::default(),
         };
         let blobs = Blobs::open(folder.path(), 1 << 20, control.clone()).unwrap();

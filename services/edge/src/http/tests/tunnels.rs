@@ -18,6 +18,15 @@ const SOON: Duration = Duration::from_secs(5);
 /// Serves at most `connections` in front of an origin that switches at `/tunnel`, and hands
 /// out its ends of tunnels.
 fn start(connections: usize, stop: &CancellationToken) -> (Door, mpsc::Receiver<Upgraded>) {
+    start_with(connections, stop, serde_json::json!({}))
+}
+
+/// The same, where the site says this of its origin.
+fn start_with(
+    connections: usize,
+    stop: &CancellationToken,
+    site: serde_json::Value,
+) -> (Door, mpsc::Receiver<Upgraded>) {
     let (ends, switched) = mpsc::channel(1);
     let origin = Origin::new(move |mut request| {
         let ends = ends.clone();
@@ -38,7 +47,8 @@ fn start(connections: usize, stop: &CancellationToken) -> (Door, mpsc::Receiver<
         connections,
         ..ServerLimits::default()
     };
-    (Door::of(&origin.edge(), limits, stop.clone()), switched)
+    let edge = origin.edge_with(site);
+    (Door::of(&edge, limits, stop.clone()), switched)
 }
 
 async fn ask(client: &mut DuplexStream, target: &str) {
@@ -135,4 +145,57 @@ async fn a_tunnel_lasts_until_both_sides_are_silent_for_an_hour() {
     let mut next = door.connect().await;
     ask(&mut next, "/").await;
     assert_eq!(timeout(SOON, status(&mut next)).await.unwrap(), "200");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_site_says_for_how_long_a_tunnel_may_be_silent() {
+    let site = serde_json::json!({ "tunnel_idle_timeout": "90s" });
+    let (door, mut switched) = start_with(1, &CancellationToken::new(), site);
+    let mut tunnel = Tunnel::open(&door, &mut switched).await;
+    tokio::time::sleep(MINUTE).await;
+    tunnel.client_says(3).await;
+    let early = timeout(MINUTE, tunnel.end()).await;
+    assert!(early.is_err(), "it ends too early");
+    timeout(MINUTE, tunnel.end()).await.expect("it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_site_has_so_many_tunnels_and_they_keep_no_request_from_its_origin() {
+    let site = serde_json::json!({ "max_tunnels": 2, "max_in_flight": 1 });
+    let (door, mut switched) = start_with(9, &CancellationToken::new(), site);
+    let first = Tunnel::open(&door, &mut switched).await;
+    let mut second = Tunnel::open(&door, &mut switched).await;
+    let mut other = door.connect().await;
+    ask(&mut other, "/tunnel").await;
+    assert_eq!(timeout(SOON, status(&mut other)).await.unwrap(), "503");
+    second.client_says(3).await;
+    drop(first);
+    // What does not switch has no place for longer than its answer takes.
+    for _ in 0..3 {
+        let answered = async {
+            loop {
+                let mut client = door.connect().await;
+                ask(&mut client, "/").await;
+                if status(&mut client).await == "200" {
+                    return;
+                }
+            }
+        };
+        timeout(MINUTE, answered).await.expect("it is answered");
+    }
+    let _third = Tunnel::open(&door, &mut switched).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_site_without_tunnels_answers_what_does_not_ask_for_one() {
+    let site = serde_json::json!({ "max_tunnels": 0 });
+    let (door, _switched) = start_with(1, &CancellationToken::new(), site);
+    let mut client = door.connect().await;
+    ask(&mut client, "/tunnel").await;
+    assert_eq!(timeout(SOON, status(&mut client)).await.unwrap(), "503");
+    drop(client);
+    let mut client = door.connect().await;
+    let asks = b"GET / HTTP/1.1\r\nhost: www.example.com\r\n\r\n";
+    client.write_all(asks).await.unwrap();
+    assert_eq!(timeout(SOON, status(&mut client)).await.unwrap(), "200");
 }

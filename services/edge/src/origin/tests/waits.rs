@@ -170,7 +170,7 @@ async fn a_client_that_breaks_a_limit_of_its_body_loses_its_place() {
     };
     for (pieces, expected) in [
         (1, OriginError::RequestSilent),
-        (3, OriginError::RequestTooLarge),
+        (3, OriginError::RequestTooLarge(8)),
     ] {
         // A sender that stays keeps the body open.
         let (sender, receiver) = mpsc::channel::<io::Result<Frame<Bytes>>>(4);
@@ -187,5 +187,5 @@ async fn a_client_that_breaks_a_limit_of_its_body_loses_its_place() {
     let announced = Full::new(Bytes::from_static(b"123456789"));
     let body = RequestBody::new(announced, limits);
     let error = send(&origin, request(Method::POST, body)).await.err();
-    assert_eq!(error, Some(OriginError::RequestTooLarge));
+    assert_eq!(error, Some(OriginError::RequestTooLarge(8)));
 }

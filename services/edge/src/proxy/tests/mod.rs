@@ -61,7 +61,7 @@ use tokio::task::JoinHandle;
 use super::{Body, Demand, ProxySite, RevalidationLimits, Shared, SharedConfig, Visit};
 use crate::cache::disk::Disk;
 use crate::faults::Faults;
-use crate::origin::{BodyLimits, BoxError};
+use crate::origin::BoxError;
 use crate::standing::{Moment, Standing};
 
 type OriginAnswer = Response<UnsyncBoxBody<Bytes, BoxError>>;
@@ -336,7 +336,7 @@ impl World {
                 disk,
                 dialer,
                 revalidations,
-                bodies: BodyLimits::default(),
+                receive_timeout: Duration::from_secs(30),
                 faults: Faults::default(),
             },
             standing.clone(),

@@ -196,3 +196,44 @@ async fn fields_of_a_body_that_is_not_forwarded_cannot_smuggle_a_request() {
         assert_eq!(done(waiting).await.status, 200);
     }
 }
+
+/// One whose length is not announced.
+fn unannounced(text: &'static str) -> Body {
+    let pieces = text.as_bytes().chunks(2).map(Bytes::from_static);
+    let pieces: Vec<_> = pieces.map(Ok::<_, std::io::Error>).collect();
+    let stream = stream::iter(pieces);
+    Body::from_axum(axum::body::Body::from_stream(stream))
+}
+
+#[tokio::test]
+async fn a_site_says_how_large_the_body_of_a_request_may_be() {
+    let most = |bytes| {
+        move |site: &mut SiteConfig| {
+            site.origin.as_mut().unwrap().max_request_bytes = bytes;
+        }
+    };
+    let mut world = World::with(most(4)).await;
+    for body in [Body::full("four"), unannounced("four")] {
+        let waiting = world.begin(request(Method::POST, "/a", &[], body)).await;
+        let mut asked = world.origin.next().await;
+        let mut all = Vec::new();
+        while let Some(frame) = patiently(asked.body.frame()).await {
+            all.extend(frame.unwrap().into_data().unwrap());
+        }
+        assert_eq!(all, b"four");
+        asked.answer(200, &[], "");
+        assert_eq!(done(waiting).await.status, 200);
+    }
+    for body in [Body::full("fives"), unannounced("fives")] {
+        let waiting = world.begin(request(Method::POST, "/a", &[], body)).await;
+        let got = done(waiting).await;
+        assert_eq!(got.status, 413);
+        let text = "The request's body is larger than the 4 bytes that are allowed.\n";
+        assert_eq!(got.body(), text);
+    }
+    let world = World::with(most(0)).await;
+    let waiting = world
+        .begin(request(Method::POST, "/a", &[], Body::full("1")))
+        .await;
+    assert_eq!(done(waiting).await.status, 413);
+}

@@ -36,6 +36,9 @@ fn every_field_survives_the_wire() {
                 healthy_after: 3,
             }),
             finish_fill_bytes: 0,
+            max_request_bytes: 0,
+            max_tunnels: 0,
+            tunnel_idle_timeout: Duration::from_secs(1),
         }),
         key: KeyPolicy {
             query_mode: QueryMode::Allow,
