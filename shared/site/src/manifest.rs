@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidegate_domain::Digest;
+use tidegate_domain::{Digest, FieldError};
 
 use crate::check;
 use crate::json::unique_map;
@@ -62,6 +62,9 @@ pub enum ManifestError {
     /// A page or an asset breaks a rule.
     #[error("{0}")]
     Resource(#[from] Problem),
+    /// Another field holds what is not allowed.
+    #[error(transparent)]
+    Field(#[from] FieldError),
 }
 
 impl ManifestError {
@@ -70,6 +73,7 @@ impl ManifestError {
     pub fn field(&self) -> String {
         match self {
             Self::Resource(problem) => problem.field(),
+            Self::Field(error) => error.field.clone(),
             _ => "site.json".to_owned(),
         }
     }

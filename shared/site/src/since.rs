@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use tidegate_domain::FieldError;
 
 use crate::json::unique_map;
 use crate::limits::MAX_MANIFEST_BYTES;
 use crate::manifest::{Manifest, ManifestError};
 
 const VERSION: u32 = 1;
+
+/// The last second of the year 9999: a date of HTTP has four digits for the year (RFC 9110,
+/// section 5.6.7).
+const LAST_SECOND: u64 = 253_402_300_799;
 
 /// For each URL path of a release, the second since which a client is answered as
 /// it is now. A roll-back moves that second, so a validator from before the
@@ -24,7 +29,7 @@ pub struct SinceTable {
 
 impl SinceTable {
     /// The table of `new` when it takes the place of `previous` at `now_unix`
-    /// seconds: what serves as before keeps its time, the rest begins now.
+    /// seconds, or at the last that a table may hold: what serves as before keeps its time, the rest begins now.
     #[must_use]
     pub fn next(previous: Option<(&Self, &Manifest)>, new: &Manifest, now_unix: u64) -> Self {
         let kept = |path: &str| {
@@ -34,11 +39,12 @@ impl SinceTable {
             let same = was == is && before.serves_like(after);
             same.then(|| table.get(path)).flatten()
         };
+        let now = now_unix.min(LAST_SECOND);
         let paths = new.resources().map(|(_, path, _)| path);
         Self {
             version: VERSION,
             since: paths
-                .map(|path| (path.to_owned(), kept(path).unwrap_or(now_unix)))
+                .map(|path| (path.to_owned(), kept(path).unwrap_or(now)))
                 .collect(),
         }
     }
@@ -52,7 +58,8 @@ impl SinceTable {
     /// Reads a table.
     ///
     /// # Errors
-    /// It is too large, malformed or of another version.
+    /// It is too large, malformed, of another version, or names a time that no date can
+    /// say.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
         if json.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLarge { size: json.len() });
@@ -63,6 +70,12 @@ impl SinceTable {
                 found: table.version,
                 known: VERSION,
             });
+        }
+        let mut times = table.since.iter();
+        if let Some((path, second)) = times.find(|(_, second)| **second > LAST_SECOND) {
+            let field = format!("since[\"{path}\"]");
+            let allowed = format!("at most {LAST_SECOND}, the end of the year 9999");
+            return Err(FieldError::new(field, second, allowed).into());
         }
         Ok(table)
     }
@@ -113,6 +126,19 @@ mod tests {
         ] {
             assert!(SinceTable::parse(bad).is_err());
         }
+    }
+
+    #[test]
+    fn a_time_that_no_date_can_say_is_refused_by_its_name_and_never_written() {
+        let table = |second: u64| format!(r#"{{"version":1,"since":{{"/a":{second}}}}}"#);
+        assert!(SinceTable::parse(table(LAST_SECOND).as_bytes()).is_ok());
+        for second in [LAST_SECOND + 1, u64::MAX] {
+            let error = SinceTable::parse(table(second).as_bytes()).unwrap_err();
+            assert_eq!(error.field(), "since[\"/a\"]");
+            assert!(error.to_string().contains("253402300799"), "{error}");
+        }
+        let table = SinceTable::next(None, &manifest(&[("/", "a")]), u64::MAX);
+        assert_eq!(SinceTable::parse(&table.to_json()).unwrap(), table);
     }
 
     proptest! {

@@ -100,17 +100,22 @@ fn is_same(host: &HeaderValue, authority: &Authority) -> bool {
 }
 
 /// Who speaks HTTP/1.0 does not wait for an interim response, and would not understand one
-/// (RFC 9110, section 10.1.1).
+/// (RFC 9110, section 10.1.1). To who speaks HTTP/2 none can be sent: what an origin says to
+/// such a request would be lost. The body is read as it comes, and no client waits for ever
+/// (the same section), so that it goes no further either.
 fn check_expectation(request: &mut Request) -> Result<(), Malformed> {
     if request.version() == Version::HTTP_10 {
         request.headers_mut().remove(EXPECT);
         return Ok(());
     }
     let mut all = request.headers().get_all(EXPECT).iter();
-    match all.all(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        true => Ok(()),
-        false => Err(EXPECTATION),
+    if !all.all(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(EXPECTATION);
     }
+    if request.version() == Version::HTTP_2 {
+        request.headers_mut().remove(EXPECT);
+    }
+    Ok(())
 }
 
 /// HTTP/2 may cut the field in pieces (RFC 9113, section 8.2.3).
@@ -201,6 +206,20 @@ mod tests {
             *request.version_mut() = Version::HTTP_10;
             assert_eq!(admit(&mut request), Ok(()));
             assert!(!request.headers().contains_key(EXPECT));
+        }
+    }
+
+    #[test]
+    fn what_a_client_of_the_newer_version_expects_is_checked_and_goes_no_further() {
+        for (version, expected, admitted, is_kept) in [
+            (TWO, "100-continue", Ok(()), false),
+            (TWO, "200-ok", Err(EXPECTATION), true),
+            (ONE, "100-continue", Ok(()), true),
+        ] {
+            let mut request = request(version, "/", &[("host", "a"), ("expect", expected)]);
+            assert_eq!(admit(&mut request), admitted, "{version:?} {expected}");
+            let kept = request.headers().contains_key(EXPECT);
+            assert_eq!(kept, is_kept, "{version:?} {expected}");
         }
     }
 

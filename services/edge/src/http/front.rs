@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use http_body::Body as _;
 use tidegate_domain::{FieldError, MAX_URL_BYTES, PathAndQuery, normalize_host};
 use tidegate_telemetry::{Component, TraceContext};
@@ -101,7 +101,7 @@ impl Front {
     ) -> Response {
         let is_head = request.method() == Method::HEAD;
         let asker = self.trusted.asker(request.headers_mut(), peer);
-        let response = match admit(&mut request) {
+        let mut response = match admit(&mut request) {
             Err(malformed) => end_with(refuse(malformed.status, malformed.text)),
             Ok(()) if !request.uri().path().starts_with(OWN_PATHS) => {
                 self.content(request, asker, interim).await
@@ -109,6 +109,9 @@ impl Front {
             // Boxed, so that a hit does not carry its size.
             Ok(()) => Box::pin(self.own(request, asker.address)).await,
         };
+        // This edge's own, whatever the origin speaks (RFC 9110, section 2.5). To a client
+        // of HTTP/1.0 hyper answers in that.
+        *response.version_mut() = Version::HTTP_11;
         match is_head {
             true => without_body(response),
             false => response,

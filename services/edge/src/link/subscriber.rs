@@ -30,6 +30,10 @@ const ORDERLY: Duration = Duration::from_secs(5);
 /// The longest wait that a go-away may ask for.
 const MAX_AWAY: Duration = Duration::from_secs(60);
 
+/// How long the control plane may take, from the call on, to say its first word: a
+/// connection and its turn to catch up need less. Ends before it would be a good stream.
+const FIRST_WORD: Duration = Duration::from_secs(20);
+
 /// The most sites of one snapshot.
 const MAX_SITES: usize = 100_000;
 
@@ -54,6 +58,8 @@ enum StreamError {
     Status(#[from] Box<tonic::Status>),
     #[error("the control plane closed the stream")]
     Closed,
+    #[error("the control plane has said nothing for {FIRST_WORD:?}")]
+    Silent,
     #[error("an event is not understood; beginning anew from a snapshot")]
     NotUnderstood,
     #[error("a go-away holds what is not allowed: {0}")]
@@ -69,7 +75,10 @@ enum StreamError {
 impl StreamError {
     /// Whether what the stream has said so far can be relied on.
     fn is_sound(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Closed | Self::GoAway(_))
+        matches!(
+            self,
+            Self::Status(_) | Self::Closed | Self::Silent | Self::GoAway(_)
+        )
     }
 }
 
@@ -148,7 +157,10 @@ impl<F: Follower> Subscriber<F> {
     fn complain(&mut self, error: &StreamError, wait: Duration) {
         if !self.complaint.is_new(error) {
             tracing::debug!(%error, ?wait, "lost the control plane again");
-        } else if matches!(error, StreamError::Status(_) | StreamError::Closed) {
+        } else if matches!(
+            error,
+            StreamError::Status(_) | StreamError::Closed | StreamError::Silent
+        ) {
             tracing::warn!(%error, ?wait, "lost the control plane");
         } else {
             tracing::error!(%error, ?wait, "the control plane says what cannot be right");
@@ -164,27 +176,23 @@ impl<F: Follower> Subscriber<F> {
             sites: self.sites.iter().map(ToString::to_string).collect(),
             cursor: cursor.map(|c| c.to_string()).unwrap_or_default(),
         };
-        let mut frames = self
-            .client
-            .subscribe(request)
-            .await
-            .map_err(Box::new)?
-            .into_inner();
-        let mut stream: Option<Stream> = None;
+        let opening = async {
+            let frames = self.client.subscribe(request).await.map_err(Box::new)?;
+            let mut frames = frames.into_inner();
+            Ok::<_, StreamError>((next(&mut frames).await?, frames))
+        };
+        let opened = tokio::time::timeout(FIRST_WORD, opening).await;
+        let (first, mut frames) = opened.map_err(|_| StreamError::Silent)??;
+        let mut stream = match first {
+            Frame::Hello(hello) => self.begin(&hello)?,
+            Frame::GoAway(go_away) => return away(&go_away),
+            _ => return Err(StreamError::Protocol("the first frame is no hello")),
+        };
         loop {
-            let frame = frames
-                .message()
-                .await
-                .map_err(Box::new)?
-                .ok_or(StreamError::Closed)?
-                .frame
-                .ok_or(StreamError::Protocol("an unknown kind of frame"))?;
-            match (frame, &mut stream) {
-                (Frame::Hello(hello), None) => stream = Some(self.begin(&hello)?),
-                (Frame::GoAway(go_away), _) => return away(&go_away),
-                (_, None) => return Err(StreamError::Protocol("the first frame is no hello")),
-                (Frame::Hello(_), Some(_)) => return Err(StreamError::Protocol("a second hello")),
-                (Frame::SiteSnapshot(site), Some(stream)) => {
+            match next(&mut frames).await? {
+                Frame::Hello(_) => return Err(StreamError::Protocol("a second hello")),
+                Frame::GoAway(go_away) => return away(&go_away),
+                Frame::SiteSnapshot(site) => {
                     let (sites, _) = stream
                         .snapshot
                         .as_mut()
@@ -194,15 +202,15 @@ impl<F: Follower> Subscriber<F> {
                     }
                     sites.push(snapshot_site(site)?);
                 }
-                (Frame::SnapshotEnd(end), Some(stream)) => {
-                    self.adopt(&end, stream)?;
+                Frame::SnapshotEnd(end) => {
+                    self.adopt(&end, &mut stream)?;
                     self.complaint.settle();
                 }
-                (Frame::Batch(batch), Some(stream)) => {
-                    self.apply(&batch, stream).await?;
+                Frame::Batch(batch) => {
+                    self.apply(&batch, &stream).await?;
                     self.complaint.settle();
                 }
-                (Frame::Query(query), Some(_)) => self.answers.answer(query),
+                Frame::Query(query) => self.answers.answer(query),
             }
         }
     }
@@ -311,6 +319,15 @@ impl<F: Follower> Subscriber<F> {
     }
 }
 
+/// What the control plane says next.
+async fn next(frames: &mut tonic::Streaming<v1::SubscribeResponse>) -> Result<Frame, StreamError> {
+    let response = frames.message().await.map_err(Box::new)?;
+    let response = response.ok_or(StreamError::Closed)?;
+    response
+        .frame
+        .ok_or(StreamError::Protocol("an unknown kind of frame"))
+}
+
 /// The wait that a go-away asks for.
 fn away(go_away: &v1::GoAway) -> Result<Duration, StreamError> {
     let field = "reconnect_after";
@@ -368,114 +385,4 @@ fn snapshot_site(wire: v1::SiteSnapshot) -> Result<SnapshotSite, StreamError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::link::Channels;
-    use parking_lot::Mutex;
-    use tidegate_clock::ManualClock;
-    use tidegate_domain::{TagPattern, Term};
-    use tidegate_net::Dialer;
-
-    /// Notes what it is told.
-    #[derive(Default)]
-    struct Noting(Mutex<Vec<String>>);
-
-    impl Noting {
-        fn note(&self, what: &str, revision: Revision) {
-            self.0.lock().push(format!("{what} {revision}"));
-        }
-    }
-
-    impl Follower for Noting {
-        fn adopt(&self, _: Vec<SnapshotSite>, cursor: Cursor) {
-            self.note("adopt", cursor.revision);
-        }
-
-        async fn apply(&self, event: &Event, _: Cursor) -> Option<u64> {
-            self.note("apply", event.revision);
-            None
-        }
-
-        fn announce(&self, event: &Event, _: Cursor) {
-            self.note("announce", event.revision);
-        }
-
-        fn settle(&self, cursor: Cursor) {
-            self.note("settle", cursor.revision);
-        }
-
-        fn announce_reset(&self, cursor: Cursor, _: v1::ResetReason) {
-            self.note("reset", cursor.revision);
-        }
-
-        fn stats(&self) -> v1::EdgeStats {
-            v1::EdgeStats::default()
-        }
-
-        fn prepared(&self) -> Vec<Digest> {
-            Vec::new()
-        }
-
-        fn preview(&self, _: &str, _: &[TagPattern]) -> (u64, u64) {
-            (0, 0)
-        }
-
-        fn explain(&self, _: &v1::ExplainQuery) -> v1::ExplainAnswer {
-            v1::ExplainAnswer::default()
-        }
-    }
-
-    fn cursor(revision: u64) -> Cursor {
-        Cursor {
-            epoch: Epoch(1),
-            term: Term(1),
-            revision: Revision(revision),
-            filter: SiteFilter::ALL,
-        }
-    }
-
-    #[test]
-    fn streams_that_end_in_order_are_begun_again_when_they_are_told_to_be() {
-        let new = || Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-        let longest = |lasted, told| {
-            let mut backoff = new();
-            let waits = (0..50).map(|_| wait_after(lasted, told, &mut backoff));
-            waits.max().unwrap_or_default()
-        };
-        let (short, told) = (Duration::from_millis(4_999), Duration::from_millis(300));
-        assert_eq!(longest(ORDERLY, Some(told)), told);
-        assert!(longest(short, Some(told)) > Duration::from_secs(1));
-        assert!(longest(ORDERLY, None) > Duration::from_secs(1));
-        assert!(longest(STABLE, None) <= Duration::from_millis(200));
-    }
-
-    #[tokio::test]
-    async fn a_position_behind_what_is_not_understood_is_not_reached() {
-        let standing = Arc::new(Standing::new(Arc::new(ManualClock::default())));
-        standing.begin(cursor(5));
-        let follower = Arc::new(Noting::default());
-        // Nobody listens there: nothing is sent.
-        let channels = Channels::new("http://127.0.0.1:1", &Dialer::Tcp).unwrap();
-        let subscriber = Subscriber::new(
-            (EdgeId::parse("e").unwrap(), InstanceId::parse("i").unwrap()),
-            Vec::new(),
-            channels.order,
-            standing.clone(),
-            (follower.clone(), Arc::default()),
-        );
-        let stream = Stream {
-            epoch: Epoch(1),
-            snapshot: None,
-        };
-        let batch = v1::Batch {
-            from_exclusive: 5,
-            to_inclusive: 6,
-            cursor: cursor(6).to_string(),
-            events: vec![b"\xff\xff\xff".to_vec().into()],
-        };
-        let error = subscriber.apply(&batch, &stream).await.unwrap_err();
-        assert!(matches!(error, StreamError::NotUnderstood), "{error}");
-        assert_eq!(standing.position(), Some(cursor(5)));
-        assert_eq!(*follower.0.lock(), ["apply 6"]);
-    }
-}
+mod tests;

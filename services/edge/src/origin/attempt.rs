@@ -64,6 +64,7 @@ pub(super) async fn attempt(
     };
     let mut error = match answered {
         Ok(mut response) => {
+            let may_carry_more = may_carry_more(&response, &method);
             if response.headers().contains_key(TRANSFER_ENCODING) {
                 if has_content(response.status(), &method) && !is_chunked_alone(response.headers())
                 {
@@ -79,7 +80,9 @@ pub(super) async fn attempt(
             say_length_once(response.headers_mut());
             let stream = match connection {
                 Connection::Http1(one) => {
-                    upstream.pool.give_back(one);
+                    if may_carry_more {
+                        upstream.pool.give_back(one);
+                    }
                     None
                 }
                 Connection::Http2(stream) => Some(stream),
@@ -101,6 +104,18 @@ pub(super) async fn attempt(
         (None, None) if was_used || was_refused(&error) => Failed::OnUsed(broken),
         (None, None) => Failed::Broken(broken),
     })
+}
+
+/// Whether a connection of HTTP/1 may carry another request behind this response. It may
+/// not behind one of HTTP/1.0: hyper speaks that version back, and leaves out a body of
+/// unknown length. Nor behind a head without a body that announces one: an origin that
+/// sends it all the same would have it taken for the answer to the next request.
+fn may_carry_more(response: &Response<Incoming>, method: &Method) -> bool {
+    let fields = response.headers();
+    let lengths = fields.get_all(CONTENT_LENGTH);
+    let announces = fields.contains_key(TRANSFER_ENCODING)
+        || lengths.iter().any(|length| length.as_bytes() != b"0");
+    response.version() != Version::HTTP_10 && (has_content(response.status(), method) || !announces)
 }
 
 /// Whether a body follows, if only an empty one (RFC 9112, section 6.3).
@@ -136,13 +151,22 @@ fn message(
     if body.is_empty() {
         // Fields that announce a body which does not follow would make the origin
         // take the next request on the connection for it.
-        for about_body in [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT] {
+        for about_body in [TRANSFER_ENCODING, EXPECT] {
             fields.remove(about_body);
         }
-    } else if !is_http2 && body.size_hint().exact().is_none() {
-        // Of itself hyper sends no body of unknown length with a GET.
+        let was_said = fields.remove(CONTENT_LENGTH).is_some();
+        if says_that_it_is_empty(&letter.method, was_said) {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+    } else if let Some(length) = body.size_hint().exact() {
+        // However often and in whatever spelling the client has said it.
+        fields.insert(CONTENT_LENGTH, length.into());
+    } else {
         fields.remove(CONTENT_LENGTH);
-        fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        if !is_http2 {
+            // Of itself hyper sends no body of unknown length with a GET.
+            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
     }
     let uri = match is_http2 {
         true => absolute(&letter.url, upstream, &mut fields),
@@ -162,6 +186,17 @@ fn message(
         });
     }
     Ok(message)
+}
+
+/// Whether a request without a body says so: where its method lets one expect a body (RFC
+/// 9110, section 8.6), many origins refuse it otherwise. What is asked in common with
+/// others says nothing of it, whatever its client does.
+fn says_that_it_is_empty(method: &Method, was_said: bool) -> bool {
+    match *method {
+        Method::POST | Method::PUT | Method::PATCH => true,
+        Method::GET | Method::HEAD => false,
+        _ => was_said,
+    }
 }
 
 /// In HTTP/2 the host is a part of the URI (RFC 9113, section 8.3.1).

@@ -136,3 +136,64 @@ async fn what_is_whole_ends_in_order() {
         assert!(answer.ends_with(body) && !answer.is_empty(), "{request}");
     }
 }
+
+/// Answers each request of a connection in HTTP/1.0, and keeps it open.
+async fn origin_of_the_first_version() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut asked = Vec::new();
+                while stream.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {
+                    if asked.ends_with(b"\r\n\r\n") {
+                        asked.clear();
+                        let whole = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\
+                            Cache-Control: no-store\r\nContent-Length: 2\r\n\r\nok";
+                        stream.write_all(whole.as_bytes()).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_answer_is_in_the_version_of_this_edge_whatever_the_origin_speaks() {
+    let origin = origin_of_the_first_version().await;
+    let config = serde_json::json!({
+        "hosts": ["*"],
+        "origin": { "upstreams": [{ "url": format!("http://{origin}") }] },
+    });
+    let edge = Edge::start(config, ControlPlane::default(), None, Arc::default());
+    let address = serve(&edge).await;
+    let asking = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut versions = Vec::new();
+        // The connection goes on behind each; the last ends it.
+        for (version, keep) in [
+            ("1.1", ""),
+            ("1.0", "Connection: keep-alive\r\n"),
+            ("1.0", ""),
+        ] {
+            let request = format!("GET /old HTTP/{version}\r\nHost: www.example.com\r\n{keep}\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\nok") {
+                assert!(
+                    stream.read_buf(&mut answer).await.unwrap() > 0,
+                    "{answer:?}"
+                );
+            }
+            let answer = String::from_utf8(answer).unwrap().to_ascii_lowercase();
+            assert!(answer.contains("via: 1.0 tidegate"), "{answer}");
+            assert!(answer.contains("content-length: 2"), "{answer}");
+            versions.push(answer[..8].to_owned());
+        }
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "it ends");
+        versions
+    };
+    let versions = tokio::time::timeout(Duration::from_secs(20), asking).await;
+    assert_eq!(versions.unwrap(), ["http/1.1", "http/1.0", "http/1.0"]);
+}

@@ -21,7 +21,7 @@ fn answer(respond: &mut Respond, request: &http::Request<h2::RecvStream>) {
 }
 
 /// Serves a connection of HTTP/2; `each` gets the requests with their number.
-async fn serve_http2<S: Duplex + 'static>(
+pub(super) async fn serve_http2<S: Duplex + 'static>(
     stream: S,
     most: u32,
     mut each: impl FnMut(usize, http::Request<h2::RecvStream>, Respond),

@@ -7,6 +7,7 @@ mod http2;
 mod left_alone;
 mod names;
 mod waits;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;
