@@ -127,7 +127,7 @@ pub(super) fn admission(data: &[u8]) {
     assert!(codings.iter().all(|it| it.eq_ignore_ascii_case(b"chunked")));
     let mut expected = all(&EXPECT).into_iter();
     assert!(expected.all(|it| it.eq_ignore_ascii_case(b"100-continue")));
-    assert!(version != Version::HTTP_10 || !fields.contains_key(EXPECT));
+    assert!(version == Version::HTTP_11 || !fields.contains_key(EXPECT));
     if version == Version::HTTP_2 {
         assert!(all(&COOKIE).len() <= 1 && fields.len() <= 100);
     }
