@@ -3,9 +3,10 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use http::header::COOKIE;
 use http::{HeaderMap, HeaderName};
 use tidegate_domain::PathAndQuery;
+
+use super::cookies::{Said, said_of};
 
 /// A key of the storage. Its method is always GET: a HEAD is answered from the
 /// response to a GET, and nothing else is stored.
@@ -147,10 +148,14 @@ impl ExtraParts {
         for name in &self.cookies {
             push_part(&mut text, name.as_bytes());
             text.push('=');
-            for value in cookies(request, name) {
-                match value {
-                    Some(value) => push_part(&mut text, value),
-                    None => text.push_str("- "),
+            for said in said_of(request, name) {
+                match said {
+                    Said::Value(value) => push_part(&mut text, value),
+                    Said::Name => text.push_str("- "),
+                    Said::Perhaps(pair) => {
+                        text.push('?');
+                        push_part(&mut text, pair);
+                    }
                 }
             }
             text.push('\n');
@@ -166,19 +171,6 @@ fn push_part(text: &mut String, value: &[u8]) {
     // Bytes beyond ASCII become one character each: distinct values stay distinct.
     text.extend(value.iter().copied().map(char::from));
     text.push(' ');
-}
-
-/// The values of a cookie; `None` for a name alone, which some take for one without a value.
-/// Read as bytes: what another cookie of the same line holds is no reason to overlook it.
-fn cookies<'a>(request: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = Option<&'a [u8]>> {
-    let lines = request.get_all(COOKIE).iter();
-    lines
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
-        .filter_map(move |pair| {
-            let mut parts = pair.splitn(2, |byte| *byte == b'=').map(<[u8]>::trim_ascii);
-            let found = parts.next()?;
-            (found == name.as_bytes()).then(|| parts.next())
-        })
 }
 
 /// A key that differs from others by its path.
@@ -198,6 +190,7 @@ pub(super) fn key(path: &str) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::COOKIE;
     use proptest::prelude::*;
 
     fn request(fields: &[(&str, &str)]) -> HeaderMap {
@@ -301,7 +294,8 @@ mod tests {
             value in "[a-z]{0,5}",
         ) {
             let foreign: Vec<u8> = [name.as_bytes(), b"=", &before[..]].concat();
-            let may_stand = |b: &u8| (*b >= 0x20 || *b == b'\t') && *b != 0x7f && *b != b';';
+            // Not what ends a cookie, nor for some origins what may.
+            let may_stand = |b: &u8| (*b >= 0x20 || *b == b'\t') && !b"\x7f;,\"".contains(b);
             let foreign: Vec<u8> = foreign.into_iter().filter(may_stand).collect();
             let own = format!("plan={value}").into_bytes();
             let alone = of_cookies(&[&own]);

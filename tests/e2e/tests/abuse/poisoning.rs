@@ -148,3 +148,40 @@ async fn an_error_that_a_client_has_brought_about_is_not_what_others_get() {
         );
     }
 }
+
+/// CVE-2020-8184, CVE-2020-7070 and their kin: a cookie whose name is read otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_that_only_the_origin_takes_for_one_of_the_key_is_no_other_visitor_s() {
+    let rig = Abused::start_with(
+        |asked| {
+            // Splits at commas, decodes names, and knows no case.
+            let line = asked.all("cookie").join(";").to_lowercase();
+            let line = line.replace("%61", "a").replace(',', ";");
+            let pairs = line.split(';').map(str::trim);
+            let plan = pairs.filter_map(|pair| pair.strip_prefix("plan=")).next();
+            let fields = [("cache-control", "public, max-age=600")];
+            response(&fields, plan.unwrap_or("none"))
+        },
+        |launch| launch,
+        |site| {
+            site.key = Some(tidegate_e2e::v1::KeyPolicy {
+                cookies: vec!["plan".to_owned()],
+                ..tidegate_e2e::v1::KeyPolicy::default()
+            });
+        },
+    )
+    .await;
+    for (index, line) in ["pl%61n=evil", "PLAN=evil", "x=1,plan=evil"]
+        .iter()
+        .enumerate()
+    {
+        let target = format!("/{index}");
+        let own = rig.get(&target, &[&format!("Cookie: {line}")]).await;
+        assert_eq!(own.text(), "evil", "{line}");
+        assert_eq!(rig.get(&target, &[]).await.text(), "none", "{line}");
+        for _ in 0..2 {
+            let other = rig.get(&target, &["Cookie: x=1; plan=gold"]).await;
+            assert_eq!(other.text(), "gold", "{line}");
+        }
+    }
+}
