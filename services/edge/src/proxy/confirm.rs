@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ETAG, IF_NONE_MATCH};
+use http::header::{ETAG, IF_NONE_MATCH, SET_COOKIE};
 use http::{HeaderMap, Response, StatusCode};
 
 use super::fetch::{Errand, Share};
@@ -84,7 +84,7 @@ impl Errand {
         delay: Duration,
         open: &OpenFill,
     ) -> Result<(), OfNoUse> {
-        match self.validated(response, delay, open, self.asked()) {
+        match self.validated(&self.said(response), delay, open, self.asked()) {
             Ok((stored, for_one)) => {
                 self.freshen_others(response, delay, open);
                 let is_kept = self.keep(&stored);
@@ -98,7 +98,7 @@ impl Errand {
             }
             // A tag tells what is for him from what is for others; a date does not.
             Err(why) if why.is_by_asker() && self.has_tag() => {
-                let confirmed = self.validated(response, delay, open, Asked::default());
+                let confirmed = self.validated_for_one(self.said(response), delay, open);
                 self.confirm_alone(confirmed.map_err(|_| OfNoUse)?, why.by);
                 Ok(())
             }
@@ -115,22 +115,37 @@ impl Errand {
     /// began. With it the fields that are for the one who asked.
     fn validated(
         &self,
-        response: &Response<OriginBody>,
+        said: &HeaderMap,
         delay: Duration,
         open: &OpenFill,
         asked: Asked,
     ) -> Result<(Arc<Stored>, HeaderMap), NotShared> {
         let copy = self.copy.as_ref().ok_or(NotShared::passing("no-copy"))?;
-        let said = self.said(response);
         let before = copy.head.origin_fields();
-        if !validation::speaks_of(&before, &said) {
+        if !validation::speaks_of(&before, said) {
             return Err(NotShared::passing("other-version"));
         }
-        let after = validation::updated(&before, &said);
+        let after = validation::updated(&before, said);
         let (status, tags) = (copy.head.status, copy.head.tags());
         let parts = self.parts(status, after, delay, open, asked, Some(&tags))?;
         let (head, for_one) = parts.into_head(&self.setup);
         Ok((head::whole(head, copy.body.clone()), for_one))
+    }
+
+    /// The same for the one who asked alone: a cookie is for him, whatever else is.
+    fn validated_for_one(
+        &self,
+        mut said: HeaderMap,
+        delay: Duration,
+        open: &OpenFill,
+    ) -> Result<(Arc<Stored>, HeaderMap), NotShared> {
+        let cookies: Vec<_> = said.get_all(SET_COOKIE).iter().cloned().collect();
+        said.remove(SET_COOKIE);
+        let (stored, mut for_one) = self.validated(&said, delay, open, Asked::default())?;
+        for cookie in cookies {
+            for_one.append(SET_COOKIE, cookie);
+        }
+        Ok((stored, for_one))
     }
 
     /// What a 304 says, without what is about the connection.

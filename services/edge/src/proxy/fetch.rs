@@ -221,16 +221,19 @@ impl Errand {
             response.headers_mut(),
             self.site.shared.standing.clock().wall(),
         );
-        match response.status() {
-            // Where the end of the body is the end of the connection, a body that broke
-            // cannot be told from a whole one.
-            _ if !is_framed => Err(NotShared::lasting("no-length")),
+        let begun = match response.status() {
             StatusCode::PARTIAL_CONTENT => self.part_head(response, delay, open),
             // It says nothing about the whole.
             StatusCode::RANGE_NOT_SATISFIABLE => Err(NotShared::passing("range")),
             _ => self
                 .head(response, delay, open)
                 .map(|(head, for_one)| (head, for_one, Content::Whole)),
+        };
+        match begun {
+            // Where the end of the body is the end of the connection, a body that broke
+            // cannot be told from a whole one.
+            Ok(_) if !is_framed => Err(NotShared::lasting("no-length")),
+            begun => begun,
         }
     }
 

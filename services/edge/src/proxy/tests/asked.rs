@@ -129,6 +129,29 @@ async fn a_304_to_credentials_answers_who_sent_them_and_is_of_no_use_to_others()
 }
 
 #[tokio::test]
+async fn a_304_that_gives_one_visitor_a_cookie_confirms_the_copy_to_that_one() {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[FRESH, ETAG], "v1").await;
+    world.clock.advance(Duration::from_secs(601));
+    let his = world.begin(get("/a", &[("cookie", "id=1")])).await;
+    let cookies = [("set-cookie", "id=2"), ("set-cookie", "seen=1")];
+    let said = [&cookies[..], &[FRESH]].concat();
+    world.origin.next().await.answer(304, &said, "");
+    let got = done(his).await;
+    assert_eq!((got.status, got.body()), (200, "v1"));
+    let given: Vec<_> = got.fields.get_all("set-cookie").iter().collect();
+    assert_eq!(given, ["id=2", "seen=1"]);
+    assert!(world.origin.is_idle(), "it is not asked twice");
+    // Others hear nothing of it, and ask for themselves.
+    let other = world.get("/a").await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), Some(ETAG.1));
+    asked.answer(304, &[FRESH], "");
+    assert_eq!(done(other).await.field("set-cookie"), "");
+    assert_eq!(world.cached("/a").await.field("set-cookie"), "");
+}
+
+#[tokio::test]
 async fn for_credentials_a_copy_is_not_asked_about_by_its_date() {
     // What the origin would say of it to others may have the same date.
     let mut world = World::new().await;

@@ -79,9 +79,52 @@ async fn a_reader_that_leaves_a_large_body_ends_its_fetch() {
     body.given_up().await;
 }
 
+/// Answers the next connection with these bytes, and closes it.
+async fn answer_with_the_end(listener: &TcpListener, answer: &str) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (mut stream, _) = patiently(listener.accept()).await.unwrap();
+    let mut asked = [0; 4096];
+    assert!(patiently(stream.read(&mut asked)).await.unwrap() > 0);
+    stream.write_all(answer.as_bytes()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_has_no_length_ends_what_the_same_with_a_length_would() {
+    let known = [("cookie", "id=1"), ("cache-control", "no-cache")];
+    let anybody = &known[1..];
+    for (line, fields, ends) in [
+        ("401 Unauthorized", &known[..], false),
+        ("403 Forbidden", &known, false),
+        ("302 Found\r\nlocation: /login", &known, false),
+        ("404 Not Found", &known, false),
+        ("404 Not Found", anybody, true),
+        ("429 Too Many Requests", anybody, false),
+        ("200 OK\r\ncache-control: max-age=60", anybody, true),
+    ] {
+        for length in ["", "content-length: 4\r\n"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let world = World::new().await;
+            let site = config(&[address], |_| {});
+            world.site.replace_config(site, Revision(1));
+            let waiting = world.get("/a").await;
+            let stored = "HTTP/1.1 200 OK\r\ncache-control: public, max-age=60\r\n\
+                connection: close\r\ncontent-length: 3\r\n\r\nold";
+            answer_with_the_end(&listener, stored).await;
+            assert_eq!(done(waiting).await.body(), "old");
+            let waiting = world.begin(get("/a", fields)).await;
+            let answer = format!("HTTP/1.0 {line}\r\n{length}\r\nbody");
+            answer_with_the_end(&listener, &answer).await;
+            assert_eq!(done(waiting).await.body(), "body", "{line}");
+            let only_if_cached = [("cache-control", "only-if-cached")];
+            let got = done(world.begin(get("/a", &only_if_cached)).await).await;
+            assert_eq!(got.body() != "old", ends, "{line} {length}: {got:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_ends_with_its_connection_is_not_stored() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let world = World::new().await;
@@ -90,13 +133,9 @@ async fn a_body_that_ends_with_its_connection_is_not_stored() {
         .replace_config(config(&[address], |_| {}), Revision(1));
     for _ in 0..2 {
         let waiting = world.get("/a").await;
-        let (mut stream, _) = patiently(listener.accept()).await.unwrap();
-        let mut asked = [0; 4096];
-        assert!(patiently(stream.read(&mut asked)).await.unwrap() > 0);
         let answer =
-            b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\nconnection: close\r\n\r\nbody";
-        stream.write_all(answer).await.unwrap();
-        drop(stream);
+            "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\nconnection: close\r\n\r\nbody";
+        answer_with_the_end(&listener, answer).await;
         let got = done(waiting).await;
         assert_eq!(got.body(), "body");
         assert!(
