@@ -1,6 +1,7 @@
 //! HTTP byte by byte: what no well-behaved library would send, and what really arrives at
 //! an origin.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,11 +15,11 @@ use crate::wait::within;
 /// Requests that are remembered.
 const REMEMBERED: usize = 10_000;
 
-/// Sends bytes to a server at `host:port` and reads until it closes the connection.
+/// Sends bytes to a server at `host:port` and reads until it ends the connection.
 ///
 /// # Panics
 ///
-/// If it does not close it.
+/// If it does not end it, or resets it.
 pub async fn exchange(address: &str, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(address).await;
     // It may close before it has read all.
@@ -36,17 +37,32 @@ pub async fn connect(address: &str) -> TcpStream {
     stream.expect("the server listens")
 }
 
-/// Reads until the other side closes the connection, be it by a reset.
+/// Reads until the other side ends the connection.
 ///
 /// # Panics
 ///
-/// If it does not.
+/// If it does not, or resets it.
 pub async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+    let (all, end) = read_until_over(stream).await;
+    if let Err(error) = end {
+        panic!("it ended after {} bytes with: {error}", all.len());
+    }
+    all
+}
+
+/// Reads until the connection is over, and says whether the other side ended it, or by which
+/// error it broke.
+///
+/// # Panics
+///
+/// If it is not.
+pub async fn read_until_over(stream: &mut TcpStream) -> (Vec<u8>, io::Result<()>) {
     let mut all = Vec::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
         match within("the end of a connection", stream.read(&mut buffer)).await {
-            Ok(0) | Err(_) => return all,
+            Ok(0) => return (all, Ok(())),
+            Err(error) => return (all, Err(error)),
             Ok(n) => all.extend_from_slice(&buffer[..n]),
         }
     }

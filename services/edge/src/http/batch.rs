@@ -49,8 +49,8 @@ impl<S: AsyncWrite + Unpin> Batch<S> {
     }
 
     /// The stream itself.
-    pub(super) fn with_stream(&self, act: impl FnOnce(&mut S)) {
-        act(&mut self.0.lock().stream);
+    pub(super) fn with_stream<T>(&self, act: impl FnOnce(&mut S) -> T) -> T {
+        act(&mut self.0.lock().stream)
     }
 
     /// The stream, if nobody else has it.

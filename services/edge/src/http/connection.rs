@@ -94,30 +94,41 @@ impl Connections {
         let stream = Patient::new(stream, self.limits.header_timeout, self.limits.send_timeout);
         let batch = Batch::new(stream);
         let usage = Arc::new(Usage::default());
-        self.converse(&batch, &usage, peer, &bounds).await;
+        let is_said = self.converse(&batch, &usage, peer, &bounds).await;
         // A tunnel goes on with it.
-        let Some(stream) = batch.into_stream() else {
+        let Some(mut stream) = batch.into_stream() else {
             return;
         };
+        // To hyper every connection on which a request has named `Upgrade` becomes a tunnel in
+        // the end, whatever was answered: it leaves the end to that.
+        if is_said
+            && !usage.has_switched()
+            && let Err(error) = stream.end().await
+        {
+            tracing::debug!(%error, "a connection could not be ended");
+        }
         if stream.is_said_to_client_of_http1() {
             linger(stream, usage.is_left()).await;
         }
     }
 
-    /// Answers what is asked, until one side ends it.
+    /// Answers what is asked, until one side ends it. Whether nothing broke off then.
     async fn converse<S>(
         &self,
         batch: &Batch<Patient<S>>,
         usage: &Arc<Usage>,
         peer: IpAddr,
         bounds: &TunnelBounds,
-    ) where
+    ) -> bool
+    where
         S: AsyncRead + AsyncWrite + Abort + Send + Unpin + 'static,
     {
         let line = Arc::new(Line::default());
         let stream = TokioIo::new(Announcing::new(batch.clone(), line.clone()));
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
-            bounds.offer(request.extensions_mut());
+            if bounds.offer(request.extensions_mut()) && request.version() != Version::HTTP_2 {
+                usage.offered();
+            }
             let (front, usage) = (self.front.clone(), usage.clone());
             let interim = (request.version() == Version::HTTP_11).then(|| line.begin());
             async move {
@@ -127,6 +138,7 @@ impl Connections {
                     .handle(usage.watch(request), peer, interim.as_ref())
                     .await;
                 interim.as_ref().inspect(|interim| interim.end());
+                usage.answered(answer.status());
                 Ok::<_, Infallible>(match is_http2 {
                     true => answer.map(|body| Body::new(Paced::new(body, in_use))),
                     false => answer,
@@ -141,7 +153,7 @@ impl Connections {
         // What wakes a connection is nearly always its client: these are looked at only
         // when they themselves wake it.
         let mut signals = FuturesUnordered::new();
-        let (mut is_stopping, mut is_idle) = (false, false);
+        let (mut is_stopping, mut is_idle, mut is_due) = (false, false, false);
         loop {
             signals.push(unconstrained(self.signal(
                 usage,
@@ -149,8 +161,18 @@ impl Connections {
                 is_stopping,
             )));
             let turns = poll_fn(|cx| {
-                if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
-                    return Poll::Ready(ended);
+                loop {
+                    if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
+                        return Poll::Ready(ended);
+                    }
+                    // Told that it is to take no more, hyper drops what it has not written
+                    // of a last answer, if it leaves the end to a tunnel.
+                    let may_drop = usage.may_switch() && !batch.with_stream(|s| s.is_flushed());
+                    if !is_due || may_drop {
+                        break;
+                    }
+                    is_due = false;
+                    serving.as_mut().graceful_shutdown();
                 }
                 // What the responses say, hyper writes in the turn after this one. A client
                 // that always has something to say may use up what tokio lets a task do in
@@ -174,24 +196,27 @@ impl Connections {
                 biased;
                 ended = turns => {
                     // What was gathered last went with the end of the stream.
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "a connection ended early");
-                        // It waited for another request in vain.
-                        if error.downcast_ref().is_some_and(hyper::Error::is_timeout) {
-                            batch.with_stream(Patient::is_at_rest);
-                        }
+                    let Err(error) = ended else {
+                        return true;
+                    };
+                    tracing::debug!(%error, "a connection ended early");
+                    let error = error.downcast_ref::<hyper::Error>();
+                    // It waited for another request in vain.
+                    if error.is_some_and(hyper::Error::is_timeout) {
+                        batch.with_stream(Patient::is_at_rest);
                     }
-                    return;
+                    // hyper has answered by itself what is no request.
+                    return error.is_some_and(hyper::Error::is_parse);
                 }
                 Some(signal) = signals.next() => signal,
             };
             match signal {
                 Signal::Stop => is_stopping = true,
                 // It was told before, and has not gone.
-                Signal::Idle if is_idle => return,
+                Signal::Idle if is_idle => return false,
                 Signal::Idle => is_idle = true,
             }
-            serving.as_mut().graceful_shutdown();
+            is_due = true;
         }
     }
 

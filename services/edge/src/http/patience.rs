@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tidegate_net::Abort;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// What a connection of HTTP/2 begins with (RFC 9113, section 3.4). Until it is there
@@ -27,6 +27,8 @@ pub(super) struct Patient<S: Abort> {
     is_whole: bool,
     /// All was said, and that it is all.
     is_shut_down: bool,
+    /// Nothing was tried to be said since all that was said before had left.
+    is_flushed: bool,
     is_http2: bool,
     /// While it may be either version: until when, and how much of the preface was seen.
     opening: Option<(Pin<Box<Sleep>>, usize)>,
@@ -85,6 +87,7 @@ impl<S: Abort> Patient<S> {
             inner,
             is_whole: false,
             is_shut_down: false,
+            is_flushed: false,
             is_http2: false,
             opening: Some((Box::pin(tokio::time::sleep(opening)), 0)),
             send_timeout,
@@ -95,6 +98,11 @@ impl<S: Abort> Patient<S> {
     /// Nothing was begun that is not said whole: when it is dropped, it ends in order.
     pub(super) fn is_at_rest(&mut self) {
         self.is_whole = true;
+    }
+
+    /// Whether nothing was tried to be said since all that was said before had left.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.is_flushed
     }
 
     /// Whether a client of HTTP/1 was told that nothing more comes, whatever it may be saying.
@@ -122,6 +130,17 @@ impl<S: Abort> Patient<S> {
             self.stall = None;
         }
         Poll::Ready(result)
+    }
+}
+
+impl<S: AsyncWrite + Abort + Unpin> Patient<S> {
+    /// Says that it is all, where that was not said and nothing is known to be missing: who
+    /// writes here flushes only what was taken whole.
+    pub(super) async fn end(&mut self) -> io::Result<()> {
+        match self.is_flushed && !self.is_shut_down {
+            true => self.shutdown().await,
+            false => Ok(()),
+        }
     }
 }
 
@@ -166,6 +185,7 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Patient<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.is_flushed = false;
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.bounded(cx, written, |bytes| *bytes)
     }
@@ -175,6 +195,7 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Patient<S> {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.is_flushed = false;
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bytes);
         self.bounded(cx, written, |bytes| *bytes)
     }
@@ -185,6 +206,7 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.is_flushed = matches!(flushed, Poll::Ready(Ok(())));
         match flushed {
             Poll::Pending => self.bounded(cx, flushed, |()| 0),
             // It says nothing about what is still to be written.
@@ -203,7 +225,8 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Patient<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use futures_util::FutureExt as _;
+    use tokio::io::AsyncReadExt as _;
     use tokio::time::Instant;
 
     const OPENING: Duration = Duration::from_secs(30);
@@ -298,5 +321,23 @@ mod tests {
             stream = write.await.unwrap();
             tokio::time::sleep(10 * SEND).await;
         }
+    }
+
+    #[tokio::test]
+    async fn only_what_has_left_whole_is_said_to_be_all() {
+        let (mut stream, mut client) = pair(4);
+        stream.write_all(b"abcd").await.unwrap();
+        stream.end().await.unwrap();
+        assert!(!stream.is_shut_down, "it was not flushed");
+        stream.flush().await.unwrap();
+        assert_eq!(stream.write(b"e").now_or_never().map(Result::ok), None);
+        stream.end().await.unwrap();
+        assert!(!stream.is_shut_down, "something is left");
+        client.read_exact(&mut [0; 4]).await.unwrap();
+        stream.write_all(b"e").await.unwrap();
+        stream.flush().await.unwrap();
+        stream.end().await.unwrap();
+        assert!(stream.is_shut_down);
+        assert_eq!(client.read_u8().await.unwrap(), b'e');
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::BoxError;
 use axum::body::Body;
 use bytes::Bytes;
-use http::Request;
+use http::{Request, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -23,6 +23,10 @@ pub(super) struct Usage {
     is_http1: AtomicBool,
     /// The body of its last request was left before its end.
     is_left: AtomicBool,
+    /// A request of HTTP/1 has named another protocol.
+    may_switch: AtomicBool,
+    /// It was answered that it is a tunnel from now on.
+    has_switched: AtomicBool,
     begun: AtomicU64,
     open: AtomicUsize,
 }
@@ -71,6 +75,28 @@ impl Usage {
                 usage: self.clone(),
             }),
         })
+    }
+
+    /// Notes that a request of HTTP/1 names another protocol.
+    pub(super) fn offered(&self) {
+        self.may_switch.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether hyper takes it for one that becomes a tunnel in the end.
+    pub(super) fn may_switch(&self) -> bool {
+        self.may_switch.load(Ordering::Relaxed)
+    }
+
+    /// Notes the answer to a request.
+    pub(super) fn answered(&self, status: StatusCode) {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            self.has_switched.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether what it carries may be no HTTP any more.
+    pub(super) fn has_switched(&self) -> bool {
+        self.has_switched.load(Ordering::Relaxed)
     }
 
     /// Whether more of the last request may come than was read. Of HTTP/1 alone: another

@@ -54,12 +54,14 @@ impl TunnelBounds {
     }
 
     /// Lets a request that asks for another protocol have a tunnel within these bounds. There
-    /// are no others.
-    pub(crate) fn offer(&self, request: &mut Extensions) {
-        if let Some(client) = request.remove::<OnUpgrade>() {
-            let bounds = self.clone();
-            request.insert(Switch { client, bounds });
-        }
+    /// are no others. Whether it asks.
+    pub(crate) fn offer(&self, request: &mut Extensions) -> bool {
+        let Some(client) = request.remove::<OnUpgrade>() else {
+            return false;
+        };
+        let bounds = self.clone();
+        request.insert(Switch { client, bounds });
+        true
     }
 }
 

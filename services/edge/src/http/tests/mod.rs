@@ -7,6 +7,7 @@ mod lingers;
 mod memory;
 mod slow;
 mod tunnels;
+mod unswitched;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};

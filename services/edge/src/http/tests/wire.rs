@@ -100,13 +100,18 @@ async fn broken_origin() -> SocketAddr {
     address
 }
 
-#[tokio::test]
-async fn a_response_that_breaks_off_does_not_end_as_one_that_is_whole() {
+/// An edge in front of that.
+pub(super) async fn behind_which_all_breaks() -> Edge {
     let config = serde_json::json!({
         "hosts": ["*"],
         "origin": { "upstreams": [{ "url": format!("http://{}", broken_origin().await) }] },
     });
-    let edge = Edge::start(config, ControlPlane::default(), None, Arc::default());
+    Edge::start(config, ControlPlane::default(), None, Arc::default())
+}
+
+#[tokio::test]
+async fn a_response_that_breaks_off_does_not_end_as_one_that_is_whole() {
+    let edge = behind_which_all_breaks().await;
     let address = serve(&edge).await;
     // Where no version says more, the end of the connection is the end of the message (RFC
     // 9112, section 6.3).
