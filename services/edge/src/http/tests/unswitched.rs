@@ -1,19 +1,26 @@
 //! Connections on which another protocol was named, and that go on with HTTP: they end as all do.
 
 use std::io;
+use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tidegate_net::Abort;
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf,
+};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::super::connection::Connections;
 use super::super::server::ServerLimits;
-use super::memory::Origin;
-use super::wire::{behind_which_all_breaks, serve_until};
+use super::memory::{Door, Origin};
+use super::wire::{broken_edge, serve_until};
 use super::*;
+use crate::proxy::TunnelBounds;
 
 /// More than the kernel holds of one connection.
-const LARGE: usize = 8 << 20;
+const LARGE: usize = 6 << 20;
 /// What a client takes at a time.
 const PIECE: usize = 16 << 10;
 /// What it waits between two pieces: the edge is ahead of it as far as it can be.
@@ -92,9 +99,7 @@ async fn an_answer_by_another_protocol_than_was_named_reaches_slow_clients_whole
 #[tokio::test]
 async fn a_drain_lets_the_answer_be_whole_whatever_was_named() {
     for (first, second) in [
-        ("", ""),
         ("upgrade: h2c\r\n", ""),
-        ("", "connection: close\r\n"),
         ("upgrade: h2c\r\n", "connection: close\r\n"),
     ] {
         let stop = CancellationToken::new();
@@ -151,7 +156,7 @@ async fn end(address: SocketAddr, asks: &str) -> Result<usize, io::ErrorKind> {
 
 #[tokio::test]
 async fn what_breaks_off_is_reset_whatever_was_named() {
-    let edge = behind_which_all_breaks().await;
+    let edge = broken_edge().await;
     let stop = CancellationToken::new();
     let address = serve_until(&edge, ServerLimits::default(), stop).await;
     let asks = head("GET /", "connection: close\r\nupgrade: h2c\r\n");
@@ -159,31 +164,97 @@ async fn what_breaks_off_is_reset_whatever_was_named() {
     assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
 }
 
-#[tokio::test]
-async fn a_tunnel_that_never_was_is_reset() {
-    let stop = CancellationToken::new();
-    let asked = Arc::new(Notify::new());
-    let (arrived, stopped) = (asked.clone(), stop.clone());
-    let edge = Origin::new(move |_| {
-        let (arrived, stopped) = (arrived.clone(), stopped.clone());
-        async move {
-            arrived.notify_one();
-            stopped.cancelled().await;
-            let switches = Response::builder().status(101);
-            let switches = switches.header("connection", "upgrade");
-            let switches = switches.header("upgrade", "chat");
-            switches.body(Body::empty()).unwrap()
-        }
+/// The last of an answer, at the least, waits for its reader when the drain begins.
+#[tokio::test(start_paused = true)]
+async fn a_drain_leaves_the_end_of_an_answer_to_its_reader() {
+    const LONG: usize = 100 << 10;
+    let edge = Origin::new(|_| {
+        let stored = Response::builder().header("cache-control", "max-age=600");
+        std::future::ready(stored.body(Body::from(vec![b'x'; LONG])).unwrap())
     })
     .edge();
-    let address = serve_until(&edge, ServerLimits::default(), stop.clone()).await;
-    let asking = tokio::spawn(async move {
-        let asks = head("GET /", "connection: upgrade\r\nupgrade: chat\r\n");
-        end(address, &asks).await
-    });
-    asked.notified().await;
+    while !edge.get("/").await.is_hit() {}
+    let stop = CancellationToken::new();
+    let door = Door::of(&edge, ServerLimits::default(), stop.clone());
+    let mut client = door.connect().await;
+    let asks = head("GET /", "connection: close\r\nupgrade: h2c\r\n");
+    client.write_all(asks.as_bytes()).await.unwrap();
+    // By then the way to the client is full.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     stop.cancel();
-    let end = tokio::time::timeout(Duration::from_secs(20), asking).await;
-    let end = end.expect("it ends").unwrap();
-    assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut got = String::new();
+    client.read_to_string(&mut got).await.unwrap();
+    let (_, body) = got.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body.len(), LONG);
+}
+
+/// A stream that notes when it is told to break.
+struct Telling(DuplexStream, Arc<AtomicBool>);
+
+impl Abort for Telling {
+    fn abort(&self) {
+        self.1.store(true, Ordering::SeqCst);
+    }
+}
+
+impl AsyncRead for Telling {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Telling {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_is_over_before_its_client_knows_of_it_is_reset() {
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let edge = Origin::new(move |_| {
+        stopping.cancel();
+        let switches = Response::builder().status(101);
+        let switches = switches.header("connection", "upgrade");
+        let switches = switches.header("upgrade", "chat");
+        std::future::ready(switches.body(Body::empty()).unwrap())
+    })
+    .edge();
+    // The way to the client is narrow.
+    let (near, mut client) = tokio::io::duplex(1);
+    let is_reset = Arc::new(AtomicBool::new(false));
+    let telling = Telling(near, is_reset.clone());
+    let connections = Connections::new(edge.front.clone(), ServerLimits::default());
+    let serving = tokio::spawn(async move {
+        let peer = Ipv4Addr::LOCALHOST.into();
+        let bounds = TunnelBounds::alone(stop);
+        connections.serve(telling, peer, bounds).await;
+    });
+    let asks = head("GET /", "connection: upgrade\r\nupgrade: chat\r\n");
+    client.write_all(asks.as_bytes()).await.unwrap();
+    // By then the tunnel is over, and nothing of its beginning has been read.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut got = String::new();
+    client.read_to_string(&mut got).await.unwrap();
+    serving.await.unwrap();
+    assert!(got.starts_with("HTTP/1.1 101"), "{got}");
+    assert!(is_reset.load(Ordering::SeqCst));
 }

@@ -101,7 +101,7 @@ async fn broken_origin() -> SocketAddr {
 }
 
 /// An edge in front of that.
-pub(super) async fn behind_which_all_breaks() -> Edge {
+pub(super) async fn broken_edge() -> Edge {
     let config = serde_json::json!({
         "hosts": ["*"],
         "origin": { "upstreams": [{ "url": format!("http://{}", broken_origin().await) }] },
@@ -111,7 +111,7 @@ pub(super) async fn behind_which_all_breaks() -> Edge {
 
 #[tokio::test]
 async fn a_response_that_breaks_off_does_not_end_as_one_that_is_whole() {
-    let edge = behind_which_all_breaks().await;
+    let edge = broken_edge().await;
     let address = serve(&edge).await;
     // Where no version says more, the end of the connection is the end of the message (RFC
     // 9112, section 6.3).
