@@ -187,6 +187,8 @@ pub struct History {
     pub invalidations: Vec<Invalidation>,
     /// By number.
     pub versions: Vec<Arc<Version>>,
+    /// Edges share what they fetch.
+    pub shares: bool,
     next: Order,
 }
 

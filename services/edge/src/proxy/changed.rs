@@ -1,5 +1,6 @@
-//! URLs that an unsafe request through this edge has changed: what another edge fetched
-//! before that is of no use here (RFC 9111, section 4.4).
+//! URLs that an unsafe request through this edge has changed, or of which a HEAD has shown that
+//! they have: what was fetched and shared before that is of no use here (RFC 9111, sections 4.4
+//! and 4.3.5).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -49,7 +50,8 @@ impl Changed {
         then()
     }
 
-    fn note(&self, url: &PathAndQuery, now: BootInstant) {
+    /// A URL has changed. What is kept of it is dealt with behind this.
+    pub(super) fn note(&self, url: &PathAndQuery, now: BootInstant) {
         let url = self.fingerprints.of(url);
         let mut inner = self.inner.lock();
         if inner.urls.len() >= MAX_URLS && !inner.urls.contains_key(&url) {

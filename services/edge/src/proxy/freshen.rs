@@ -77,7 +77,11 @@ impl ProxySite {
         };
         match told {
             ByHead::Confirmed => self.update(setup, news, copy),
-            ByHead::Contradicted => self.outdate(news.key, copy),
+            ByHead::Contradicted => {
+                // First: else the same would come back as what edges share.
+                self.changed.note(&news.key.url, self.shared.now());
+                self.outdate(news.key, copy);
+            }
             ByHead::Untold => {}
         }
     }

@@ -87,6 +87,7 @@ impl Rig {
             late: Vec::new(),
             _folder: None,
         };
+        rig.history().shares = plane.is_some();
         let config = config(&scenario.settings, plane.is_some());
         rig.begin_history();
         for number in 0..house.edges {

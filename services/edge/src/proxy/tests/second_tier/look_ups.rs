@@ -206,6 +206,26 @@ async fn after_an_unsafe_request_what_others_fetched_before_is_not_used() {
 }
 
 #[tokio::test]
+async fn what_a_head_has_shown_to_be_another_does_not_come_back_from_others() {
+    let answers = [Ok(told(TierTurn::Yours)), found(share_as_of(1))];
+    let (mut world, _) = world(Plane::answering(answers)).await;
+    world
+        .fetched(get("/a", &[]), &[FRESH, ("etag", "\"1\"")], "old")
+        .await;
+    let head = request(
+        Method::HEAD,
+        "/a",
+        &[("cache-control", "no-cache")],
+        Body::empty(),
+    );
+    world.fetched(head, &[FRESH, ("etag", "\"2\"")], "").await;
+    let got = world
+        .fetched(get("/a", &[]), &[FRESH, ("etag", "\"2\"")], "new")
+        .await;
+    assert_eq!(got.body(), "new");
+}
+
+#[tokio::test]
 async fn a_control_plane_that_gives_no_answer_is_left_alone_and_costs_nothing_more() {
     let (_gate, silent) = Plane::behind_a_gate([]);
     let (mut world, plane) = hurried_world(silent).await;
