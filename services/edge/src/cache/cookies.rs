@@ -2,7 +2,7 @@
 //!
 //! A cookie is a pair between semicolons, and its name is compared byte by byte (RFC 6265,
 //! sections 5.4 and 4.2.2). Not all origins read it so: some decode names, take them without
-//! regard to case, end a pair at a comma or know quotes. Where one of them could find a
+//! regard to case, end a pair at a comma or a space, or know quotes. Where one of them could find a
 //! cookie of the key and the standard finds none, or the other way round, what is there
 //! counts as it is written. Else what is said in that way would be stored for those who say
 //! the same plainly, and hear something else.
@@ -36,8 +36,11 @@ pub(super) fn said_of<'a>(request: &'a HeaderMap, name: &'a str) -> impl Iterato
             if is_plain && found == name.as_bytes() {
                 return Some(value.map_or(Said::Name, Said::Value));
             }
-            let mut pieces = pair.split(|byte| *byte == b',');
-            let is_taken_for_it = pieces.any(|piece| may_be(parts(piece).0, name.as_bytes()));
+            let by_comma = pair.split(|byte| *byte == b',');
+            let by_any = pair.split(|byte| matches!(byte, b',' | b' ' | b'\t'));
+            let is_taken_for_it = by_comma
+                .chain(by_any)
+                .any(|piece| may_be(parts(piece).0, name.as_bytes()));
             is_taken_for_it.then(|| Said::Perhaps(pair.trim_ascii()))
         })
 }
@@ -135,6 +138,10 @@ mod tests {
             "my_plan%5Bx%5D=gold",
             "x=1,my_plan=gold",
             "x=1, my_pl%61n=gold",
+            "x=1 my_plan=gold",
+            "x=1\tmy_plan=gold",
+            "x=\"1\" my_plan=gold",
+            "x y,\tz my_plan=gold",
         ] {
             assert_eq!(said(&[pair]), [format!("?{pair}")]);
         }

@@ -64,14 +64,11 @@ pub(super) async fn attempt(
     };
     let mut error = match answered {
         Ok(mut response) => {
-            let may_carry_more = may_carry_more(&response, &method);
+            let next = next_on(&response, &method);
             if response.headers().contains_key(TRANSFER_ENCODING) {
                 if has_content(response.status(), &method) && !is_chunked_alone(response.headers())
                 {
-                    let coded = OriginError::Broken {
-                        upstream: upstream.url.to_string(),
-                        cause: "its body is in a transfer coding that was not asked for".into(),
-                    };
+                    let coded = OriginError::Coded(upstream.url.to_string());
                     return Err(Failed::Broken(coded));
                 }
                 // RFC 9112, section 6.3: it says nothing about the length then.
@@ -80,8 +77,10 @@ pub(super) async fn attempt(
             say_length_once(response.headers_mut());
             let stream = match connection {
                 Connection::Http1(one) => {
-                    if may_carry_more {
-                        upstream.pool.give_back(one);
+                    match next {
+                        Next::Never => drop(one),
+                        Next::Later => upstream.pool.give_back_later(one),
+                        Next::AtOnce => upstream.pool.give_back(one),
                     }
                     None
                 }
@@ -106,16 +105,28 @@ pub(super) async fn attempt(
     })
 }
 
-/// Whether a connection of HTTP/1 may carry another request behind this response. It may
-/// not behind one of HTTP/1.0: hyper speaks that version back, and leaves out a body of
-/// unknown length. Nor behind a head without a body that announces one: an origin that
-/// sends it all the same would have it taken for the answer to the next request.
-fn may_carry_more(response: &Response<Incoming>, method: &Method) -> bool {
+/// When a connection of HTTP/1 may carry another request.
+enum Next {
+    Never,
+    /// If nothing comes on it for a while.
+    Later,
+    AtOnce,
+}
+
+/// When another request may follow this response. Never behind one of HTTP/1.0: hyper speaks
+/// that version back, and leaves out a body of unknown length. Not at once behind a head without
+/// a body that announces one: an origin that sends it all the same would have it taken for the
+/// answer to the next request.
+fn next_on(response: &Response<Incoming>, method: &Method) -> Next {
     let fields = response.headers();
     let lengths = fields.get_all(CONTENT_LENGTH);
     let announces = fields.contains_key(TRANSFER_ENCODING)
         || lengths.iter().any(|length| length.as_bytes() != b"0");
-    response.version() != Version::HTTP_10 && (has_content(response.status(), method) || !announces)
+    match has_content(response.status(), method) {
+        _ if response.version() == Version::HTTP_10 => Next::Never,
+        false if announces => Next::Later,
+        _ => Next::AtOnce,
+    }
 }
 
 /// Whether a body follows, if only an empty one (RFC 9112, section 6.3).

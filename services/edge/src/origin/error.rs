@@ -52,6 +52,10 @@ pub enum OriginError {
         /// What came of it.
         cause: String,
     },
+    /// What came is in a transfer coding besides `chunked`, which nobody has asked for (RFC
+    /// 9112, section 7.4).
+    #[error("a response of {0} is in a transfer coding that was not asked for")]
+    Coded(String),
     /// The client broke off its request.
     #[error("the request's body broke off")]
     RequestBroken,
@@ -78,9 +82,10 @@ impl OriginError {
             Self::RequestBroken => StatusCode::BAD_REQUEST,
             Self::RequestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestSilent => StatusCode::REQUEST_TIMEOUT,
-            Self::Misconfigured(_) | Self::Connect { .. } | Self::Broken { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Misconfigured(_)
+            | Self::Connect { .. }
+            | Self::Broken { .. }
+            | Self::Coded(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -112,6 +117,7 @@ impl OriginError {
             Self::ConnectTimeout(_) => "origin-connect-timeout",
             Self::FirstByteTimeout(_) => "origin-timeout",
             Self::Broken { .. } => "origin-broken",
+            Self::Coded(_) => "origin-coded",
             Self::RequestBroken => "request-broken",
             Self::RequestTooLarge(_) => "request-too-large",
             Self::RequestSilent => "request-timeout",

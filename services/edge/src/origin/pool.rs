@@ -15,6 +15,8 @@ const MAX_IDLE: usize = 256;
 /// How long any connection is. Below what servers usually allow, so that few are found
 /// closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+/// For how long a connection is silent behind a response that may not have been whole.
+const SILENT_FOR: Duration = Duration::from_secs(1);
 /// Connections of HTTP/2 beside each other, when the upstream allows few requests on each.
 const MAX_SHARED: usize = 64;
 
@@ -96,6 +98,18 @@ impl Pool {
                 && let Some(pool) = pool.upgrade()
             {
                 pool.insert(one);
+            }
+        });
+    }
+
+    /// Takes a connection back if it is silent for a while: one on which something comes that
+    /// nothing was asked for is closed by hyper.
+    pub(super) fn give_back_later(self: &Arc<Self>, one: Http1) {
+        let pool = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(SILENT_FOR).await;
+            if let Some(pool) = pool.upgrade() {
+                pool.give_back(one);
             }
         });
     }

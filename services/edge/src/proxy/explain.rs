@@ -193,9 +193,16 @@ impl ProxySite {
         }
         let asked = Asked::of(question.fields);
         let key = question.key().to_key();
-        if self.shared.outlook(&key, asked) != Outlook::Open && self.has_origin() {
-            let lately = "not stored, because its response could not be shared a moment ago";
-            return (Would::Pass, lately.to_owned());
+        match self.shared.outlook(&key, asked) {
+            Outlook::Alike if self.has_origin() => {
+                let lately = "not stored, because its response could not be shared a moment ago";
+                return (Would::Pass, lately.to_owned());
+            }
+            Outlook::LikelyAlike if self.has_origin() => {
+                let lately = "not stored, and not waited for, because it was refused a moment ago";
+                return (Would::Fetch, lately.to_owned());
+            }
+            _ => {}
         }
         let mut reason = "not stored".to_owned();
         if question.trust == Trust::Leased {

@@ -162,8 +162,11 @@ impl Errand {
     }
 
     /// Whether a fetch that nobody waits for goes on, if so many bytes are left of it, or as
-    /// many as there may be.
+    /// many as there may be. What nobody may store is of no use to those who may come.
     pub(super) fn finishes(&self, left: Option<u64>) -> bool {
+        if self.ask.directives.no_store {
+            return false;
+        }
         let origin = self.setup.site.config().origin.as_ref();
         let left = left.unwrap_or(self.setup.max_object_bytes);
         origin.is_none_or(|origin| left <= origin.finish_fill_bytes)

@@ -31,6 +31,9 @@ use crate::origin::fields::{self, FORWARDED_PROTO};
 
 /// For how long a pushed entry is looked for before the origin is asked.
 const ENTRY_PATIENCE: Duration = Duration::from_secs(2);
+/// How often an entry is looked for that what is applied meanwhile has hit, where there is
+/// nobody else to ask.
+const MAX_LOOKS: usize = 3;
 
 impl Errand {
     /// What the control plane holds, if there is something and nothing has hit it.
@@ -158,23 +161,50 @@ impl Errand {
         }
         let look = || source.lookup(&self.site.name, &self.ask.key.url, &self.ask.fields);
         let tier = &self.site.shared.tier;
-        let answer = match self.setup.site.config().origin {
+        let found = match self.setup.site.config().origin {
             Some(_) => {
                 let Some(_place) = tier.place() else {
                     TierCounts::count(&tier.counts.skipped);
                     return None;
                 };
-                tier.ask(look, ENTRY_PATIENCE).await
+                let answer = tier.ask(look, ENTRY_PATIENCE).await;
+                self.untouched(answer.ok()??, open)
             }
-            None => tier.ask_in_turn(look, ENTRY_PATIENCE).await,
+            None => {
+                let answer = tier.ask_in_turn(look, ENTRY_PATIENCE).await;
+                let mut found = self.untouched(answer.ok()??, open);
+                // What was applied meanwhile may be what pushed the entry.
+                for _ in 1..MAX_LOOKS {
+                    if found.is_some() {
+                        break;
+                    }
+                    let anew = self.opened_anew()?;
+                    let answer = tier.ask_in_turn(look, ENTRY_PATIENCE).await;
+                    found = self.untouched(answer.ok()??, &anew);
+                }
+                found
+            }
         };
-        let entry = answer.ok()??;
-        let stored = self.made_of(entry, open)?;
-        if stored.head.fence.touched() != Touched::Untouched {
-            return None;
+        if found.is_some() {
+            TierCounts::count(&tier.counts.found);
         }
-        TierCounts::count(&tier.counts.found);
-        Some(stored)
+        found
+    }
+
+    /// The same fetch as of now, unless it would be of another site by now.
+    fn opened_anew(&self) -> Option<OpenFill> {
+        let shared = &self.site.shared;
+        let (open, _) = self
+            .site
+            .tags
+            .open(|| shared.standing.now(), || shared.next_serial());
+        Arc::ptr_eq(&self.setup, &self.site.setup()).then_some(open)
+    }
+
+    /// What is made of an entry, if nothing has hit it.
+    fn untouched(&self, entry: PushedEntry, open: &OpenFill) -> Option<Arc<Stored>> {
+        let stored = self.made_of(entry, open)?;
+        (stored.head.fence.touched() == Touched::Untouched).then_some(stored)
     }
 
     fn made_of_share(

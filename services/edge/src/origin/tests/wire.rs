@@ -94,7 +94,7 @@ async fn a_body_of_unknown_length_reaches_an_origin_of_the_first_version_each_ti
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_is_not_used_again_behind_a_head_whose_body_may_still_come() {
+async fn a_connection_is_not_used_at_once_behind_a_head_whose_body_may_still_come() {
     for (method, answer, connections) in [
         (Method::HEAD, "200 OK\r\ncontent-length: 2", 2),
         (Method::HEAD, "200 OK\r\ntransfer-encoding: chunked", 2),
@@ -112,13 +112,45 @@ async fn a_connection_is_not_used_again_behind_a_head_whose_body_may_still_come(
             assert_eq!(text(&origin, asks).await.unwrap(), "");
             settle().await;
         }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        send(&origin, request(method.clone(), RequestBody::empty()))
+            .await
+            .unwrap();
         let asked = all.lock().len();
         assert_eq!(
             (asked, memory.dialed()),
-            (2, connections),
+            (3, connections),
             "{method} {answer}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_late_behind_a_head_answers_no_other_request() {
+    let memory = Arc::new(Memory::default());
+    memory.set("a", |index, mut stream| async move {
+        while asked(&mut stream).await.is_some() {
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
+            stream.write_all(head).await.unwrap();
+            let body: &[u8] = match index {
+                0 => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno",
+                _ => b"ok",
+            };
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if stream.write_all(body).await.is_err() {
+                return;
+            }
+        }
+    });
+    let config = json!({ "upstreams": [{ "url": "http://a" }] });
+    let origin = origin(config, memory.dialer());
+    let head = request(Method::HEAD, RequestBody::empty());
+    assert_eq!(text(&origin, head).await.unwrap(), "");
+    for _ in 0..2 {
+        assert_eq!(text(&origin, get()).await.unwrap(), "ok");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    assert_eq!(memory.dialed(), 2);
 }
 
 /// Asks an origin of either version; the lines of `Content-Length` that it got.

@@ -124,6 +124,16 @@ async fn what_has_no_length_ends_what_the_same_with_a_length_would() {
 }
 
 #[tokio::test]
+async fn what_may_not_be_stored_is_not_read_on_for_those_who_may_come() {
+    let mut world = World::new().await;
+    let asks = [("x-leave-after-head", "1"), ("cache-control", "no-store")];
+    let leaving = world.begin(get("/a", &asks)).await;
+    let body = world.origin.next().await.begin(200, &[FRESH]);
+    done(leaving).await;
+    body.given_up().await;
+}
+
+#[tokio::test]
 async fn a_body_that_ends_with_its_connection_is_not_stored() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

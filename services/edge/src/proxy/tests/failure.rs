@@ -328,7 +328,8 @@ async fn a_body_in_a_transfer_coding_that_was_not_asked_for_is_no_answer() {
     let at = config(&[listener.local_addr().unwrap()], |_| {});
     world.site.replace_config(at, Revision(1));
     let codings = ["gzip", "chunked, gzip", "gzip, chunked", "chunked, chunked"];
-    for coding in codings {
+    // So many failures in a row would keep the upstream from being asked, but it is well.
+    for coding in codings.iter().chain(&codings) {
         let waiting = world.get("/a").await;
         let (mut stream, _) = patiently(listener.accept()).await.unwrap();
         let mut asked = [0; 4096];
@@ -341,7 +342,7 @@ async fn a_body_in_a_transfer_coding_that_was_not_asked_for_is_no_answer() {
         let got = done(waiting).await;
         assert_eq!(got.status, 502, "{coding}: {got:?}");
         assert!(
-            got.cache_status().ends_with("detail=origin-broken"),
+            got.cache_status().ends_with("detail=origin-coded"),
             "{got:?}"
         );
     }

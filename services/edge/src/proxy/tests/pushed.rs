@@ -129,6 +129,27 @@ async fn a_pushed_entry_that_an_invalidation_has_overtaken_falls_back_to_the_ori
     assert_eq!(done(waiting).await.body(), "from the origin");
 }
 
+#[tokio::test]
+async fn where_there_is_no_origin_an_entry_that_its_own_push_overtakes_is_looked_for_again() {
+    for (overtaken, status) in [(1, 200), (2, 200), (3, 404)] {
+        let mut world = World::with(|config| config.origin = None).await;
+        let gate = pushes_as_of(world.revision + overtaken, &world);
+        let waiting = world.get("/a").await;
+        for look in 1..=overtaken {
+            let looked_for = async {
+                while world.site.shared.stats().second_tier.look_ups < look {
+                    tokio::task::yield_now().await;
+                }
+            };
+            patiently(looked_for).await;
+            world.invalidate("item:1", Mode::Hard);
+            gate.add_permits(1);
+        }
+        gate.add_permits(1);
+        assert_eq!(done(waiting).await.status, status, "{overtaken} times");
+    }
+}
+
 /// The control plane is ahead of the edge, and of what has changed in between nothing is known
 /// here yet.
 #[tokio::test]
