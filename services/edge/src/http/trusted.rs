@@ -119,9 +119,9 @@ impl TrustedProxies {
         let mut secure = hops.last().is_some_and(|hop| hop.secure);
         for hop in hops.into_iter().rev().take(MAX_HOPS) {
             // The one before was trusted, so it is believed whom it names.
+            secure = hop.secure;
             let Some(address) = hop.address else { break };
             chain.push(address);
-            secure = hop.secure;
             if !self.trusts(address) {
                 break;
             }
@@ -340,6 +340,11 @@ mod tests {
                 false,
             ),
             ("for=_hidden;proto=https", "10.0.0.1", true),
+            (
+                "for=_hidden;proto=https, for=10.0.0.3;proto=http",
+                "10.0.0.3",
+                true,
+            ),
             ("proto=https", "10.0.0.1", true),
             ("", "10.0.0.1", false),
         ] {

@@ -74,6 +74,10 @@ pub(super) async fn attempt(
                 // RFC 9112, section 6.3: it says nothing about the length then.
                 response.headers_mut().remove(CONTENT_LENGTH);
             }
+            // RFC 9110, section 8.6: nobody may say it of such a response.
+            if response.status() == StatusCode::NO_CONTENT {
+                response.headers_mut().remove(CONTENT_LENGTH);
+            }
             say_length_once(response.headers_mut());
             let stream = match connection {
                 Connection::Http1(one) => {

@@ -261,7 +261,7 @@ impl ProxySite {
         match outcome {
             Outcome::Whole(stored, origin) => {
                 if !self.holds_for(flight, &stored.head, Some(origin), ask, strictly) {
-                    return Round::OfOthers(selection(&stored.head, ask));
+                    return self.of_others(flight, &stored.head, ask);
                 }
                 if !stored.has_what_is_asked(&ask.method, &ask.fields) {
                     return Round::Alone;
@@ -271,7 +271,7 @@ impl ProxySite {
             }
             Outcome::Streaming(head, body) => {
                 if !self.holds_for(flight, &head, None, ask, strictly) {
-                    return Round::OfOthers(selection(&head, ask));
+                    return self.of_others(flight, &head, ask);
                 }
                 match self.streaming(&head, &body, None, ask, said) {
                     Some(response) => {
@@ -292,6 +292,14 @@ impl ProxySite {
             }
             Outcome::Failed(error) => Round::Answered(self.failed(ask, found, &error)),
             Outcome::GivenUp => Round::Late,
+        }
+    }
+
+    /// What a response that does not hold for a request means for it.
+    fn of_others(&self, flight: &Flight, head: &Head, ask: &Ask) -> Round {
+        match flight.is_for_its_asker_alone(head, ask, self.shared.now()) {
+            true => Round::Private(flight.asked),
+            false => Round::OfOthers(selection(head, ask)),
         }
     }
 

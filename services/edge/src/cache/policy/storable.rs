@@ -128,10 +128,13 @@ pub fn examine(
         if !may_assume {
             return Err(Unstorable::Status);
         }
-        // What a cookie brought about is shared only where the origin says so.
-        if asked.cookie && !meant_for_all {
-            return Err(Unstorable::Credentials);
-        }
+    }
+    // What a cookie brought about is shared only where the origin says so: by for how long it
+    // is fresh, if by nothing else. That it never is says nothing of others.
+    let is_never_fresh = lifetime.duration().is_zero() || directives.no_cache.is_whole();
+    let is_said = !matches!(lifetime, Lifetime::Assumed(_)) && !is_never_fresh;
+    if asked.cookie && !meant_for_all && !is_said {
+        return Err(Unstorable::Credentials);
     }
     let received = Received {
         status,
@@ -335,6 +338,32 @@ mod tests {
                 None,
             ),
             (200, vec![of("s-maxage=5")], AUTHORIZED, None),
+            // That it is never fresh does not say that it is for others.
+            (
+                200,
+                vec![of("max-age=0"), (ETAG, "\"a\"")],
+                WITH_COOKIE,
+                Some(Credentials),
+            ),
+            (
+                200,
+                vec![of("max-age=x"), (ETAG, "\"a\"")],
+                WITH_COOKIE,
+                Some(Credentials),
+            ),
+            (
+                200,
+                vec![of("max-age=5, no-cache"), (ETAG, "\"a\"")],
+                WITH_COOKIE,
+                Some(Credentials),
+            ),
+            (
+                200,
+                vec![of("public, max-age=0"), (ETAG, "\"a\"")],
+                WITH_COOKIE,
+                None,
+            ),
+            (200, vec![of("max-age=0"), (ETAG, "\"a\"")], PLAIN, None),
             // What permits counts only as it is defined.
             (200, vec![of("s-maxage=x")], AUTHORIZED, Some(Credentials)),
             (200, vec![of("s-maxage")], AUTHORIZED, Some(Credentials)),
