@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::HOST;
 use http::{HeaderName, HeaderValue};
@@ -16,7 +17,7 @@ use super::flight::Origin as Came;
 use super::head::{self, Parts};
 use super::promise::Promise;
 use super::second_tier::{
-    SecondTier, Silence, TierAnswer, TierCounts, TierPlace, TierQuestion, TierTurn,
+    SecondTier, Silence, TierAnswer, TierCounts, TierPlace, TierQuestion, TierTurn, Unanswered,
 };
 use super::setup::Setup;
 use super::visit::Ask;
@@ -141,12 +142,9 @@ impl Errand {
             false => Came::Pushed,
         };
         let stored = match entry.is_shared {
-            true => self.made_of_share(entry, late, open)?,
-            false => self.made_of(entry, open)?,
+            true => self.untouched(self.fresh_share(entry, late)?, open)?,
+            false => self.untouched(entry, open)?,
         };
-        if stored.head.fence.touched() != Touched::Untouched {
-            return None;
-        }
         TierCounts::count(&tier.counts.found);
         Some((stored, came))
     }
@@ -170,25 +168,32 @@ impl Errand {
                 let answer = tier.ask(look, ENTRY_PATIENCE).await;
                 self.untouched(answer.ok()??, open)
             }
-            None => {
-                let answer = tier.ask_in_turn(look, ENTRY_PATIENCE).await;
-                let mut found = self.untouched(answer.ok()??, open);
-                // What was applied meanwhile may be what pushed the entry.
-                for _ in 1..MAX_LOOKS {
-                    if found.is_some() {
-                        break;
-                    }
-                    let anew = self.opened_anew()?;
-                    let answer = tier.ask_in_turn(look, ENTRY_PATIENCE).await;
-                    found = self.untouched(answer.ok()??, &anew);
-                }
-                found
-            }
+            None => self.pushed_in_turn(look, open).await,
         };
         if found.is_some() {
             TierCounts::count(&tier.counts.found);
         }
         found
+    }
+
+    /// What is applied while an entry is looked for may be what pushed it: what that has hit is
+    /// looked for anew.
+    async fn pushed_in_turn(
+        &self,
+        look: impl Fn() -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>>,
+        open: &OpenFill,
+    ) -> Option<Arc<Stored>> {
+        let mut anew = None;
+        for _ in 0..MAX_LOOKS {
+            let asking = self.site.shared.tier.ask_in_turn(&look, ENTRY_PATIENCE);
+            let entry = asking.await.ok()??;
+            let found = self.untouched(entry, anew.as_ref().unwrap_or(open));
+            if found.is_some() {
+                return found;
+            }
+            anew = Some(self.opened_anew()?);
+        }
+        None
     }
 
     /// The same fetch as of now, unless it would be of another site by now.
@@ -207,20 +212,13 @@ impl Errand {
         (stored.head.fence.touched() == Touched::Untouched).then_some(stored)
     }
 
-    fn made_of_share(
-        &self,
-        mut entry: PushedEntry,
-        late: Duration,
-        open: &OpenFill,
-    ) -> Option<Arc<Stored>> {
+    /// What another edge shares, as old as it is by now; `None` if it is of no use any more.
+    fn fresh_share(&self, mut entry: PushedEntry, late: Duration) -> Option<PushedEntry> {
         entry.age = entry.age.saturating_add(late);
         entry.fresh_for = entry.fresh_for.checked_sub(late)?;
         let now = self.site.shared.now();
         let is_allowed = self.site.changed.allows(&self.ask.key.url, entry.age, now);
-        if entry.fresh_for.is_zero() || !is_allowed {
-            return None;
-        }
-        self.made_of(entry, open)
+        (is_allowed && !entry.fresh_for.is_zero()).then_some(entry)
     }
 
     /// It stands behind the fence of this fetch, whatever the control plane says of later
