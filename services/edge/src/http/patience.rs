@@ -42,6 +42,8 @@ pub(super) struct Patient<S: Abort> {
 struct Stall {
     /// Since when there is no room, if there is none.
     since: Option<Instant>,
+    /// Nothing is waiting to be written: what was written is yet to leave.
+    only_flushes: bool,
     /// How long there was none before that.
     waited: Duration,
     /// What it has taken since it was waited for first.
@@ -54,6 +56,7 @@ impl Stall {
     fn new(limit: Duration) -> Self {
         Self {
             since: None,
+            only_flushes: false,
             waited: Duration::ZERO,
             taken: 0,
             end: Box::pin(tokio::time::sleep(limit)),
@@ -61,7 +64,8 @@ impl Stall {
     }
 
     /// There is no room. Ready when it was too long.
-    fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, limit: Duration, flushes: bool, cx: &mut Context<'_>) -> Poll<()> {
+        self.only_flushes = flushes && (self.only_flushes || self.since.is_none());
         if self.since.is_none() {
             let now = Instant::now();
             self.since = Some(now);
@@ -118,11 +122,7 @@ impl<S: Abort> Patient<S> {
         bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
         let Poll::Ready(result) = written else {
-            let limit = self.send_timeout;
-            let stall = self
-                .stall
-                .get_or_insert_with(|| Box::new(Stall::new(limit)));
-            return stall.poll(limit, cx).map(|()| Err(too_slow()));
+            return self.wait(false, cx).map(Err);
         };
         if let Some(stall) = &mut self.stall
             && stall.took(result.as_ref().map_or(0, bytes))
@@ -130,6 +130,15 @@ impl<S: Abort> Patient<S> {
             self.stall = None;
         }
         Poll::Ready(result)
+    }
+
+    /// There is no room. The error when it was too long.
+    fn wait(&mut self, flushes: bool, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let limit = self.send_timeout;
+        let stall = self
+            .stall
+            .get_or_insert_with(|| Box::new(Stall::new(limit)));
+        stall.poll(limit, flushes, cx).map(|()| too_slow())
     }
 }
 
@@ -207,11 +216,15 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Patient<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.inner).poll_flush(cx);
         self.is_flushed = matches!(flushed, Poll::Ready(Ok(())));
-        match flushed {
-            Poll::Pending => self.bounded(cx, flushed, |()| 0),
-            // It says nothing about what is still to be written.
-            ready @ Poll::Ready(_) => ready,
+        let Poll::Ready(result) = flushed else {
+            return self.wait(true, cx).map(Err);
+        };
+        // It says nothing about what is still to be written. If that is nothing, the wait is
+        // over, and what comes before the next one is not the client's time.
+        if let Some(stall) = self.stall.as_mut().filter(|stall| stall.only_flushes) {
+            stall.took(0);
         }
+        Poll::Ready(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -226,6 +239,8 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Patient<S> {
 mod tests {
     use super::*;
     use futures_util::FutureExt as _;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::io::AsyncReadExt as _;
     use tokio::time::Instant;
 
@@ -339,5 +354,76 @@ mod tests {
         stream.end().await.unwrap();
         assert!(stream.is_shut_down);
         assert_eq!(client.read_u8().await.unwrap(), b'e');
+    }
+
+    /// A client in front of which something gathers: a flush waits until that is taken.
+    struct Gathering {
+        inner: tokio::io::DuplexStream,
+        is_held: Arc<AtomicBool>,
+    }
+
+    impl Abort for Gathering {}
+
+    impl AsyncWrite for Gathering {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.inner).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            match self.is_held.load(Ordering::Relaxed) {
+                true => Poll::Pending,
+                false => Poll::Ready(Ok(())),
+            }
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.inner).poll_shutdown(cx)
+        }
+    }
+
+    fn gathering(room: usize) -> (Patient<Gathering>, tokio::io::DuplexStream, Arc<AtomicBool>) {
+        let (inner, far) = tokio::io::duplex(room);
+        let is_held = Arc::new(AtomicBool::new(true));
+        let gathering = Gathering {
+            inner,
+            is_held: is_held.clone(),
+        };
+        (Patient::new(gathering, OPENING, SEND), far, is_held)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_after_a_flush_that_had_to_wait_is_not_that_of_a_client() {
+        let (mut stream, mut client, is_held) = gathering(4);
+        stream.write_all(b"abcd").await.unwrap();
+        assert!(stream.flush().now_or_never().is_none());
+        tokio::time::sleep(SEND / 2).await;
+        is_held.store(false, Ordering::Relaxed);
+        stream.flush().await.unwrap();
+        tokio::time::sleep(10 * SEND).await;
+        // There is no room, and half of its time is left.
+        let began = Instant::now();
+        let error = stream.write_all(b"e").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!((Instant::now() - began).as_secs(), SEND.as_secs() / 2);
+        client.read_exact(&mut [0; 4]).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_that_is_over_does_not_end_the_wait_of_what_is_to_be_written() {
+        let (mut stream, _client, is_held) = gathering(4);
+        let began = Instant::now();
+        stream.write_all(b"abcd").await.unwrap();
+        assert!(stream.flush().now_or_never().is_none());
+        assert!(stream.write(b"e").now_or_never().is_none());
+        is_held.store(false, Ordering::Relaxed);
+        stream.flush().await.unwrap();
+        tokio::time::sleep(SEND / 2).await;
+        let error = stream.write_all(b"e").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!((Instant::now() - began).as_secs(), SEND.as_secs());
     }
 }
