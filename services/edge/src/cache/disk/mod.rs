@@ -251,7 +251,12 @@ impl Disk {
 
     fn forget_locked(&self, waiting: &mut Waiting, key: &Key) {
         waiting.remove(key);
-        if self.engine.may_hold(&key.as_ref()) {
+        self.forget_in_engine(waiting, key);
+    }
+
+    /// What is being written counts too, though the engine may not say that it holds it.
+    fn forget_in_engine(&self, waiting: &Waiting, key: &Key) {
+        if self.engine.may_hold(&key.as_ref()) || waiting.is_handed(key) {
             self.engine.forget(&Name::Responses(key.clone()));
         }
     }

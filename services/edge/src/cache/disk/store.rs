@@ -190,6 +190,8 @@ pub(super) struct Engine {
 #[cfg(test)]
 #[derive(Debug, Default)]
 pub(super) struct Faults {
+    /// It does not say what it holds: foyer promises that only of what is written.
+    pub(super) hides: std::sync::atomic::AtomicBool,
     /// Nothing gets there.
     pub(super) loses: std::sync::atomic::AtomicBool,
     /// The engine panics, as foyer does once some writes have failed.
@@ -256,6 +258,10 @@ impl Engine {
 
     /// Whether something of this name may be there. Looks into memory alone.
     pub(super) fn may_hold(&self, name: &(impl Hash + quick_cache::Equivalent<Name>)) -> bool {
+        #[cfg(test)]
+        if self.faults.hides.load(std::sync::atomic::Ordering::Relaxed) {
+            return false;
+        }
         self.store.may_contains(name)
     }
 

@@ -149,6 +149,18 @@ impl World {
         self.disk.engine.faults.loses.store(all, Ordering::Relaxed);
     }
 
+    /// Whether the engine says nothing of what it holds.
+    fn hides(&self, all: bool) {
+        self.disk.engine.faults.hides.store(all, Ordering::Relaxed);
+    }
+
+    /// Waits until the engine has something that is not known to be written, or has not.
+    async fn is_handed(&self, key: &Key, is_handed: bool) {
+        while self.disk.waiting.lock().is_handed(key) != is_handed {
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn is_broken(&self) {
         let is_broken = async {
             while self.disk.stats().is_broken == 0 {
@@ -240,6 +252,20 @@ async fn what_waits_is_found_and_what_is_forgotten_is_not() {
     world.disk.forget(&key("/b"));
     assert!(!world.disk.may_hold(&key("/b").as_ref()));
     assert!(world.read(&key("/b")).await.is_none());
+}
+
+#[tokio::test]
+async fn what_is_forgotten_while_it_is_written_does_not_come_back() {
+    let world = World::new();
+    let held = world.disk.hold_writes().await;
+    world.disk.offer(&key("/a"), &world.resource(&[10]));
+    world.is_handed(&key("/a"), true).await;
+    world.hides(true);
+    world.disk.forget(&key("/a"));
+    world.hides(false);
+    drop(held);
+    world.is_handed(&key("/a"), false).await;
+    assert!(world.read(&key("/a")).await.is_none());
 }
 
 #[tokio::test]

@@ -7,10 +7,12 @@
 //! either offered here, and what is on disk of it is replaced, or forgotten here, and what
 //! is on disk of it is not found any more; both in the order in which it leaves memory,
 //! because eviction offers under the lock of its shard. The engine is given what to write
-//! and what to forget under the lock of this table, and keeps that order. Who is reading
+//! and what to forget under the lock of this table, and keeps that order. What it was given
+//! and is not known to have written is noted here: the engine need not say that it holds that,
+//! and what is forgotten meanwhile has to be forgotten there too. Who is reading
 //! meanwhile is told that what he reads is of no use.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -29,6 +31,8 @@ pub(super) struct Waiting {
     slots: HashMap<Key, Slot>,
     order: VecDeque<Key>,
     bytes: u64,
+    /// Keys of the batch that the engine has.
+    handed: HashSet<Key>,
     reads: HashMap<Key, Read>,
 }
 
@@ -116,6 +120,21 @@ impl Waiting {
         {
             self.bytes -= slot.resource.bytes();
         }
+    }
+
+    /// The engine has it, and is not known to have written it.
+    pub(super) fn hand(&mut self, key: Key) {
+        self.handed.insert(key);
+    }
+
+    /// Whether it may write something under the key yet.
+    pub(super) fn is_handed(&self, key: &Key) -> bool {
+        self.handed.contains(key)
+    }
+
+    /// It has written all that it has, or has failed to.
+    pub(super) fn nothing_is_handed(&mut self) {
+        self.handed.clear();
     }
 
     /// Bytes that wait.

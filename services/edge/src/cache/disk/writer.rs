@@ -110,6 +110,7 @@ async fn write_some(disk: &Disk, failures: &mut Failures) -> bool {
         return false;
     }
     disk.engine.written().await;
+    disk.waiting.lock().nothing_is_handed();
     for job in &jobs {
         let mut waiting = disk.waiting.lock();
         if waiting.is_current(&job.key, &job.resource) {
@@ -146,17 +147,16 @@ async fn begin(disk: &Disk, job: &Job) -> Begun {
         return Begun::Dropped;
     }
     // Under the lock, so that nobody forgets the key in between.
-    let waiting = disk.waiting.lock();
+    let mut waiting = disk.waiting.lock();
     if !waiting.is_current(&job.key, &job.resource) {
         return Begun::Dropped;
     }
-    let name = Name::Responses(job.key.clone());
     // What is there already goes first: if this does not get there, nothing older is found.
-    if disk.engine.may_hold(&job.key.as_ref()) {
-        disk.engine.forget(&name);
-    }
+    disk.forget_in_engine(&waiting, &job.key);
+    waiting.hand(job.key.clone());
     let taken = taken(record.len() + job.key.bytes());
     disk.counts.bytes.fetch_add(taken as u64, Ordering::Relaxed);
+    let name = Name::Responses(job.key.clone());
     disk.engine.write(&name, Value(record));
     Begun::Writing(taken)
 }
