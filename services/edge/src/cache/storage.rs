@@ -146,8 +146,8 @@ impl Storage {
         self.cache.peek(key)
     }
 
-    /// Stores a response, unless what is stored in its place was fetched later. Whether
-    /// it was stored.
+    /// Stores a response, unless what is stored in its place was fetched later, or may have
+    /// been if that is on disk. Whether it was stored.
     pub fn put(
         &self,
         key: &Key,
@@ -177,8 +177,15 @@ impl Storage {
         let old = self.cache.peek(&key.as_ref());
         let there = old.as_deref().and_then(|resource| resource.select(request));
         let joined = there.and_then(join).filter(|joined| fits(joined));
-        let is_newer = |there: &Arc<Stored>| there.head.fence.serial > new.head.fence.serial;
-        if joined.is_none() && there.is_some_and(is_newer) {
+        let serial = new.head.fence.serial;
+        // What has left memory meanwhile is on disk or on its way there. While memory has
+        // something under the key, that is newer than whatever is on disk of it.
+        let is_overtaken = match (&old, there) {
+            (_, Some(there)) => joined.is_none() && there.head.fence.serial > serial,
+            (Some(_), None) => false,
+            (None, None) => self.has_later_on_disk(key, serial, request),
+        };
+        if is_overtaken {
             return false;
         }
         let key_bytes = KEY_BYTES + key.bytes();
@@ -269,6 +276,11 @@ impl Storage {
         let resource = Resource::from_disk(responses, KEY_BYTES + key.bytes());
         self.insert(key, None, resource);
         true
+    }
+
+    fn has_later_on_disk(&self, key: &Key, serial: u64, request: &HeaderMap) -> bool {
+        let disk = self.disk.as_ref();
+        disk.is_some_and(|disk| disk.may_hold_later(key, serial, request))
     }
 
     fn forget_on_disk(&self, key: &Key) {

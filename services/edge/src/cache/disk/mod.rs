@@ -6,9 +6,10 @@
 //!
 //! - [`store`](self): `store.rs` is all that knows foyer; `folder.rs` the folder;
 //!   `record.rs` responses as bytes; `waiting.rs` what waits to be written or is being read;
-//!   `writer.rs` writes it.
+//!   `writer.rs` writes it; `latest.rs` of which fetch it is.
 
 mod folder;
+mod latest;
 mod record;
 mod store;
 mod waiting;
@@ -29,6 +30,8 @@ use super::key::{Key, KeyRef};
 use super::resource::Resource;
 pub use folder::DiskError;
 use folder::Folder;
+use http::HeaderMap;
+use latest::Latest;
 pub use record::Asleep;
 use record::Place;
 use store::{Engine, Name};
@@ -119,6 +122,7 @@ pub struct Disk {
     bodies: AtomicU64,
     capacity: u64,
     faded: Arc<Faded>,
+    latest: Latest,
     spawner: Spawner,
     /// Goes after all that uses it.
     _folder: Folder,
@@ -191,6 +195,7 @@ impl Disk {
             bodies: AtomicU64::new(0),
             capacity: config.capacity,
             faded: Arc::default(),
+            latest: Latest::default(),
             spawner: spawner.clone(),
             _folder: folder,
         });
@@ -206,13 +211,14 @@ impl Disk {
 
     /// Memory that it takes at most, besides what `--cache-mib` bounds: buffers, what waits,
     /// what is read (each piece of it twice for a moment), what is remembered of
-    /// invalidations, and the table of what is where if all of it is as small as can be. A
+    /// invalidations and fetches, and the table of what is where if all of it is as small as can be. A
     /// response that is larger than what may wait or be read comes on top of it.
     #[must_use]
     pub fn memory_at_most(&self) -> u64 {
         let index = self.capacity / PAGE as u64 * INDEX_BYTES;
         let reads = 2 * MAX_READ_BYTES as u64;
-        2 * store::BATCH_BYTES as u64 + waiting::MAX_BYTES + Faded::BYTES + reads + index
+        let remembered = Faded::BYTES + Latest::BYTES;
+        2 * store::BATCH_BYTES as u64 + waiting::MAX_BYTES + remembered + reads + index
     }
 
     /// Whether something may be here under the key. Looks into memory alone.
@@ -220,6 +226,23 @@ impl Disk {
     pub fn may_hold(&self, key: &KeyRef<'_>) -> bool {
         let waits = || self.waiting.lock().get(&key.to_key()).is_some();
         self.engine.may_hold(key) || waits()
+    }
+
+    /// Whether something that answers this request may be here under the key, of a fetch that
+    /// began later. Looks into memory alone, so it may be wrong, but is never so when it says
+    /// no.
+    #[must_use]
+    pub fn may_hold_later(&self, key: &Key, serial: u64, request: &HeaderMap) -> bool {
+        let key_ref = key.as_ref();
+        if !self.latest.may_be_after(&key_ref, serial) {
+            return false;
+        }
+        match self.waiting.lock().get(key) {
+            Some(resource) => resource
+                .select(request)
+                .is_some_and(|there| there.head.fence.serial > serial),
+            None => self.engine.may_hold(&key_ref),
+        }
     }
 
     /// What memory evicts. It is written unless it is here already, or there is no room
@@ -235,6 +258,8 @@ impl Disk {
             && !self.is_broken.load(Ordering::Relaxed)
             && waiting.add(key.clone(), resource.clone());
         if is_taken {
+            let fetches = resource.variants().iter().map(|it| it.head.fence.serial);
+            self.latest.note(&key.as_ref(), fetches.max().unwrap_or(0));
             drop(waiting);
             return self.has_work.notify_one();
         }

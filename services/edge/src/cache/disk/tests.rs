@@ -17,6 +17,7 @@ use crate::cache::policy::freshness::Freshness;
 use crate::cache::policy::terms::Terms;
 use crate::cache::policy::vary::VaryNames;
 use crate::cache::stamp::Stamp;
+use crate::cache::storage::Storage;
 use crate::cache::stored::{Head, Stored, StoredBody, Uses};
 use crate::cache::tags::TagTable;
 use crate::standing::Era;
@@ -50,6 +51,11 @@ impl World {
     }
 
     fn stored(&self, value: &str, body: &Bytes) -> Arc<Stored> {
+        self.stored_by(5, value, body)
+    }
+
+    /// What the fetch of this number has brought.
+    fn stored_by(&self, serial: u64, value: &str, body: &Bytes) -> Arc<Stored> {
         let mut fields = HeaderMap::new();
         fields.insert("vary", HeaderValue::from_static("x, accept-encoding"));
         fields.append("link", HeaderValue::from_static("<a>"));
@@ -69,7 +75,7 @@ impl World {
                 selection: VaryNames::read(&fields).unwrap().select(&asked),
                 fields: Fields::of(&fields, &withheld),
                 has_site_policy: true,
-                fence: self.table.hold(filled, 5, &tags, now).unwrap(),
+                fence: self.table.hold(filled, serial, &tags, now).unwrap(),
                 terms: Terms {
                     freshness: Freshness {
                         received: BootInstant::from_boot(seconds(1_000)),
@@ -266,6 +272,36 @@ async fn what_is_forgotten_while_it_is_written_does_not_come_back() {
     drop(held);
     world.is_handed(&key("/a"), false).await;
     assert!(world.read(&key("/a")).await.is_none());
+}
+
+#[tokio::test]
+async fn what_an_older_fetch_brings_takes_no_place_of_what_is_on_disk_or_on_its_way_there() {
+    let world = World::new();
+    let storage = Storage::with_disk(64 << 20, Some(world.disk.clone()));
+    let body = Bytes::from_static(b"some bytes");
+    let asked =
+        |value: &str| HeaderMap::from_iter([("x".parse().unwrap(), value.parse().unwrap())]);
+    let put = |path: &str, serial, value: &str| {
+        let stored = world.stored_by(serial, value, &body);
+        storage.put(&key(path), &stored, &asked(value), 9)
+    };
+    let held = world.disk.hold_writes().await;
+    assert!(put("/a", 7, "a"));
+    storage.push_out();
+    assert!(!put("/a", 6, "a"), "it waits");
+    assert!(storage.peek(&key("/a").as_ref()).is_none());
+    drop(held);
+    world.settled().await;
+    assert!(!put("/a", 6, "a"), "it is there");
+    assert!(storage.peek(&key("/a").as_ref()).is_none());
+    assert!(put("/b", 6, "a"), "something else");
+    assert!(put("/a", 8, "a"), "a newer one");
+    assert!(!put("/a", 7, "a"), "it is in memory");
+    // Nothing is in its place any more.
+    storage.push_out();
+    storage.remove(&key("/a"));
+    world.settled().await;
+    assert!(put("/a", 6, "a"));
 }
 
 #[tokio::test]
