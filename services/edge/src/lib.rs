@@ -26,6 +26,7 @@ pub use mimalloc::MiMalloc as Allocator;
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
+mod address;
 pub mod app;
 pub mod cache;
 pub mod conditional;

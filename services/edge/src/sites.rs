@@ -249,6 +249,7 @@ impl Sites {
 }
 
 fn retire(site: &Site) {
+    site.proxy.retire();
     site.pages.deactivate();
     site.events.close_all(std::time::Duration::ZERO);
 }

@@ -1,13 +1,14 @@
 //! How many connections may be open.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Counts open connections of a site. An IPv6 client owns a whole /64, so that is
-/// what counts as its address.
+use crate::address::owned;
+
+/// Counts open connections of a site.
 #[derive(Debug, Default)]
 pub(super) struct Caps {
     counts: Mutex<Counts>,
@@ -41,7 +42,7 @@ impl Caps {
         max: u32,
         max_per_address: u32,
     ) -> Result<Permit, Full> {
-        let address = owned_address(peer);
+        let address = owned(peer);
         let mut counts = self.counts.lock();
         if counts.total >= max {
             return Err(Full::Site);
@@ -73,16 +74,6 @@ impl Drop for Permit {
                 counts.by_address.remove(&self.address);
             }
         }
-    }
-}
-
-fn owned_address(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(v6) => {
-            let network = v6.to_bits() & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from_bits(network))
-        }
-        v4 => v4,
     }
 }
 

@@ -30,7 +30,7 @@ pub use body::{BodyLimits, BoxError, OriginBody, RequestBody};
 pub(crate) use breaker::Breaker;
 pub use error::OriginError;
 pub use send::{Origin, OriginRequest, UpstreamStats};
-pub use tunnels::TunnelPlace;
+pub use tunnels::{TunnelPlace, Tunnels};
 
 /// What an origin takes from the machine that asks it.
 #[derive(Debug, Clone)]

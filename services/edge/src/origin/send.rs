@@ -1,5 +1,6 @@
 //! One request to the origin, from the choice of an upstream to the head of the response.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +50,8 @@ pub struct OriginRequest {
 pub struct Origin {
     pub(super) choice: Choice,
     pub(super) places: Arc<Semaphore>,
-    tunnels: Tunnels,
+    max_tunnels: usize,
+    tunnel_idle_timeout: Duration,
     host: Option<HeaderValue>,
     first_byte_timeout: Duration,
     between_bytes_timeout: Duration,
@@ -122,7 +124,8 @@ impl Origin {
                 queue_timeout: config.queue_timeout,
             },
             places: Arc::new(Semaphore::new(config.max_in_flight as usize)),
-            tunnels: Tunnels::new(config),
+            max_tunnels: config.max_tunnels as usize,
+            tunnel_idle_timeout: config.tunnel_idle_timeout,
             host,
             first_byte_timeout: config.first_byte_timeout,
             between_bytes_timeout: config.between_bytes_timeout,
@@ -137,13 +140,17 @@ impl Origin {
         self.host.as_ref()
     }
 
-    /// A place for a request that may switch to another protocol. It is to be kept for as long
-    /// as the connection lasts then.
+    /// A place, among those of the site, for a request of this client that may switch to
+    /// another protocol. It is to be kept for as long as the connection lasts then.
     ///
     /// # Errors
     /// There are as many as the site allows.
-    pub fn tunnel(&self) -> Result<TunnelPlace, OriginError> {
-        self.tunnels.place()
+    pub fn tunnel(
+        &self,
+        of_site: &Arc<Tunnels>,
+        client: IpAddr,
+    ) -> Result<TunnelPlace, OriginError> {
+        of_site.place(client, self.max_tunnels, self.tunnel_idle_timeout)
     }
 
     /// How many upstreams there are.

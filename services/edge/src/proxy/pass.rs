@@ -173,7 +173,9 @@ impl ProxySite {
             .clone()?
             .ok_or_else(|| OriginError::Misconfigured("the site has no origin".into()))?;
         // Before anything is asked: what switches must not be one too many.
-        let tunnel = upgrades.then(|| origin.tunnel()).transpose()?;
+        let tunnel = upgrades
+            .then(|| origin.tunnel(&self.tunnels, ask.client))
+            .transpose()?;
         let mut request = setup.to_origin(ask);
         if upgrades && let Some(protocol) = fields::upgrade(&ask.fields) {
             fields::ask_upgrade(&mut request, protocol.clone());

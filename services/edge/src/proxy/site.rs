@@ -32,7 +32,7 @@ use crate::cache::stamp::Stamp;
 use crate::cache::tagging::{ResponseTags, TaggingError};
 use crate::cache::tags::{Matched, TagTable};
 use crate::origin::fields::{is_in_a_loop, remove_named_by_connection};
-use crate::origin::{BodyLimits, BoxError, RequestBody};
+use crate::origin::{BodyLimits, BoxError, RequestBody, Tunnels};
 
 /// The cached and proxied part of a site.
 pub struct ProxySite {
@@ -51,6 +51,8 @@ pub struct ProxySite {
     pub(super) failures: Failures,
     pub(super) changed: Changed,
     pub(super) forced: Forced,
+    /// Those of all its configurations.
+    pub(super) tunnels: Arc<Tunnels>,
     /// Places for hints that are warmed.
     pub(super) hints: Arc<Semaphore>,
 }
@@ -127,6 +129,7 @@ impl ProxySite {
             failures: Failures::default(),
             changed: Changed::default(),
             forced: Forced::default(),
+            tunnels: Arc::default(),
             hints: Hints::of_site(),
             shared,
         })
@@ -262,6 +265,11 @@ impl ProxySite {
     #[must_use]
     pub fn preview(&self, patterns: &[TagPattern]) -> Matched {
         self.tags.matching(patterns)
+    }
+
+    /// Ends what lasts longer than a request: the site is there no more.
+    pub fn retire(&self) {
+        self.tunnels.end_all();
     }
 
     /// Figures.

@@ -83,6 +83,7 @@ impl Switch {
                 biased;
                 // Where a protocol could end well is not known here.
                 () = stop.cancelled() => tracing::debug!("a tunnel ended with the edge"),
+                () = at_origin.is_to_end() => tracing::debug!("a tunnel gave way, or ended with its site"),
                 () = silence(&said, at_origin.max_silence) => tracing::debug!("a tunnel was silent for too long"),
                 carried = carry(client, origin, &said) => {
                     if let Err(error) = carried {

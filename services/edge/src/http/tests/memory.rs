@@ -46,9 +46,8 @@ impl Origin {
     }
 
     /// The same, where these fields say how the origin is asked.
-    pub(super) fn edge_with(self, mut origin: serde_json::Value) -> Edge {
-        origin["upstreams"] = serde_json::json!([{ "url": "http://origin" }]);
-        let config = serde_json::json!({ "hosts": ["*"], "origin": origin });
+    pub(super) fn edge_with(self, origin: serde_json::Value) -> Edge {
+        let config = asked_so(origin);
         let dialer = Dialer::Other(Arc::new(self));
         Edge::start_on(
             dialer,
@@ -58,6 +57,12 @@ impl Origin {
             Arc::default(),
         )
     }
+}
+
+/// What a site says whose origin is asked so.
+pub(super) fn asked_so(mut origin: serde_json::Value) -> serde_json::Value {
+    origin["upstreams"] = serde_json::json!([{ "url": "http://origin" }]);
+    serde_json::json!({ "hosts": ["*"], "origin": origin })
 }
 
 impl Dial for Origin {
@@ -80,19 +85,19 @@ impl Dial for Origin {
 
 /// Where an edge is reached.
 pub(super) struct Door {
-    arrivals: mpsc::Sender<DuplexStream>,
+    arrivals: mpsc::Sender<(DuplexStream, Ipv4Addr)>,
     /// Ends with the drain.
     pub(super) served: JoinHandle<()>,
 }
 
-struct Arrivals(mpsc::Receiver<DuplexStream>);
+struct Arrivals(mpsc::Receiver<(DuplexStream, Ipv4Addr)>);
 
 impl Listener for Arrivals {
     type Stream = DuplexStream;
 
     async fn accept(&mut self) -> (DuplexStream, SocketAddr) {
         match self.0.recv().await {
-            Some(stream) => (stream, SocketAddr::from((Ipv4Addr::LOCALHOST, 1))),
+            Some((stream, client)) => (stream, SocketAddr::from((client, 1))),
             None => std::future::pending().await,
         }
     }
@@ -115,8 +120,12 @@ impl Door {
     }
 
     pub(super) async fn connect(&self) -> DuplexStream {
+        self.connect_from(Ipv4Addr::LOCALHOST).await
+    }
+
+    pub(super) async fn connect_from(&self, client: Ipv4Addr) -> DuplexStream {
         let (near, far) = tokio::io::duplex(ROOM);
-        self.arrivals.send(far).await.unwrap();
+        self.arrivals.send((far, client)).await.unwrap();
         near
     }
 }

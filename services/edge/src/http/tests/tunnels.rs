@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::super::server::ServerLimits;
-use super::memory::{DRAIN, Door, Origin};
+use super::memory::{DRAIN, Door, Origin, asked_so};
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -27,6 +27,16 @@ fn start_with(
     stop: &CancellationToken,
     site: serde_json::Value,
 ) -> (Door, mpsc::Receiver<Upgraded>) {
+    let (_, door, switched) = start_edge(connections, stop, site);
+    (door, switched)
+}
+
+/// The same, with the edge.
+fn start_edge(
+    connections: usize,
+    stop: &CancellationToken,
+    site: serde_json::Value,
+) -> (Edge, Door, mpsc::Receiver<Upgraded>) {
     let (ends, switched) = mpsc::channel(1);
     let origin = Origin::new(move |mut request| {
         let ends = ends.clone();
@@ -48,7 +58,16 @@ fn start_with(
         ..ServerLimits::default()
     };
     let edge = origin.edge_with(site);
-    (Door::of(&edge, limits, stop.clone()), switched)
+    let door = Door::of(&edge, limits, stop.clone());
+    (edge, door, switched)
+}
+
+/// The site says something else from now on.
+fn change(edge: &Edge, site: serde_json::Value, revision: u64) {
+    let config: SiteConfig = serde_json::from_value(site).unwrap();
+    let config = Arc::new(config.check().unwrap());
+    let name = SiteName::parse("dev").unwrap();
+    edge.sites.put(&name, config, at(1, revision));
 }
 
 async fn ask(client: &mut DuplexStream, target: &str) {
@@ -74,7 +93,15 @@ struct Tunnel {
 
 impl Tunnel {
     async fn open(door: &Door, switched: &mut mpsc::Receiver<Upgraded>) -> Self {
-        let mut client = door.connect().await;
+        Self::open_from(Ipv4Addr::LOCALHOST, door, switched).await
+    }
+
+    async fn open_from(
+        address: Ipv4Addr,
+        door: &Door,
+        switched: &mut mpsc::Receiver<Upgraded>,
+    ) -> Self {
+        let mut client = door.connect_from(address).await;
         ask(&mut client, "/tunnel").await;
         assert_eq!(timeout(SOON, status(&mut client)).await.unwrap(), "101");
         let origin = timeout(SOON, switched.recv()).await.unwrap().unwrap();
@@ -198,4 +225,61 @@ async fn a_site_without_tunnels_answers_what_does_not_ask_for_one() {
     let asks = b"GET / HTTP/1.1\r\nhost: www.example.com\r\n\r\n";
     client.write_all(asks).await.unwrap();
     assert_eq!(timeout(SOON, status(&mut client)).await.unwrap(), "200");
+}
+
+/// What one hears who asks for a tunnel.
+async fn asked_from(address: Ipv4Addr, door: &Door) -> String {
+    let mut client = door.connect_from(address).await;
+    ask(&mut client, "/tunnel").await;
+    timeout(SOON, status(&mut client)).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_site_lets_no_more_tunnels_in() {
+    let site = serde_json::json!({ "max_tunnels": 1 });
+    let (edge, door, mut switched) = start_edge(9, &CancellationToken::new(), site);
+    let mut first = Tunnel::open(&door, &mut switched).await;
+    let other = |timeout: &str| {
+        asked_so(serde_json::json!({ "max_tunnels": 1, "connect_timeout": timeout }))
+    };
+    let none = serde_json::json!({ "hosts": ["*"] });
+    for (revision, site) in [other("1s"), other("2s"), none, other("1s")]
+        .into_iter()
+        .enumerate()
+    {
+        let has_origin = site.get("origin").is_some();
+        change(&edge, site, 2 + revision as u64);
+        if has_origin {
+            assert_eq!(asked_from(Ipv4Addr::LOCALHOST, &door).await, "503");
+        }
+        first.client_says(3).await;
+    }
+    drop(first);
+    tokio::time::sleep(SOON).await;
+    let _second = Tunnel::open(&door, &mut switched).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_ends_with_its_site() {
+    let stop = CancellationToken::new();
+    let (edge, door, mut switched) = start_edge(9, &stop, serde_json::json!({}));
+    let mut tunnel = Tunnel::open(&door, &mut switched).await;
+    edge.sites.remove(&SiteName::parse("dev").unwrap());
+    timeout(SOON, tunnel.end()).await.expect("it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_all_tunnels_gives_way_to_another_client() {
+    let site = serde_json::json!({ "max_tunnels": 2 });
+    let (door, mut switched) = start_with(9, &CancellationToken::new(), site);
+    let [one, other] = [1, 2].map(|n| Ipv4Addr::new(10, 0, 0, n));
+    let mut first = Tunnel::open_from(one, &door, &mut switched).await;
+    let mut second = Tunnel::open_from(one, &door, &mut switched).await;
+    assert_eq!(asked_from(one, &door).await, "503");
+    let mut third = Tunnel::open_from(other, &door, &mut switched).await;
+    timeout(SOON, second.end()).await.expect("it gives way");
+    assert_eq!(asked_from(one, &door).await, "503");
+    assert_eq!(asked_from(other, &door).await, "503");
+    first.client_says(3).await;
+    third.client_says(3).await;
 }
