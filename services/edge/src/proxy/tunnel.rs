@@ -78,18 +78,19 @@ impl Switch {
         let TunnelBounds { stop, open, place } = self.bounds;
         let client = self.client;
         open.spawn(async move {
-            let said = Notify::new();
+            let moved = Notify::new();
             tokio::select! {
                 biased;
                 // Where a protocol could end well is not known here.
                 () = stop.cancelled() => tracing::debug!("a tunnel ended with the edge"),
                 () = at_origin.is_to_end() => tracing::debug!("a tunnel gave way, or ended with its site"),
-                () = silence(&said, at_origin.max_silence) => tracing::debug!("a tunnel was silent for too long"),
-                carried = carry(client, origin, &said) => {
+                carried = carry(client, origin, &moved) => {
                     if let Err(error) = carried {
                         tracing::debug!(%error, "a tunnel broke");
                     }
                 }
+                // Behind what would still have moved.
+                () = silence(&moved, at_origin.max_silence) => tracing::debug!("a tunnel was silent for too long"),
             }
             // Both connections are closed by now.
             drop((place, at_origin));
@@ -97,19 +98,20 @@ impl Switch {
     }
 }
 
-/// Waits until nothing has been said for too long.
-async fn silence(said: &Notify, longest: Duration) {
-    while timeout(longest, said.notified()).await.is_ok() {}
+/// Waits until nothing has moved for too long. Something has moved when a side has said it,
+/// and when a side has taken it: one of them may be slow, and is not silent for that.
+async fn silence(moved: &Notify, longest: Duration) {
+    while timeout(longest, moved.notified()).await.is_ok() {}
 }
 
 /// Passes on what both sides say, until both have ended or one has broken.
-async fn carry(client: OnUpgrade, origin: OnUpgrade, said: &Notify) -> io::Result<()> {
+async fn carry(client: OnUpgrade, origin: OnUpgrade, moved: &Notify) -> io::Result<()> {
     let (client, origin) = tokio::try_join!(client, origin).map_err(io::Error::other)?;
     let (from_client, to_client) = split(TokioIo::new(client));
     let (from_origin, to_origin) = split(TokioIo::new(origin));
     tokio::try_join!(
-        pass_on(from_client, to_origin, said),
-        pass_on(from_origin, to_client, said),
+        pass_on(from_client, to_origin, moved),
+        pass_on(from_origin, to_client, moved),
     )?;
     Ok(())
 }
@@ -117,7 +119,7 @@ async fn carry(client: OnUpgrade, origin: OnUpgrade, said: &Notify) -> io::Resul
 async fn pass_on(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    said: &Notify,
+    moved: &Notify,
 ) -> io::Result<()> {
     let mut piece = vec![0; PIECE_BYTES];
     loop {
@@ -125,8 +127,16 @@ async fn pass_on(
         if bytes == 0 {
             return to.shutdown().await;
         }
-        said.notify_one();
-        to.write_all(&piece[..bytes]).await?;
+        moved.notify_one();
+        let mut left = &piece[..bytes];
+        while !left.is_empty() {
+            let taken = to.write(left).await?;
+            if taken == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            moved.notify_one();
+            left = &left[taken..];
+        }
         to.flush().await?;
     }
 }

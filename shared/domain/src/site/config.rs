@@ -91,7 +91,8 @@ pub struct OriginConfig {
     /// Connections that have switched to another protocol, from one edge; they have no place
     /// in `max_in_flight`. At most 65,536; zero: none.
     pub max_tunnels: u32,
-    /// Such a connection ends when neither side has said anything for so long. 1 s to 24 h.
+    /// Such a connection ends when for so long no byte has come from either side nor been
+    /// taken by either. 1 s to 24 h.
     #[serde(with = "duration")]
     pub tunnel_idle_timeout: Duration,
     /// Of these, requests that ask whether a copy still holds; the most wanted go

@@ -15,7 +15,7 @@ use super::super::server::{Server, ServerLimits};
 use super::*;
 
 /// Bytes on their way that nobody has read.
-const ROOM: usize = 64 << 10;
+pub(super) const ROOM: usize = 64 << 10;
 /// A drain takes no longer.
 pub(super) const DRAIN: Duration = Duration::from_secs(60);
 

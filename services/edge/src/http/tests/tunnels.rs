@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::super::server::ServerLimits;
-use super::memory::{DRAIN, Door, Origin, asked_so};
+use super::memory::{DRAIN, Door, Origin, ROOM, asked_so};
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -282,4 +282,25 @@ async fn who_has_all_tunnels_gives_way_to_another_client() {
     assert_eq!(asked_from(other, &door).await, "503");
     first.client_says(3).await;
     third.client_says(3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_whose_reader_is_slow_is_not_silent_and_one_who_reads_nothing_is() {
+    let site = serde_json::json!({ "tunnel_idle_timeout": "90s" });
+    let (door, mut switched) = start_with(1, &CancellationToken::new(), site);
+    let tunnel = Tunnel::open(&door, &mut switched).await;
+    let (mut client, mut origin) = (tunnel.client, tunnel.origin);
+    // More than there is room for on the way.
+    let says = tokio::spawn(async move { client.write_all(&[3; 4 * ROOM]).await });
+    for _ in 0..20 {
+        tokio::time::sleep(MINUTE).await;
+        let mut few = [0; 100];
+        timeout(SOON, origin.read_exact(&mut few))
+            .await
+            .expect("it is there")
+            .unwrap();
+    }
+    assert!(!says.is_finished(), "nobody waits for the reader");
+    let said = timeout(2 * MINUTE, says).await.expect("it ends").unwrap();
+    assert_eq!(said.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
 }
