@@ -115,9 +115,25 @@ pub(super) fn answer(
     if !status.is_from_origin() {
         fields.insert(AGE, HeaderValue::from(age.as_secs()));
     }
-    if status != Status::Hit(Hit::Fresh) {
-        fields.insert(CACHE_STATUS, status.behind(&head.fields.withheld()));
+    let mut response = selected(head, method, request, fields, source)?;
+    // Of a fresh hit it was made when the response was stored.
+    let is_made =
+        status == Status::Hit(Hit::Fresh) && response.headers().contains_key(CACHE_STATUS);
+    if !is_made {
+        let value = status.behind(&head.fields.withheld(), response.status());
+        response.headers_mut().insert(CACHE_STATUS, value);
     }
+    Some(response)
+}
+
+/// What of a response is asked for, with these fields; `None` if it cannot be had any more.
+fn selected(
+    head: &Head,
+    method: &Method,
+    request: &HeaderMap,
+    mut fields: HeaderMap,
+    source: Source<'_>,
+) -> Option<Response<Body>> {
     if head.is_unchanged_for(method, request) {
         content::remove_all(&mut fields);
         return Some(made(StatusCode::NOT_MODIFIED, fields, Body::empty()));
@@ -130,7 +146,7 @@ pub(super) fn answer(
     };
     match head.parts_for(method, request, complete) {
         Selected::Whole => Some(made(head.status, fields, source.whole()?)),
-        Selected::Nothing => Some(unsatisfied(complete, status)),
+        Selected::Nothing => Some(unsatisfied(complete)),
         Selected::Ranges(ranges) => in_parts(fields, &ranges, complete, source),
     }
 }
@@ -175,12 +191,9 @@ fn in_parts(
 }
 
 /// RFC 9110, section 15.5.17.
-fn unsatisfied(complete: u64, status: Status) -> Response<Body> {
-    let mut response = text(
-        StatusCode::RANGE_NOT_SATISFIABLE,
-        "There are no such bytes.\n",
-        status,
-    );
+fn unsatisfied(complete: u64) -> Response<Body> {
+    let words = "There are no such bytes.\n";
+    let mut response = plain(StatusCode::RANGE_NOT_SATISFIABLE, words);
     let fields = response.headers_mut();
     fields.insert(CONTENT_RANGE, range::unsatisfied(complete));
     fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -200,13 +213,19 @@ pub(super) fn text(
     text: impl Into<Bytes>,
     cache_status: Status,
 ) -> Response<Body> {
+    let mut response = plain(status, text);
+    let value = cache_status.value(status);
+    response.headers_mut().insert(CACHE_STATUS, value);
+    response
+}
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     let mut fields = HeaderMap::new();
     fields.insert(
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    fields.insert(CACHE_STATUS, cache_status.value());
     if status == StatusCode::SERVICE_UNAVAILABLE {
         fields.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }

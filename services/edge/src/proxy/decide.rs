@@ -156,28 +156,28 @@ impl ProxySite {
         now: BootInstant,
     ) -> Decision<'c> {
         let copy = resource.and_then(|resource| resource.select(question.fields));
-        let (mut judged, mut lacks) = (None, false);
-        if let Some(copy) = copy {
+        let mut judged = None;
+        if let Some(copy) = copy
+            && copy.has_what_is_asked(question.method, question.fields)
+        {
             let verdict = judge(&copy.head.fence, &copy.head.terms, question.arrival(now));
-            let hit = hit(verdict);
-            if copy.has_what_is_asked(question.method, question.fields) {
-                if let Some(hit) = hit {
-                    return Decision::Use(copy, hit);
-                }
-                judged = Some((copy, verdict));
+            if let Some(hit) = hit(verdict) {
+                return Decision::Use(copy, hit);
             }
-            lacks = hit.is_some();
+            judged = Some((copy, verdict));
         }
-        let directives = &question.directives;
-        let why = match (&judged, resource) {
-            (Some((_, verdict)), _) if is_because_of_request(*verdict, directives) => Why::Request,
-            (Some(_), _) => Why::Stale,
-            // RFC 9211, section 2.2: what is fresh, but not all that is asked for.
-            (None, _) if lacks => Why::Partial,
-            (None, _) if copy.is_some() => Why::Stale,
+        // RFC 9211, section 2.2.
+        let why = match (copy, resource) {
+            (Some(copy), _) => match (plain_hit(copy, question, now), judged) {
+                (Some(_), None) => Why::Partial,
+                // Fresh, so that only what the request says is against it.
+                (Some(hit), Some(_)) if !hit.is_stale() => Why::Request,
+                _ => Why::Stale,
+            },
             (None, Some(_)) => Why::VaryMiss,
             (None, None) => Why::UriMiss,
         };
+        let directives = &question.directives;
         if directives.only_if_cached {
             return Decision::NotCached;
         }
@@ -236,9 +236,14 @@ pub(super) fn hit(verdict: Verdict) -> Option<Hit> {
     }
 }
 
-fn is_because_of_request(verdict: Verdict, directives: &RequestDirectives) -> bool {
-    matches!(verdict, Verdict::Revalidate { .. })
-        && (directives.no_cache || directives.max_age.is_some() || directives.min_fresh.is_some())
+/// How a copy would be used for a request that says nothing of how fresh it has to be.
+fn plain_hit(copy: &Stored, question: &Question<'_>, now: BootInstant) -> Option<Hit> {
+    let plain = Arrival {
+        demand: Demand::None,
+        directives: &RequestDirectives::default(),
+        ..question.arrival(now)
+    };
+    hit(judge(&copy.head.fence, &copy.head.terms, plain))
 }
 
 /// Requests that mean something to the origin alone: another protocol, and conditions

@@ -261,8 +261,9 @@ impl Errand {
             // If the one who started it has left, its place is given up at once.
             let _ = share.send(Share::Reader(reader, for_one));
         }
+        let status = response.status();
         self.flight
-            .publish(Outcome::Streaming(head.clone(), shared.clone()));
+            .publish(Outcome::Streaming(head.clone(), shared.clone(), status));
         Arriving {
             head,
             shared,

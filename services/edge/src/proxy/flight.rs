@@ -90,8 +90,9 @@ pub(super) struct Begun {
 pub(super) enum Outcome {
     /// The response is here whole: validated by a 304, or from the control plane.
     Whole(Arc<Stored>, Origin),
-    /// The head is here, the body arrives.
-    Streaming(Arc<Head>, Arc<SharedBody>),
+    /// The head is here, the body arrives. The origin has answered with this status, which is
+    /// not that of the head where a part completes what is here.
+    Streaming(Arc<Head>, Arc<SharedBody>, StatusCode),
     /// Nobody but the one who started it may have it.
     Private {
         status: StatusCode,

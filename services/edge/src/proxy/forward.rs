@@ -20,7 +20,7 @@ use super::pass;
 use super::rounds::{Next, Round, Rounds};
 use super::shared_body::{Reader, SharedBody};
 use super::site::{ProxySite, count};
-use super::status::{Forwarded, Status, Why};
+use super::status::{Forwarded, Status};
 use super::visit::Ask;
 use super::ways::AskedAs;
 use crate::cache::fence::Touched;
@@ -85,14 +85,17 @@ impl ProxySite {
             let round = self.take_part(&ask, &found, key(&rounds), rounds.avoided());
             match rounds.after(round.await) {
                 Next::Answer(response) => return Some(response),
-                Next::Fail(error) => return Some(self.failed(&ask, &found, &error)),
+                Next::Fail(error) => {
+                    let said = collapsed(&found);
+                    return Some(self.failed(&ask, &found, said, &error));
+                }
                 Next::Nothing => return self.without_entry(ask, found).await,
                 Next::Again => {}
                 Next::Alone => may_share = false,
             }
         }
         if !self.may_force(&found) {
-            return Some(self.failed(&ask, &found, &OriginError::ForcedTooOften));
+            return Some(self.forced_too_often(&ask, &found));
         }
         let strictly = found.is_strict();
         let (_, own) = self.start(&ask, key(&rounds), found.copy.clone(), strictly, None);
@@ -134,7 +137,7 @@ impl ProxySite {
             part: None,
             may_store: true,
         })?;
-        let Some(Outcome::Streaming(_, body)) = flight.known() else {
+        let Some(Outcome::Streaming(_, body, _)) = flight.known() else {
             return None;
         };
         let max = self.borrow_setup().max_object_bytes;
@@ -166,7 +169,9 @@ impl ProxySite {
             Some(Outcome::Whole(stored, origin)) => {
                 self.holds_for(flight, &stored.head, Some(origin), ask, strictly)
             }
-            Some(Outcome::Streaming(head, _)) => self.holds_for(flight, &head, None, ask, strictly),
+            Some(Outcome::Streaming(head, ..)) => {
+                self.holds_for(flight, &head, None, ask, strictly)
+            }
             Some(
                 Outcome::Private { .. } | Outcome::NoEntry | Outcome::Failed(_) | Outcome::GivenUp,
             ) => false,
@@ -188,8 +193,7 @@ impl ProxySite {
                 return Err(Box::new(response));
             }
             if !self.may_force(found) {
-                let refused = self.failed(ask, found, &OriginError::ForcedTooOften);
-                return Err(Box::new(refused));
+                return Err(Box::new(self.forced_too_often(ask, found)));
             }
             // Whoever wants a fetch of its own time shares the next one with those who come
             // meanwhile: however many ask, the origin has one of them to answer at a time.
@@ -256,8 +260,7 @@ impl ProxySite {
             },
         };
         let strictly = found.is_strict();
-        let mut said = Forwarded::because(found.why);
-        said.is_collapsed = true;
+        let said = collapsed(found);
         match outcome {
             Outcome::Whole(stored, origin) => {
                 if !self.holds_for(flight, &stored.head, Some(origin), ask, strictly) {
@@ -269,11 +272,11 @@ impl ProxySite {
                 count(&self.counts.collapsed);
                 Round::Answered(self.whole(&stored, origin, ask, said))
             }
-            Outcome::Streaming(head, body) => {
+            Outcome::Streaming(head, body, status) => {
                 if !self.holds_for(flight, &head, None, ask, strictly) {
                     return self.of_others(flight, &head, ask);
                 }
-                match self.streaming(&head, &body, None, ask, said) {
+                match self.streaming(&head, &body, None, ask, said.of(status)) {
                     Some(response) => {
                         count(&self.counts.collapsed);
                         Round::Answered(response)
@@ -283,14 +286,14 @@ impl ProxySite {
                 }
             }
             Outcome::Private { status, by } => match found.despite(status) {
-                Some(copy) => Round::Answered(self.despite_error(copy, ask, Some(status))),
+                Some(copy) => Round::Answered(self.despite_error(copy, ask, said.of(status))),
                 None => Round::Private(by),
             },
             Outcome::NoEntry => Round::Nothing,
             Outcome::Failed(error) if matches!(*error, OriginError::Broken { .. }) => {
                 Round::Broken(error)
             }
-            Outcome::Failed(error) => Round::Answered(self.failed(ask, found, &error)),
+            Outcome::Failed(error) => Round::Answered(self.failed(ask, found, said, &error)),
             Outcome::GivenUp => Round::Late,
         }
     }
@@ -320,20 +323,20 @@ impl ProxySite {
                 };
                 with(self.whole(&stored, origin, ask, said), &for_one)
             }
-            Outcome::Streaming(head, body) => {
+            Outcome::Streaming(head, body, status) => {
                 let is_kept = head.fence.touched() != Touched::Hard;
                 said.is_stored = is_kept && !ask.directives.no_store;
                 let (reader, for_one) = match own.share.await {
                     Ok(Share::Reader(reader, for_one)) => (Some(reader), for_one),
                     _ => (body.reader(), HeaderMap::new()),
                 };
-                self.streaming(&head, &body, reader, ask, said)
+                self.streaming(&head, &body, reader, ask, said.of(status))
                     .map(|response| with(response, &for_one))
-                    .unwrap_or_else(|| self.failed(ask, found, &gone()))
+                    .unwrap_or_else(|| self.failed(ask, found, said, &gone()))
             }
             Outcome::Private { status, .. } => {
                 if let Some(copy) = found.despite(status) {
-                    return Some(self.despite_error(copy, ask, Some(status)));
+                    return Some(self.despite_error(copy, ask, said.of(status)));
                 }
                 match own.share.await {
                     Ok(Share::Response(mut response, reason)) => {
@@ -352,11 +355,11 @@ impl ProxySite {
                     Ok(Share::Confirmed(stored, for_one)) => {
                         with(self.whole(&stored, Origin::Validated, ask, said), &for_one)
                     }
-                    _ => self.failed(ask, found, &gone()),
+                    _ => self.failed(ask, found, said, &gone()),
                 }
             }
-            Outcome::Failed(error) => self.failed(ask, found, &error),
-            Outcome::GivenUp => self.failed(ask, found, &gone()),
+            Outcome::Failed(error) => self.failed(ask, found, said, &error),
+            Outcome::GivenUp => self.failed(ask, found, said, &gone()),
         })
     }
 
@@ -380,7 +383,7 @@ impl ProxySite {
         let now = self.shared.now();
         // One whose body arrives is worth waiting for, unless an invalidation has hit it.
         let is_under_way = |flight: &Flight| match flight.known() {
-            Some(Outcome::Streaming(head, _)) => head.fence.touched() == Touched::Untouched,
+            Some(Outcome::Streaming(head, ..)) => head.fence.touched() == Touched::Untouched,
             _ => flight.is_young(now),
         };
         let mut own = Ask {
@@ -410,7 +413,7 @@ impl ProxySite {
     ) -> Response<Body> {
         match origin {
             Origin::Validated => {
-                said.status = Some(304);
+                said = said.of(StatusCode::NOT_MODIFIED);
                 said.is_first_hand = !said.is_collapsed;
             }
             Origin::Pushed => said.detail = Some("entry"),
@@ -449,25 +452,35 @@ impl ProxySite {
         left.as_secs().cast_signed() - over.as_secs().cast_signed()
     }
 
-    fn failed(&self, ask: &Ask, found: &Found, error: &OriginError) -> Response<Body> {
+    fn failed(
+        &self,
+        ask: &Ask,
+        found: &Found,
+        mut said: Forwarded,
+        error: &OriginError,
+    ) -> Response<Body> {
+        // Whatever was to be stored is gone.
+        said.is_stored = false;
         if let Some(copy) = found.without_answer(error) {
-            return self.despite_error(copy, ask, None);
+            return self.despite_error(copy, ask, said);
         }
-        let mut said = Forwarded::because(found.why);
         said.detail = Some(error.reason());
         answer::failed(error, Status::Forwarded(said))
     }
 
-    /// RFC 5861, section 4, and RFC 9111, section 4.2.4. `status` is what the origin has
-    /// answered, if it has.
+    fn forced_too_often(&self, ask: &Ask, found: &Found) -> Response<Body> {
+        let said = Forwarded::because(found.why);
+        self.failed(ask, found, said, &OriginError::ForcedTooOften)
+    }
+
+    /// RFC 5861, section 4, and RFC 9111, section 4.2.4. `said` is what came of asking the
+    /// origin.
     pub(super) fn despite_error(
         &self,
         copy: &Stored,
         ask: &Ask,
-        status: Option<StatusCode>,
+        mut said: Forwarded,
     ) -> Response<Body> {
-        let mut said = Forwarded::because(Why::Stale);
-        said.status = status.map(|status| status.as_u16());
         said.detail = Some("stale-if-error");
         let age = copy.head.terms.freshness.age(self.shared.now());
         let status = Status::Forwarded(said);
@@ -481,6 +494,13 @@ fn with(mut response: Response<Body>, for_one: &HeaderMap) -> Response<Body> {
         response.headers_mut().append(name, value.clone());
     }
     response
+}
+
+/// What is said of a request that took part in the fetch of another.
+fn collapsed(found: &Found) -> Forwarded {
+    let mut said = Forwarded::because(found.why);
+    said.is_collapsed = true;
+    said
 }
 
 fn selection(head: &Head, ask: &Ask) -> Selection {

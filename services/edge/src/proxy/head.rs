@@ -6,7 +6,7 @@ use http::header::{ACCEPT_RANGES, AGE, CONTENT_LENGTH, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::setup::{Setup, withhold};
-use super::status::{Hit, Status};
+use super::status::status_of_hit_behind;
 use crate::cache::fence::Fence;
 use crate::cache::fields::Fields;
 use crate::cache::policy;
@@ -50,7 +50,7 @@ impl Parts {
         let (mut withheld, has_site_policy) = setup.dress(&mut fields, !self.tags.own.is_empty());
         withhold(&mut fields, &mut withheld, &CACHE_STATUS);
         // Most uses are fresh hits: what is said of them is there.
-        fields.insert(CACHE_STATUS, Status::Hit(Hit::Fresh).behind(&withheld));
+        fields.insert(CACHE_STATUS, status_of_hit_behind(&withheld));
         let head = Head {
             status: self.status,
             fields: Fields::of(&fields, &withheld),

@@ -30,7 +30,7 @@ use crate::origin::{OriginBody, OriginError, OriginRequest, RequestBody, TunnelP
 
 /// Says how the cache handled a request whose response it does not store.
 pub(super) fn mark<B>(response: &mut Response<B>, status: Status) {
-    let value = status.behind(response.headers());
+    let value = status.behind(response.headers(), response.status());
     response.headers_mut().insert(CACHE_STATUS, value);
 }
 
@@ -89,12 +89,13 @@ impl ProxySite {
             Err(error) => {
                 let failed = self.not_passed(&error, why);
                 let copy = found.without_answer(&error);
-                return copy.map_or(failed, |copy| self.despite_error(copy, &ask, None));
+                let said = Forwarded::because(why);
+                return copy.map_or(failed, |copy| self.despite_error(copy, &ask, said));
             }
         };
         let status = response.status();
         if let Some(copy) = found.despite(status) {
-            return self.despite_error(copy, &ask, Some(status));
+            return self.despite_error(copy, &ask, Forwarded::because(why).of(status));
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return match upgrade.zip(tunnel) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use sfv::{List, Parser};
 
 use crate::cache::stored::CACHE_STATUS;
@@ -45,8 +45,8 @@ impl Hit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Forwarded {
     pub(super) why: Why,
-    /// What it answered, if it is not what the client gets.
-    pub(super) status: Option<u16>,
+    /// What it answered, if it is known.
+    pub(super) status: Option<StatusCode>,
     pub(super) is_stored: bool,
     /// For how many seconds what is stored is fresh yet; below zero, for how many it has been
     /// stale.
@@ -67,6 +67,14 @@ impl Forwarded {
             is_collapsed: false,
             is_first_hand: false,
             detail: None,
+        }
+    }
+
+    /// The same with what the origin answered.
+    pub(super) fn of(self, status: StatusCode) -> Self {
+        Self {
+            status: Some(status),
+            ..self
         }
     }
 }
@@ -104,8 +112,9 @@ impl Status {
         matches!(self, Self::Forwarded(forwarded) if forwarded.is_first_hand)
     }
 
-    /// The value of the field, without what caches before this one have said.
-    pub(super) fn value(self) -> HeaderValue {
+    /// The value of the field on a response with this status, without what caches before this
+    /// one have said.
+    pub(super) fn value(self, sent: StatusCode) -> HeaderValue {
         let text = match self {
             Self::Hit(Hit::Fresh) => return HIT,
             Self::Hit(Hit::Stale { over, fenced }) => {
@@ -114,16 +123,16 @@ impl Status {
             }
             Self::Hit(Hit::Fenced) => "tidegate; hit; detail=fenced".to_owned(),
             Self::Refused(detail) => format!("tidegate; detail={detail}"),
-            Self::Forwarded(forwarded) => forwarded.text(),
+            Self::Forwarded(forwarded) => forwarded.text(sent),
         };
         // Tokens and numbers are visible ASCII.
         HeaderValue::try_from(text).unwrap_or(HIT)
     }
 
-    /// The value of the field, behind what caches nearer to the origin have said, if that
-    /// can be read.
-    pub(super) fn behind(self, earlier: &HeaderMap) -> HeaderValue {
-        let own = self.value();
+    /// The value of the field on a response with this status, behind what caches nearer to the
+    /// origin have said, if that can be read.
+    pub(super) fn behind(self, earlier: &HeaderMap, sent: StatusCode) -> HeaderValue {
+        let own = self.value(sent);
         if !earlier.contains_key(CACHE_STATUS) {
             return own;
         }
@@ -147,15 +156,19 @@ impl Status {
 
 /// That of a fresh hit behind what caches nearer to the origin have said.
 pub(crate) fn status_of_hit_behind(earlier: &HeaderMap) -> HeaderValue {
-    Status::Hit(Hit::Fresh).behind(earlier)
+    // Of a hit it is the same whatever the status.
+    Status::Hit(Hit::Fresh).behind(earlier, StatusCode::OK)
 }
 
 impl Forwarded {
-    fn text(self) -> String {
+    fn text(self, sent: StatusCode) -> String {
         let mut text = format!("tidegate; fwd={}", self.why.token());
-        if let Some(status) = self.status {
+        // Without a word it is the status that is sent (RFC 9211, section 2.3). A 304 is always
+        // said: it tells what was confirmed from what is new, also to who is sent a 304.
+        let says = |status: &StatusCode| *status != sent || *status == StatusCode::NOT_MODIFIED;
+        if let Some(status) = self.status.filter(says) {
             // Writing to a string does not fail.
-            let _ = write!(text, "; fwd-status={status}");
+            let _ = write!(text, "; fwd-status={}", status.as_u16());
         }
         if self.is_stored {
             text.push_str("; stored");
@@ -181,7 +194,7 @@ mod tests {
     fn every_value_is_a_structured_field() {
         let forwarded = Forwarded {
             why: Why::VaryMiss,
-            status: Some(304),
+            status: Some(StatusCode::NOT_MODIFIED),
             is_stored: true,
             ttl: Some(-3),
             is_collapsed: true,
@@ -207,7 +220,7 @@ mod tests {
                 "tidegate; fwd=vary-miss; fwd-status=304; stored; collapsed; ttl=-3; detail=entry",
             ),
         ] {
-            let value = status.value();
+            let value = status.value(StatusCode::OK);
             assert_eq!(value, expected);
             let list: List = Parser::new(value.as_bytes()).parse().unwrap();
             assert_eq!(list.len(), 1);
@@ -218,18 +231,14 @@ mod tests {
     fn it_stands_behind_those_nearer_to_the_origin() {
         let mut earlier = HeaderMap::new();
         earlier.append(CACHE_STATUS, "inner; hit".parse().unwrap());
-        let value = Status::Hit(Hit::Fresh).behind(&earlier);
+        let value = status_of_hit_behind(&earlier);
         assert_eq!(value, "inner; hit, tidegate; hit");
         earlier.append(CACHE_STATUS, "\"Outer, too\"; fwd=miss".parse().unwrap());
-        let value = Status::Hit(Hit::Fresh).behind(&earlier);
+        let value = status_of_hit_behind(&earlier);
         assert_eq!(value, "inner; hit, \"Outer, too\"; fwd=miss, tidegate; hit");
         for broken in ["a;;b", "a,", "=", ""] {
             earlier.insert(CACHE_STATUS, broken.parse().unwrap());
-            assert_eq!(
-                Status::Hit(Hit::Fresh).behind(&earlier),
-                "tidegate; hit",
-                "{broken}"
-            );
+            assert_eq!(status_of_hit_behind(&earlier), "tidegate; hit", "{broken}");
         }
     }
 }

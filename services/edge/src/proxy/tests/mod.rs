@@ -29,6 +29,7 @@ mod second_tier;
 mod slow;
 mod sources;
 mod stale;
+mod status;
 mod storing;
 mod token;
 

@@ -79,7 +79,10 @@ async fn over_all_keys_of_a_site_tokens_nobody_knows_have_a_rate() {
             if waiting.is_finished() {
                 let got = done(waiting).await;
                 assert_eq!((got.status, got.field("retry-after")), (503, "1"));
-                assert_eq!(got.cache_status(), "tidegate; fwd=stale; detail=token-rate");
+                assert_eq!(
+                    got.cache_status(),
+                    "tidegate; fwd=request; detail=token-rate"
+                );
                 refused += 1;
             } else {
                 world.origin.next().await.answer(304, &[FRESH, ETAG], "");
