@@ -26,13 +26,12 @@ fn meaning(request: &Fields, name: &str) -> Option<Vec<String>> {
         .map(|element| element.to_ascii_lowercase().replace(' ', ""))
         .collect();
     // What is said of all that is not named (RFC 9110, section 12.5.3).
-    let says = |text: &str| elements.iter().any(|element| element == text);
-    let (accepts_rest, refuses_rest) = (says("*"), says("*;q=0"));
+    let refuses_rest = elements.iter().any(|element| element == "*;q=0");
     let set: BTreeSet<String> = elements
         .iter()
-        // To accept what needs no word is to say nothing; what is refused is not accepted.
+        // To accept what needs no word is to say nothing. What is refused is always told: a server
+        // may send what is named, whatever its weight.
         .filter(|element| *element != "identity" || refuses_rest)
-        .filter(|element| !element.ends_with(";q=0") || accepts_rest || *element == "*;q=0")
         .map(|element| element.trim_end_matches(";q=1").to_owned())
         .map(|element| match name {
             // Which of the codings comes back is the origin's to choose.

@@ -165,9 +165,11 @@ const ASKED: [&str; 11] = [
     "no-cache, stale-if-error=30",
 ];
 
-const SENT: [(&str, &str); 14] = [
+const SENT: [(&str, &str); 16] = [
     ("accept-encoding", "gzip"),
     ("accept-encoding", "*"),
+    ("accept-encoding", "gzip;q=0"),
+    ("accept-encoding", "identity"),
     ("accept-encoding", "gzip;q=0, *"),
     ("accept-encoding", "*;q=0"),
     ("accept-encoding", "identity, *;q=0"),

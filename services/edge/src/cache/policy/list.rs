@@ -29,6 +29,14 @@ impl<'a> Elements<'a> {
         }
     }
 
+    /// Of a list with another separator, whose empty elements are elements.
+    pub(super) fn all_between(text: &'a str, separator: u8) -> Self {
+        Self {
+            separator,
+            ..Self::all_of(text)
+        }
+    }
+
     /// Of what may be no list at all: empty elements are elements.
     pub(super) fn all_of(text: &'a str) -> Self {
         Self {

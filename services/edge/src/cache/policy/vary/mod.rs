@@ -248,7 +248,7 @@ mod tests {
             ("accept-language", "de, en;q=0.5"),
         ]));
         assert!(stored.matches(&request(&[
-            ("accept-encoding", "BR,identity"),
+            ("accept-encoding", "ZSTD; q=0, BR,identity"),
             ("accept-encoding", "gzip;q=1.0"),
             ("accept-language", "EN;q=0.50 ,de"),
         ])));
@@ -258,11 +258,11 @@ mod tests {
                 ("accept-language", "de, en;q=0.5"),
             ],
             [
-                ("accept-encoding", "gzip, br, identity;q=0"),
+                ("accept-encoding", "gzip, br, zstd;q=0, identity;q=0"),
                 ("accept-language", "de, en;q=0.5"),
             ],
             [
-                ("accept-encoding", "gzip, br"),
+                ("accept-encoding", "gzip, br, zstd;q=0"),
                 ("accept-language", "en, de;q=0.5"),
             ],
         ] {
