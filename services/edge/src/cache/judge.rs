@@ -226,10 +226,14 @@ fn by_freshness(
     };
     let judged = |verdict, ground| Judgement { verdict, ground };
     let ask = |ground| judged(Verdict::Revalidate { fallback }, ground);
-    // A reload asks for the age of zero, which what never changes need not have
-    // (RFC 8246, section 2.1).
+    // A browser reloads by asking for the age of zero, of what never changes too: that is what
+    // `immutable` spares the origin. Any other age was chosen by who asks, and is a signal that
+    // he wants it (RFC 8246, section 2.1), as `no-cache` is.
     let is_as_it_was = terms.immutable && !is_stale;
-    let too_old = |max: Duration| (age > max || max.is_zero()) && !is_as_it_was;
+    let too_old = |max: Duration| match max.is_zero() {
+        true => !is_as_it_was,
+        false => age > max,
+    };
     if request.no_cache || request.max_age.is_some_and(too_old) {
         return ask(Ground::Request);
     }

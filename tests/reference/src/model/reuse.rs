@@ -387,12 +387,14 @@ fn check_freshness(
 /// The directive of a request that a copy does not meet (section 5.2.1).
 fn refused_by_request(request: &Directives, copy: &Copy<'_>) -> Option<&'static str> {
     let millis = |name| request.seconds(name).map(|s| s * 1_000);
-    // RFC 8246: what does not change while it is fresh need not be reloaded.
+    // RFC 8246: what does not change while it is fresh need not be reloaded, which is to ask for
+    // the age of zero.
     let is_immutable = copy.directives().has("immutable") && !copy.is_stale();
+    let is_reload = millis("max-age") == Some(0);
     if request.has("no-cache") {
         return Some("no-cache");
     }
-    if !is_immutable && millis("max-age").is_some_and(|max| copy.age > max) {
+    if !(is_immutable && is_reload) && millis("max-age").is_some_and(|max| copy.age > max) {
         return Some("max-age");
     }
     let left = copy.lifetime.saturating_sub(copy.age);

@@ -256,6 +256,16 @@ fn a_reload_need_not_ask_about_what_never_changes() {
 }
 
 #[test]
+fn an_age_that_somebody_chose_holds_for_what_never_changes_too() {
+    // RFC 8246, section 2.1, and RFC 9111, section 5.2.1.1.
+    let mut case = case();
+    case.terms.immutable = true;
+    case.request.max_age = Some(seconds(5));
+    assert_eq!(case.at(5), used(55));
+    assert_eq!(case.at(10), ON_ERROR);
+}
+
+#[test]
 fn no_cache_of_the_origin_asks_however_fresh() {
     let mut case = case();
     case.terms.no_cache = true;
