@@ -51,24 +51,26 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
 /// request is looked up: a field that does not reach the origin must not tell one
 /// response from another either.
 pub fn remove_named_by_connection(fields: &mut HeaderMap) {
-    let named: Vec<HeaderName> = fields
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+    let named: Vec<HeaderName> = connection_options(fields)
         .filter(|name| !is_about_connection(name))
-        .filter_map(|name| name.parse().ok())
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect();
     for name in &named {
         fields.remove(name);
     }
 }
 
+/// The members of `Connection`. What is no name beside others does not hide them.
+fn connection_options(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = fields.get_all(CONNECTION).iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    members.map(<[u8]>::trim_ascii)
+}
+
 /// What nearly every `Connection` says, what an upgrade needs, and fields that are for all
 /// recipients and must not be named (RFC 9110, section 7.6.1): without them a response
 /// would be stored as if nothing spoke against it.
-fn is_about_connection(option: &str) -> bool {
+fn is_about_connection(option: &[u8]) -> bool {
     [
         "keep-alive",
         "close",
@@ -79,7 +81,7 @@ fn is_about_connection(option: &str) -> bool {
         "set-cookie",
     ]
     .iter()
-    .any(|known| option.eq_ignore_ascii_case(known))
+    .any(|known| option.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Says that a message came through here, and in which version of HTTP it came (RFC 9110,
@@ -156,12 +158,8 @@ pub fn is_chunked_alone(fields: &HeaderMap) -> bool {
 #[must_use]
 pub fn upgrade(request: &HeaderMap) -> Option<&HeaderValue> {
     let protocol = request.get(UPGRADE)?;
-    request
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
+    connection_options(request)
+        .any(|name| name.eq_ignore_ascii_case(b"upgrade"))
         .then_some(protocol)
 }
 
@@ -197,6 +195,15 @@ mod tests {
             ("proxy-authentication-info", "x"),
             ("x-kept", "1"),
         ]);
+        remove_hop_by_hop(&mut sent);
+        assert_eq!(sent, fields(&[("x-kept", "1")]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_hides_nothing_that_is_named_beside_it() {
+        let mut sent = fields(&[("x-secret", "1"), ("x-other", "1"), ("x-kept", "1")]);
+        let named = HeaderValue::from_bytes(b"X-Secret, \xe9, , a b,x-other").unwrap();
+        sent.insert(CONNECTION, named);
         remove_hop_by_hop(&mut sent);
         assert_eq!(sent, fields(&[("x-kept", "1")]));
     }
@@ -262,5 +269,9 @@ mod tests {
         ]);
         assert_eq!(upgrade(&whole).unwrap(), "websocket");
         assert_eq!(upgrade(&fields(&[("upgrade", "websocket")])), None);
+        let mut beside = fields(&[("upgrade", "websocket")]);
+        let options = HeaderValue::from_bytes(b"\xe9, Upgrade").unwrap();
+        beside.insert(CONNECTION, options);
+        assert_eq!(upgrade(&beside).unwrap(), "websocket");
     }
 }
