@@ -138,6 +138,18 @@ fn entity_tags(list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// A date that a condition can rest on, in any of the three forms of RFC 9110, section 5.6.7.
+///
+/// Caches read dates more kindly where they work out for how long something is fresh (RFC 9111,
+/// section 4.2). Here that would be wrong on both sides: a condition that is no valid date has
+/// to be ignored (RFC 9110, sections 13.1.3 and 13.1.4), and of a `Last-Modified` that is none,
+/// or that contradicts its own day of the week, nobody knows which version it is of. Who is in
+/// doubt gets all of it.
+#[must_use]
+pub fn valid_date(text: &str) -> Option<SystemTime> {
+    httpdate::parse_http_date(text).ok()
+}
+
 /// A date field; one that is repeated or malformed is ignored (RFC 9110, sections 13.1.3
 /// and 13.1.4).
 fn date(request: &HeaderMap, field: &HeaderName) -> Option<SystemTime> {
@@ -145,7 +157,7 @@ fn date(request: &HeaderMap, field: &HeaderName) -> Option<SystemTime> {
     let value = values.next()?;
     match values.next() {
         Some(_) => None,
-        None => httpdate::parse_http_date(value.to_str().ok()?.trim()).ok(),
+        None => valid_date(value.to_str().ok()?),
     }
 }
 
@@ -214,6 +226,19 @@ mod tests {
             (
                 vec![(IF_MODIFIED_SINCE, "Tue Nov 14 22:13:20 2023")],
                 NotModified,
+            ),
+            (
+                vec![(IF_MODIFIED_SINCE, "Tuesday, 14-Nov-23 22:13:20 GMT")],
+                NotModified,
+            ),
+            // What a cache may take for a date elsewhere is none here.
+            (
+                vec![(IF_MODIFIED_SINCE, "tue, 14 nov 2023 22:13:20 gmt")],
+                Holds,
+            ),
+            (
+                vec![(IF_MODIFIED_SINCE, "Mon, 14 Nov 2023 22:13:20 GMT")],
+                Holds,
             ),
         ] {
             assert_eq!(evaluated(&Method::GET, &fields), expected, "{fields:?}");

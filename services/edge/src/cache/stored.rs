@@ -15,12 +15,11 @@ use tidegate_domain::TagKind;
 use super::fence::{Fence, TagMark};
 use super::fields::Fields;
 use super::partial::{self, Joined, PartialBody};
-use super::policy::date;
 use super::policy::terms::Terms;
 use super::policy::validation::is_strong_date;
 use super::policy::vary::Selection;
 use super::tagging::ResponseTags;
-use crate::conditional::{Precondition, Validators, evaluate, if_range_holds};
+use crate::conditional::{Precondition, Validators, evaluate, if_range_holds, valid_date};
 use crate::range::{ByteRange, RangeSet, Selected};
 
 /// Bodies are kept in pieces of this size, in buffers of their own: what comes off
@@ -101,7 +100,7 @@ impl Head {
     }
 
     fn date(&self, name: &HeaderName) -> Option<SystemTime> {
-        date::of_text(self.fields.only(name)?)
+        valid_date(self.fields.only(name)?)
     }
 
     /// Whether a client that asks so has what is stored already (RFC 9111, section 4.3.2).

@@ -1,6 +1,7 @@
 //! Dates in fields (RFC 9110, section 5.6.7), as caches read them (RFC 9111, section 4.2):
 //! whatever the case of their letters and the day of the week, in GMT only, in the
-//! obsolete forms too.
+//! obsolete forms too. Conditions are evaluated by valid dates alone:
+//! [`valid_date`](crate::conditional::valid_date).
 
 use std::time::{Duration, SystemTime};
 
@@ -22,12 +23,6 @@ pub fn once(fields: &HeaderMap, name: &HeaderName, now: SystemTime) -> Option<Sy
 #[must_use]
 pub fn of_field(fields: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     once(fields, name, SystemTime::UNIX_EPOCH)
-}
-
-/// The same of the text of a field.
-#[must_use]
-pub fn of_text(text: &str) -> Option<SystemTime> {
-    parse(text, SystemTime::UNIX_EPOCH)
 }
 
 /// Reads a date. `now` tells the century of a year of two digits.

@@ -28,6 +28,31 @@ async fn a_hit_says_how_old_it_is_and_that_it_is_one() {
 }
 
 #[tokio::test]
+async fn a_date_that_is_none_says_of_no_client_that_it_has_the_response() {
+    // RFC 9110, section 13.1.3.
+    let mut world = World::new().await;
+    let now = httpdate::fmt_http_date(world.clock.wall());
+    let fields = |modified| [FRESH, ("date", &now), ("last-modified", modified)];
+    let valid = "Tue, 14 Nov 2000 22:13:20 GMT";
+    for (path, modified, asked_by, expected) in [
+        ("/a", valid, valid, 304),
+        ("/b", valid, "Tue Nov 14 22:13:20 2000", 304),
+        ("/c", valid, "tue, 14 nov 2000 22:13:20 gmt", 200),
+        ("/d", "Mon, 14 Nov 2000 22:13:20 GMT", valid, 200),
+        ("/e", "tue, 14 nov 2000 22:13:20 gmt", valid, 200),
+        ("/f", "tue, 14 nov 2000 22:13:20 gmt", &now, 304),
+    ] {
+        world
+            .fetched(get(path, &[]), &fields(modified), "body")
+            .await;
+        let asked = get(path, &[("if-modified-since", asked_by)]);
+        let got = done(world.begin(asked).await).await;
+        assert!(got.is_hit(), "{path}");
+        assert_eq!(got.status, expected, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_tagged_response_has_the_policy_of_the_site_and_keeps_its_tags_here() {
     let mut world = World::with(|config| config.browser.cache_control = "no-cache, x".into()).await;
     let expires = ("expires", "Thu, 01 Jan 2099 00:00:00 GMT");
