@@ -9,7 +9,7 @@ use tidegate_domain::site::{CachePolicy, CheckedSite, FencedPolicy, OriginConfig
 
 use super::visit::Ask;
 use crate::cache::key::ExtraParts;
-use crate::cache::policy::directives::{ResponseDirectives, Scope, stated};
+use crate::cache::policy::directives::{ResponseDirectives, Scope, Stated, stated};
 use crate::cache::policy::freshness::AssumedTtl;
 use crate::cache::policy::terms::Defaults;
 use crate::origin::{Origin, OriginError, Surroundings, UpstreamStats, fields};
@@ -150,7 +150,7 @@ impl Setup {
             }
         }
         let elsewhere = ResponseDirectives::read(fields);
-        let policy = self.for_browsers(&elsewhere, here.is_targeted);
+        let policy = self.for_browsers(&elsewhere, &here);
         let has_site_policy = policy.is_some();
         if let Some(policy) = policy {
             withhold(fields, &mut withheld, &CACHE_CONTROL);
@@ -164,12 +164,17 @@ impl Setup {
     /// What a tagged response tells browsers in place of what the origin says in
     /// `Cache-Control`; `None` if that stays, because nobody is to keep it, or because it is
     /// for one and this edge keeps none either.
-    fn for_browsers(&self, said: &ResponseDirectives, is_kept_here: bool) -> Option<HeaderValue> {
+    ///
+    /// What must not be transformed must not be by those behind either (RFC 9110, section
+    /// 7.7), also if the origin says so in a field that is withheld.
+    fn for_browsers(&self, said: &ResponseDirectives, here: &Stated) -> Option<HeaderValue> {
         let policy = self.browser.as_bytes();
-        let text = match &said.private {
+        let is_fixed = said.no_transform || here.directives.no_transform;
+        let mut text = match &said.private {
             _ if said.no_store => return None,
-            Scope::Nothing => return Some(self.browser.clone()),
-            Scope::Whole if !is_kept_here => return None,
+            Scope::Nothing if !is_fixed => return Some(self.browser.clone()),
+            Scope::Nothing => policy.to_vec(),
+            Scope::Whole if !here.is_targeted => return None,
             Scope::Whole => [&b"private, "[..], policy].concat(),
             Scope::Fields(names) => {
                 let names: Vec<_> = names.iter().map(HeaderName::as_str).collect();
@@ -177,6 +182,9 @@ impl Setup {
                 [policy, private.as_bytes()].concat()
             }
         };
+        if is_fixed {
+            text.extend_from_slice(b", no-transform");
+        }
         // A value, a name and what stands between them are bytes of a value.
         HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
     }

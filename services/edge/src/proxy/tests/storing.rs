@@ -437,6 +437,44 @@ async fn a_targeted_field_counts_here_and_is_passed_on_unless_the_site_replaces_
 }
 
 #[tokio::test]
+async fn what_must_not_be_transformed_stays_so_beside_the_policy_of_the_site() {
+    // RFC 9110, section 7.7.
+    let mut world = World::with(|config| config.browser.cache_control = "no-cache, x".into()).await;
+    let of = |value| ("cache-control", value);
+    for (path, said, expected) in [
+        (
+            "/a",
+            vec![of("max-age=600, No-Transform")],
+            "no-cache, x, no-transform",
+        ),
+        (
+            "/b",
+            vec![of("max-age=600, no-transform, private=\"x-a\"")],
+            "no-cache, x, private=\"x-a\", no-transform",
+        ),
+        (
+            "/c",
+            vec![FRESH, ("cdn-cache-control", "max-age=600, no-transform")],
+            "no-cache, x, no-transform",
+        ),
+        (
+            "/d",
+            vec![
+                of("private, no-transform"),
+                ("cdn-cache-control", "max-age=600"),
+            ],
+            "private, no-cache, x, no-transform",
+        ),
+    ] {
+        let fields: Vec<_> = said.into_iter().chain([TAGGED, ETAG]).collect();
+        let first = world.fetched(get(path, &[]), &fields, "body").await;
+        for got in [first, world.cached(path).await] {
+            assert_eq!(got.field("cache-control"), expected, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_private_of_a_tagged_response_stays_so_beside_the_policy_of_the_site() {
     let mut world = World::with(|config| config.browser.cache_control = "no-cache, x".into()).await;
     let said = [

@@ -36,6 +36,9 @@ pub struct ResponseDirectives {
     pub must_understand: bool,
     /// `immutable` (RFC 8246).
     pub immutable: bool,
+    /// `no-transform`. Nothing is transformed here; it is for those behind (RFC 9111, section
+    /// 5.2.2.6).
+    pub no_transform: bool,
     /// `stale-while-revalidate` (RFC 5861). Zero if it is malformed, or stated twice and
     /// not the same.
     pub stale_while_revalidate: Option<Duration>,
@@ -129,6 +132,11 @@ impl ResponseDirectives {
             "must-revalidate" => self.must_revalidate = true,
             "proxy-revalidate" => self.proxy_revalidate = true,
             "immutable" => self.immutable |= argument == Argument::Absent,
+            // What is stored is what came, with it or without it.
+            "no-transform" => {
+                self.no_transform = true;
+                return false;
+            }
             // It permits, and it restricts.
             "must-understand" => match argument {
                 Argument::Absent => self.must_understand = true,
