@@ -132,6 +132,7 @@ impl Errand {
             OriginError::Misconfigured("the site has no origin, and no entry answers this".into())
         })?;
         let mut request = self.setup.to_origin(&self.ask);
+        self.site.loops.mark(&mut request, &self.ask.key);
         // The whole response is wanted, whatever part of it the client wants.
         for name in [
             RANGE,

@@ -157,6 +157,9 @@ impl ProxySite {
         key: FlightKey,
         avoided: Asked,
     ) -> Round {
+        if let Some(refused) = self.refused_as_loop(ask, &key) {
+            return refused;
+        }
         let strictly = found.is_strict();
         let now = self.shared.now();
         let may_join = |flight: &Flight| match flight.known() {

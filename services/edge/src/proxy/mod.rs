@@ -6,7 +6,7 @@
 //!   can answer at once; `explain`: saying what would be done, and why.
 //! - `awaken`: what is stored on disk, back to memory before anything is decided.
 //! - `forward`: what it cannot: join a fetch that is under way or start one; `rounds`: what
-//!   a request does that has joined one.
+//!   a request does that has joined one; `loops`: which one it must not.
 //! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it; `pieces`: what is
 //!   kept of a body meanwhile.
 //! - `departure`: when a fetch begins; `revalidations`: the places it may need;
@@ -48,6 +48,7 @@ mod head;
 mod lately;
 mod listing;
 mod lookup;
+mod loops;
 mod not_shared;
 mod part;
 mod pass;

@@ -19,6 +19,7 @@ use super::failures::Failures;
 use super::flights::Flights;
 use super::forced::Forced;
 use super::lookup::{Depth, Looked};
+use super::loops::Loops;
 use super::second_tier::SecondTier;
 use super::setup::Setup;
 use super::shared::Shared;
@@ -43,6 +44,7 @@ pub struct ProxySite {
     setup: ArcSwap<Setup>,
     pub(super) tags: Arc<TagTable>,
     pub(super) flights: Flights,
+    pub(super) loops: Loops,
     pub(super) counts: Counts,
     entries: OnceLock<Arc<dyn EntrySource>>,
     second_tier: OnceLock<Arc<dyn SecondTier>>,
@@ -121,6 +123,7 @@ impl ProxySite {
             setup: ArcSwap::from_pointee(setup),
             tags,
             flights: Flights::default(),
+            loops: Loops::default(),
             counts: Counts::default(),
             entries: OnceLock::new(),
             second_tier: OnceLock::new(),

@@ -21,7 +21,6 @@ async fn the_origin_learns_who_asks_from_the_edge_alone() {
         ("x-forwarded-for", Some("192.0.2.1")),
         ("x-forwarded-proto", Some("http")),
         ("x-forwarded-host", Some("www.example.com:8443")),
-        ("via", Some("1.1 tidegate")),
         ("traceparent", Some("00-1-2-01")),
         ("accept", Some("*/*")),
         ("x-hop", None),
@@ -29,6 +28,7 @@ async fn the_origin_learns_who_asks_from_the_edge_alone() {
     ] {
         assert_eq!(asked.field(name), expected, "{name}");
     }
+    assert!(asked.field("via").unwrap().starts_with("1.1 tidegate ("));
     asked.answer(
         200,
         &[
@@ -88,6 +88,38 @@ async fn a_loop_ends() {
     let looping = get("/a", &[("via", via.as_str())]);
     assert_eq!(done(world.begin(looping).await).await.status, 508);
     assert!(world.origin.is_idle());
+}
+
+#[tokio::test]
+async fn a_fetch_that_comes_back_does_not_wait_for_itself() {
+    let mut world = World::new().await;
+    let outer = world.get("/a").await;
+    let asked = world.origin.next().await;
+    let via = asked.field("via").unwrap().to_owned();
+    let behind_others = format!("1.0 fred, {via}, 1.1 other");
+    for back in [
+        vec![("via", &*via)],
+        vec![("via", "1.0 fred"), ("via", &behind_others)],
+        vec![("via", &*via), ("cache-control", "no-cache")],
+        vec![("via", &*via), ("cache-control", "no-store")],
+    ] {
+        let got = done(world.begin(get("/a", &back)).await).await;
+        assert_eq!(got.status, 508, "{back:?}");
+    }
+    assert!(world.origin.is_idle());
+    // What came by this edge for something else, or by another edge, waits as others do.
+    let other = world.begin(get("/b", &[("via", &via)])).await;
+    world.origin.next().await.answer(200, &[FRESH], "other");
+    assert_eq!(done(other).await.body(), "other");
+    let elsewhere = "1.1 tidegate (00112233445566778899aabbccddeeff)";
+    let joined = world.begin(get("/a", &[("via", elsewhere)])).await;
+    asked.answer(200, &[FRESH], "own");
+    for got in [done(outer).await, done(joined).await] {
+        assert_eq!(got.body(), "own");
+    }
+    // Nothing is waited for any more.
+    let hit = done(world.begin(get("/a", &[("via", &via)])).await).await;
+    assert!(hit.is_hit());
 }
 
 #[tokio::test]
