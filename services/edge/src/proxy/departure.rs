@@ -13,7 +13,7 @@ use super::shared_body::Fate;
 use super::site::ProxySite;
 use super::visit::Ask;
 use crate::cache::fence::Touched;
-use crate::cache::policy::storable::Asked;
+use crate::cache::policy::asked::Asked;
 use crate::cache::stored::{Head, Stored};
 use crate::cache::tags::OpenFill;
 use crate::origin::OriginError;

@@ -16,7 +16,7 @@ use super::status::Why;
 use super::visit::Visit;
 use crate::cache::judge::{Ground, Trust, Verdict, weigh};
 use crate::cache::key::KeyRef;
-use crate::cache::policy::storable::Asked;
+use crate::cache::policy::asked::Asked;
 use crate::cache::resource::Resource;
 use crate::cache::stored::Stored;
 use crate::standing::Lease;

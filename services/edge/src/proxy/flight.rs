@@ -14,7 +14,7 @@ use super::shared_body::SharedBody;
 use super::visit::Ask;
 use crate::cache::fence::Touched;
 use crate::cache::key::Key;
-use crate::cache::policy::storable::Asked;
+use crate::cache::policy::asked::Asked;
 use crate::cache::policy::vary::Selection;
 use crate::cache::stored::{Head, Stored};
 use crate::origin::OriginError;

@@ -16,7 +16,8 @@ use super::head::{self, Parts};
 use super::setup::Setup;
 use super::site::ProxySite;
 use crate::cache::key::Key;
-use crate::cache::policy::storable::{Asked, Unstorable, examine};
+use crate::cache::policy::asked::Asked;
+use crate::cache::policy::storable::{Unstorable, examine};
 use crate::cache::policy::validation::{self, ByHead, told_by_head};
 use crate::cache::stored::Stored;
 

@@ -4,7 +4,8 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode};
 
 use super::share::NotOffered;
-use crate::cache::policy::storable::{Asked, Unstorable};
+use crate::cache::policy::asked::Asked;
+use crate::cache::policy::storable::Unstorable;
 
 /// What a response that is not stored ends of what is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use http::Response;
 use tokio::time::Instant;
 
 use super::body::Body;
-use crate::cache::policy::storable::Asked;
+use crate::cache::policy::asked::Asked;
 use crate::cache::policy::vary::Selection;
 use crate::origin::OriginError;
 

@@ -8,7 +8,7 @@ use tidegate_clock::BootInstant;
 use super::lately::Lately;
 use super::not_shared::{NotShared, Outlook};
 use crate::cache::key::Key;
-use crate::cache::policy::storable::Asked;
+use crate::cache::policy::asked::Asked;
 
 /// So many keys are remembered ...
 const MAX_KEYS: usize = 16_384;

@@ -9,6 +9,7 @@ mod config;
 mod duration;
 mod host;
 mod key;
+mod origin;
 mod rules;
 mod upstream;
 
