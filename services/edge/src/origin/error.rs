@@ -30,6 +30,10 @@ pub enum OriginError {
     /// Tokens demand more of the origin than the site allows.
     #[error("consistency tokens of other positions demand too many revalidations")]
     ForcedTooOften,
+    /// It answered with an error of its own to each of those who asked in turn, while others
+    /// waited.
+    #[error("the origin answered {0} to all who asked for it before")]
+    Failing(StatusCode),
     /// No connection to any upstream that was tried.
     #[error("no connection to {upstream}: {cause}")]
     Connect {
@@ -77,7 +81,8 @@ impl OriginError {
             | Self::TunnelsFull
             | Self::Unavailable
             | Self::Crowded
-            | Self::ForcedTooOften => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::ForcedTooOften
+            | Self::Failing(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestBroken => StatusCode::BAD_REQUEST,
             Self::RequestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -113,6 +118,7 @@ impl OriginError {
             Self::Unavailable => "origin-left-alone",
             Self::Crowded => "revalidations-full",
             Self::ForcedTooOften => "token-rate",
+            Self::Failing(_) => "origin-failing",
             Self::Connect { .. } => "origin-unreachable",
             Self::ConnectTimeout(_) => "origin-connect-timeout",
             Self::FirstByteTimeout(_) => "origin-timeout",

@@ -241,6 +241,7 @@ pub(super) fn failed(error: &OriginError, cache_status: Status) -> Response<Body
         return text(status, words, cache_status);
     }
     let words = match status {
+        _ if matches!(error, OriginError::Failing(_)) => "The site's origin fails.\n",
         StatusCode::SERVICE_UNAVAILABLE => "The site is busy. Try again in a moment.\n",
         StatusCode::GATEWAY_TIMEOUT => "The site's origin did not answer in time.\n",
         StatusCode::REQUEST_TIMEOUT => "The request's body did not arrive in time.\n",

@@ -290,6 +290,7 @@ impl ProxySite {
             }
             Outcome::Private { status, by } => match found.despite(status) {
                 Some(copy) => Round::Answered(self.despite_error(copy, ask, said.of(status))),
+                None if status.is_server_error() => Round::Failing(status),
                 None => Round::Private(by),
             },
             Outcome::NoEntry => Round::Nothing,
@@ -466,6 +467,9 @@ impl ProxySite {
         said.is_stored = false;
         if let Some(copy) = found.without_answer(error) {
             return self.despite_error(copy, ask, said);
+        }
+        if let OriginError::Failing(status) = error {
+            said = said.of(*status);
         }
         said.detail = Some(error.reason());
         answer::failed(error, Status::Forwarded(said))

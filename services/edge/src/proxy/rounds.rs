@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::body::Body;
@@ -12,7 +12,7 @@ use crate::cache::policy::vary::Selection;
 use crate::origin::OriginError;
 
 /// How often a request takes part in a common fetch whose response does not hold for it
-/// before it goes alone.
+/// before it goes alone, or is an error before it fails.
 const MAX_ROUNDS: usize = 3;
 
 /// What came of taking part in a fetch.
@@ -23,6 +23,8 @@ pub(super) enum Round {
     OfOthers(Selection),
     /// It takes long, or was given up. Once in a while another one begins, for all who wait.
     Late,
+    /// The origin answered with an error of its own, which is for nobody else.
+    Failing(StatusCode),
     /// Its connection broke before there was a response: that may be because of what the
     /// one who began it has sent.
     Broken(Arc<OriginError>),
@@ -54,7 +56,7 @@ pub(super) struct Rounds {
     ends: Instant,
     /// What it is known by.
     asked: Asked,
-    /// Responses that did not hold for it.
+    /// Responses that did not hold for it, or were errors.
     taken: usize,
     /// A connection broke.
     has_broken: bool,
@@ -83,17 +85,27 @@ impl Rounds {
         self.avoided
     }
 
+    /// Counts a response that was of no use. Whether to wait for one more.
+    fn may_take_another(&mut self) -> bool {
+        self.taken += 1;
+        self.taken < MAX_ROUNDS
+    }
+
     pub(super) fn after(&mut self, round: Round) -> Next {
         match round {
             Round::Answered(response) => Next::Answer(response),
             Round::OfOthers(selection) => {
                 self.selection = selection;
-                self.taken += 1;
-                match self.taken < MAX_ROUNDS {
+                match self.may_take_another() {
                     true => Next::Again,
                     false => Next::Alone,
                 }
             }
+            // Alone, each of those who wait would ask an origin that fails, all at once.
+            Round::Failing(status) => match self.may_take_another() {
+                true => Next::Again,
+                false => Next::Fail(Arc::new(OriginError::Failing(status))),
+            },
             Round::Late if Instant::now() < self.ends => Next::Again,
             Round::Late => Next::Fail(Arc::new(too_late())),
             Round::Broken(error) if self.has_broken => Next::Fail(error),

@@ -394,6 +394,59 @@ async fn an_origin_that_breaks_for_everybody_is_asked_twice_for_all_who_wait() {
 }
 
 #[tokio::test]
+async fn an_origin_that_answers_everybody_with_an_error_is_asked_by_one_at_a_time_and_a_few_at_most()
+ {
+    let mut world = World::new().await;
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(world.get("/a").await);
+    }
+    for number in 0..3 {
+        let asked = world.origin.next().await;
+        assert!(
+            world.origin.is_idle(),
+            "the others wait for number {number}"
+        );
+        asked.answer(500, &[], "of the origin");
+    }
+    let (mut own, mut others) = (0, 0);
+    for task in waiting {
+        let got = done(task).await;
+        match got.status {
+            500 => {
+                own += 1;
+                assert_eq!(got.body(), "of the origin");
+                assert_eq!(got.cache_status(), "tidegate; fwd=uri-miss; detail=error");
+            }
+            status => {
+                others += 1;
+                assert_eq!((status, got.field("retry-after")), (503, "1"));
+                assert_eq!(
+                    got.cache_status(),
+                    "tidegate; fwd=uri-miss; fwd-status=500; collapsed; detail=origin-failing"
+                );
+            }
+        }
+    }
+    assert_eq!((own, others), (3, 17));
+    assert_eq!(world.site.stats().fetches, 3);
+}
+
+#[tokio::test]
+async fn an_error_for_one_is_no_error_for_those_who_waited_with_him() {
+    let mut world = World::new().await;
+    let fails = world.begin(get("/a", &[("cookie", "breaks=1")])).await;
+    let others = [world.get("/a").await, world.get("/a").await];
+    world.origin.next().await.answer(500, &[], "broken");
+    world.origin.next().await.answer(200, &[FRESH], "well");
+    assert_eq!(done(fails).await.status, 500);
+    for task in others {
+        assert_eq!(done(task).await.body(), "well");
+    }
+    assert_eq!(world.site.stats().fetches, 2);
+}
+
+#[tokio::test]
 async fn what_still_arrives_is_given_to_others_only_while_it_may_be_used() {
     let caching = |value| ("cache-control", value);
     let strict = caching("max-age=10, must-revalidate");
