@@ -34,6 +34,9 @@ pub enum OriginError {
     /// waited.
     #[error("the origin answered {0} to all who asked for it before")]
     Failing(StatusCode),
+    /// The site has no origin, and whether a backend has pushed what is asked for is not known.
+    #[error("there is no origin, and the control plane did not say whether there is an entry")]
+    EntryUnknown,
     /// No connection to any upstream that was tried.
     #[error("no connection to {upstream}: {cause}")]
     Connect {
@@ -82,7 +85,8 @@ impl OriginError {
             | Self::Unavailable
             | Self::Crowded
             | Self::ForcedTooOften
-            | Self::Failing(_) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Failing(_)
+            | Self::EntryUnknown => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestBroken => StatusCode::BAD_REQUEST,
             Self::RequestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -101,6 +105,7 @@ impl OriginError {
         matches!(
             self,
             Self::Unavailable
+                | Self::EntryUnknown
                 | Self::Connect { .. }
                 | Self::ConnectTimeout(_)
                 | Self::FirstByteTimeout(_)
@@ -119,6 +124,7 @@ impl OriginError {
             Self::Crowded => "revalidations-full",
             Self::ForcedTooOften => "token-rate",
             Self::Failing(_) => "origin-failing",
+            Self::EntryUnknown => "entry-unknown",
             Self::Connect { .. } => "origin-unreachable",
             Self::ConnectTimeout(_) => "origin-connect-timeout",
             Self::FirstByteTimeout(_) => "origin-timeout",

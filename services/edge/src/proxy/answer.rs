@@ -242,6 +242,9 @@ pub(super) fn failed(error: &OriginError, cache_status: Status) -> Response<Body
     }
     let words = match status {
         _ if matches!(error, OriginError::Failing(_)) => "The site's origin fails.\n",
+        _ if *error == OriginError::EntryUnknown => {
+            "Whether this is here cannot be told at the moment.\n"
+        }
         StatusCode::SERVICE_UNAVAILABLE => "The site is busy. Try again in a moment.\n",
         StatusCode::GATEWAY_TIMEOUT => "The site's origin did not answer in time.\n",
         StatusCode::REQUEST_TIMEOUT => "The request's body did not arrive in time.\n",

@@ -24,6 +24,7 @@ use super::revalidations::Place;
 use super::setup::Setup;
 use super::shared_body::{Ending, Fate, Reader, SharedBody};
 use super::site::{ProxySite, count};
+use super::tier::Unknown;
 use super::visit::Ask;
 use crate::cache::fence::Fence;
 use crate::cache::judge::{Arrival, Demand, Fallback, Verdict, judge};
@@ -79,10 +80,16 @@ pub(super) enum Share {
 impl Errand {
     /// Runs to the end, whoever waits or leaves.
     pub(super) async fn run(mut self, open: OpenFill, listing: Listing) {
-        if let Some((stored, came)) = self.held_elsewhere(&open).await {
-            self.keep(&stored);
-            self.flight.publish(Outcome::Whole(stored, came));
-            return;
+        match self.held_elsewhere(&open).await {
+            Ok(None) => {}
+            Ok(Some((stored, came))) => {
+                self.keep(&stored);
+                return self.flight.publish(Outcome::Whole(stored, came));
+            }
+            Err(Unknown) => {
+                let error = Arc::new(OriginError::EntryUnknown);
+                return self.flight.publish(Outcome::Failed(error));
+            }
         }
         if !self.asks_origin() {
             return self.flight.publish(Outcome::NoEntry);
@@ -109,13 +116,10 @@ impl Errand {
     }
 
     /// A HEAD is for the origin as it is, not as the GET that a common fetch makes of it.
-    /// Where there is no origin, a missing entry is the answer, unless none could be
-    /// looked for.
+    /// Where there is no origin, a missing entry is the answer.
     pub(super) fn asks_origin(&self) -> bool {
-        match self.setup.site.config().origin {
-            Some(_) => self.ask.method != Method::HEAD || self.copy.is_some(),
-            None => !self.may_look_for_entries(),
-        }
+        let has_origin = self.setup.site.config().origin.is_some();
+        has_origin && (self.ask.method != Method::HEAD || self.copy.is_some())
     }
 
     fn fail(&self, error: OriginError) {

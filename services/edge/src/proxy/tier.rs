@@ -36,9 +36,20 @@ const ENTRY_PATIENCE: Duration = Duration::from_secs(2);
 /// nobody else to ask.
 const MAX_LOOKS: usize = 3;
 
+/// What the control plane holds could not be found out, and there is nobody else to ask.
+#[derive(Debug)]
+pub(super) struct Unknown;
+
 impl Errand {
-    /// What the control plane holds, if there is something and nothing has hit it.
-    pub(super) async fn held_elsewhere(&mut self, open: &OpenFill) -> Option<(Arc<Stored>, Came)> {
+    /// What the control plane holds, if there is something and nothing has hit it. Where there
+    /// is an origin to ask, whatever fails is the same as nothing.
+    ///
+    /// # Errors
+    /// There is no origin, and what there is was not found out.
+    pub(super) async fn held_elsewhere(
+        &mut self,
+        open: &OpenFill,
+    ) -> Result<Option<(Arc<Stored>, Came)>, Unknown> {
         let trace = self.trace.take();
         match self.looks_for_shares() {
             Some((source, rules, place)) => {
@@ -46,9 +57,12 @@ impl Errand {
                     tracing::info_span!(parent: &parent, "look in the second tier", otel.kind = "client")
                 });
                 let looking = self.shared(source, rules, place, open);
-                looking.instrument(span).await
+                Ok(looking.instrument(span).await)
             }
-            None => self.pushed(open).await.map(|stored| (stored, Came::Pushed)),
+            None => {
+                let found = self.pushed(open).await?;
+                Ok(found.map(|stored| (stored, Came::Pushed)))
+            }
         }
     }
 
@@ -152,28 +166,32 @@ impl Errand {
     /// What a backend has pushed, if there is something and nothing has hit it. Where there
     /// is an origin to ask, a control plane that is busy or silent is not waited for; where
     /// there is none, it is all there is.
-    async fn pushed(&self, open: &OpenFill) -> Option<Arc<Stored>> {
-        let source = self.site.entry_source()?;
+    async fn pushed(&self, open: &OpenFill) -> Result<Option<Arc<Stored>>, Unknown> {
+        let Some(source) = self.site.entry_source() else {
+            return Ok(None);
+        };
+        let has_origin = self.setup.site.config().origin.is_some();
         if !self.may_look_for_entries() {
-            return None;
+            return if has_origin { Ok(None) } else { Err(Unknown) };
         }
         let look = || source.lookup(&self.site.name, &self.ask.key.url, &self.ask.fields);
         let tier = &self.site.shared.tier;
-        let found = match self.setup.site.config().origin {
-            Some(_) => {
+        let found = match has_origin {
+            true => {
                 let Some(_place) = tier.place() else {
                     TierCounts::count(&tier.counts.skipped);
-                    return None;
+                    return Ok(None);
                 };
                 let answer = tier.ask(look, ENTRY_PATIENCE).await;
-                self.untouched(answer.ok()??, open)
+                let entry = answer.ok().flatten();
+                entry.and_then(|entry| self.untouched(entry, open))
             }
-            None => self.pushed_in_turn(look, open).await,
+            false => self.pushed_in_turn(look, open).await?,
         };
         if found.is_some() {
             TierCounts::count(&tier.counts.found);
         }
-        found
+        Ok(found)
     }
 
     /// What is applied while an entry is looked for may be what pushed it: what that has hit is
@@ -182,18 +200,20 @@ impl Errand {
         &self,
         look: impl Fn() -> BoxFuture<'static, Result<Option<PushedEntry>, Unanswered>>,
         open: &OpenFill,
-    ) -> Option<Arc<Stored>> {
+    ) -> Result<Option<Arc<Stored>>, Unknown> {
         let mut anew = None;
         for _ in 0..MAX_LOOKS {
             let asking = self.site.shared.tier.ask_in_turn(&look, ENTRY_PATIENCE);
-            let entry = asking.await.ok()??;
+            let Some(entry) = asking.await.map_err(|_| Unknown)? else {
+                return Ok(None);
+            };
             let found = self.untouched(entry, anew.as_ref().unwrap_or(open));
             if found.is_some() {
-                return found;
+                return Ok(found);
             }
-            anew = Some(self.opened_anew()?);
+            anew = Some(self.opened_anew().ok_or(Unknown)?);
         }
-        None
+        Err(Unknown)
     }
 
     /// The same fetch as of now, unless it would be of another site by now.

@@ -90,7 +90,10 @@ async fn without_an_origin_entries_are_looked_for_in_turn_and_nobody_is_left_alo
             waiting.push(world.get(&format!("/{round}/{number}")).await);
         }
         for task in waiting {
-            assert_eq!(done(task).await.status, 404);
+            let got = done(task).await;
+            assert_eq!((got.status, got.field("retry-after")), (503, "1"));
+            let said = "tidegate; fwd=uri-miss; detail=entry-unknown";
+            assert_eq!(got.cache_status(), said);
         }
     }
     assert_eq!(silent.asked(), 5);
@@ -131,7 +134,7 @@ async fn a_pushed_entry_that_an_invalidation_has_overtaken_falls_back_to_the_ori
 
 #[tokio::test]
 async fn where_there_is_no_origin_an_entry_that_its_own_push_overtakes_is_looked_for_again() {
-    for (overtaken, status) in [(1, 200), (2, 200), (3, 404)] {
+    for (overtaken, status) in [(1, 200), (2, 200), (3, 503)] {
         let mut world = World::with(|config| config.origin = None).await;
         let gate = pushes_as_of(world.revision + overtaken, &world);
         let waiting = world.get("/a").await;
