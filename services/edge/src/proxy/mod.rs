@@ -6,7 +6,8 @@
 //!   can answer at once; `explain`: saying what would be done, and why.
 //! - `awaken`: what is stored on disk, back to memory before anything is decided.
 //! - `forward`: what it cannot: join a fetch that is under way or start one; `rounds`: what
-//!   a request does that has joined one; `loops`: which one it must not.
+//!   a request does that has joined one; `loops`: which one it must not; `brought`: what a
+//!   fetch has brought, as an answer.
 //! - `flight`, `flights`, `shared_body`: a fetch and those who wait for it; `pieces`: what is
 //!   kept of a body meanwhile.
 //! - `departure`: when a fetch begins; `revalidations`: the places it may need;
@@ -30,6 +31,7 @@
 mod answer;
 mod awaken;
 mod body;
+mod brought;
 mod changed;
 mod confirm;
 mod decide;
