@@ -1,4 +1,4 @@
-//! One site in front of a scripted origin, in one process and one thread.
+//! One site in front of a scripted origin (`origin`), in one process and one thread.
 //!
 //! The runtime has one thread, so a request that was counted has also looked into the
 //! cache and joined or started its fetch: between both there is nothing to wait for.
@@ -18,6 +18,7 @@ mod http2;
 mod joined;
 mod known;
 mod memory;
+mod origin;
 mod parts;
 mod passing;
 mod posted;
@@ -33,208 +34,36 @@ mod status;
 mod storing;
 mod token;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use tidegate_clock::{Clock, ManualClock};
 use tidegate_domain::site::{CheckedSite, SiteConfig};
 use tidegate_domain::{
     Cursor, Epoch, Mode, PathAndQuery, Revision, SiteFilter, SiteName, TagPattern, Term,
 };
 use tidegate_net::Dialer;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use self::origin::{AbortOnDrop, Asked, BodySender, ScriptedOrigin};
 use super::{Body, Demand, ProxySite, RevalidationLimits, Shared, SharedConfig, Visit};
 use crate::cache::disk::Disk;
 use crate::faults::Faults;
 use crate::origin::BoxError;
 use crate::standing::{Moment, Standing};
 
-type OriginAnswer = Response<UnsyncBoxBody<Bytes, BoxError>>;
-
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A request as the origin got it, waiting for its answer.
-struct Asked {
-    method: Method,
-    target: String,
-    fields: HeaderMap,
-    body: Incoming,
-    reply: oneshot::Sender<OriginAnswer>,
-}
-
-impl Asked {
-    fn field(&self, name: &str) -> Option<&str> {
-        self.fields.get(name)?.to_str().ok()
-    }
-
-    fn answer(self, status: u16, fields: &[(&str, &str)], body: &'static str) {
-        let body = Full::new(Bytes::from_static(body.as_bytes()))
-            .map_err(|never| match never {})
-            .boxed_unsync();
-        // Whoever asked may have left.
-        let _ = self.reply.send(made(status, fields, body));
-    }
-
-    /// Sends the head; the body follows by hand.
-    fn begin(self, status: u16, fields: &[(&str, &str)]) -> BodySender {
-        let (sender, receiver) = mpsc::channel(1);
-        let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
-        let body = StreamBody::new(stream).boxed_unsync();
-        let _ = self.reply.send(made(status, fields, body));
-        BodySender(sender)
-    }
-}
-
-fn made(
-    status: u16,
-    fields: &[(&str, &str)],
-    body: UnsyncBoxBody<Bytes, BoxError>,
-) -> OriginAnswer {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap();
-    for (name, value) in fields {
-        let name: HeaderName = name.parse().unwrap();
-        response.headers_mut().append(name, value.parse().unwrap());
-    }
-    response
-}
-
-/// The body of an answer that comes piece by piece. Dropped, it ends.
-struct BodySender(mpsc::Sender<Result<Frame<Bytes>, BoxError>>);
-
-impl BodySender {
-    async fn send(&self, bytes: impl Into<Bytes>) {
-        let sent = self.0.send(Ok(Frame::data(bytes.into()))).await;
-        assert!(sent.is_ok(), "nobody reads the body any more");
-    }
-
-    async fn break_off(self) {
-        self.break_off_by("broken on purpose").await;
-    }
-
-    /// Over HTTP/2, by the reason that is to be said.
-    async fn break_off_by(self, reason: impl Into<BoxError>) {
-        let _ = self.0.send(Err(reason.into())).await;
-    }
-
-    /// Waits until the edge has given the body up.
-    async fn given_up(&self) {
-        patiently(self.0.closed()).await;
-    }
-}
-
-/// An origin that answers as it is told.
-struct ScriptedOrigin {
-    address: SocketAddr,
-    asked: mpsc::Receiver<Asked>,
-    /// Asked for and not looked at yet.
-    early: VecDeque<Asked>,
-    _server: AbortOnDrop,
-}
-
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl ScriptedOrigin {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let connections = stream::unfold(listener, async |listener| {
-            let (stream, _) = listener.accept().await.unwrap();
-            Some((stream, listener))
-        });
-        Self::taking(connections, address)
-    }
-
-    /// Takes these connections.
-    fn taking<S>(connections: impl Stream<Item = S> + Send + 'static, address: SocketAddr) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let (sender, asked) = mpsc::channel(256);
-        let server = tokio::spawn(async move {
-            let mut connections = pin!(connections);
-            while let Some(stream) = connections.next().await {
-                let sender = sender.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| hand_over(request, sender.clone()));
-                    let _ = auto::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
-        });
-        Self {
-            address,
-            asked,
-            early: VecDeque::new(),
-            _server: AbortOnDrop(server),
-        }
-    }
-
-    /// The next request.
-    async fn next(&mut self) -> Asked {
-        if let Some(asked) = self.early.pop_front() {
-            return asked;
-        }
-        patiently(self.asked.recv()).await.unwrap()
-    }
-
-    /// Closes the connection of the next request, and that of its second try: the first
-    /// connection had been used before.
-    async fn hang_up_twice(&mut self) {
-        for _ in 0..2 {
-            drop(self.next().await);
-        }
-    }
-
-    /// Whether it was asked for anything that was not looked at.
-    fn is_idle(&mut self) -> bool {
-        if let Ok(asked) = self.asked.try_recv() {
-            self.early.push_back(asked);
-        }
-        self.early.is_empty()
-    }
-}
-
-async fn hand_over(
-    request: Request<Incoming>,
-    sender: mpsc::Sender<Asked>,
-) -> Result<OriginAnswer, std::io::Error> {
-    let (parts, body) = request.into_parts();
-    let (reply, answer) = oneshot::channel();
-    let asked = Asked {
-        method: parts.method,
-        target: parts.uri.to_string(),
-        fields: parts.headers,
-        body,
-        reply,
-    };
-    sender.send(asked).await.map_err(std::io::Error::other)?;
-    answer.await.map_err(std::io::Error::other)
-}
 
 async fn patiently<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future)

@@ -1,5 +1,7 @@
 //! What passes through as it comes.
 
+use futures_util::stream;
+
 use super::super::TunnelBounds;
 use super::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -4,6 +4,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http_body_util::Full;
+
 use super::*;
 
 const WRITES: u64 = 600;

@@ -1,5 +1,7 @@
 //! A reset makes everything ask, and the origin is asked no faster than is allowed.
 
+use std::collections::VecDeque;
+
 use super::*;
 use crate::proxy::RevalidationLimits;
 
