@@ -1,4 +1,4 @@
-//! The cookies of a request that belong to its key.
+//! The cookies of a request: those that belong to its key, and those that mean nothing.
 //!
 //! A cookie is a pair between semicolons, and its name is compared byte by byte (RFC 6265,
 //! sections 5.4 and 4.2.2). Not all origins read it so: some decode names, take them without
@@ -7,8 +7,9 @@
 //! counts as it is written. Else what is said in that way would be stored for those who say
 //! the same plainly, and hear something else.
 
-use http::HeaderMap;
-use http::header::COOKIE;
+use http::header::{COOKIE, Entry};
+use http::{HeaderMap, HeaderValue};
+use tidegate_domain::site::KeyPolicy;
 
 /// What says something of a cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,73 @@ pub(super) fn said_of<'a>(request: &'a HeaderMap, name: &'a str) -> impl Iterato
                 .any(|piece| may_be(parts(piece).0, name.as_bytes()));
             is_taken_for_it.then(|| Said::Perhaps(pair.trim_ascii()))
         })
+}
+
+/// Cookies that a site ignores.
+///
+/// They are taken out of a request before anything else looks at it, and the origin gets what
+/// is left: whatever it takes that for, it answers a request that never had them.
+#[derive(Debug, Default)]
+pub struct IgnoredCookies {
+    names: Vec<String>,
+    /// What their names begin with.
+    beginnings: Vec<String>,
+    kept: Vec<String>,
+}
+
+impl IgnoredCookies {
+    /// Those of a policy. What belongs to the key is none of them.
+    #[must_use]
+    pub fn of(policy: &KeyPolicy) -> Self {
+        let mut ignored = Self {
+            kept: policy.cookies.clone(),
+            ..Self::default()
+        };
+        for pattern in &policy.ignored_cookies {
+            match pattern.strip_suffix('*') {
+                Some(beginning) => ignored.beginnings.push(beginning.to_owned()),
+                None => ignored.names.push(pattern.clone()),
+            }
+        }
+        ignored
+    }
+
+    /// Takes them out of a request. What is left stays as it is written.
+    pub fn remove_from(&self, request: &mut HeaderMap) {
+        if self.names.is_empty() && self.beginnings.is_empty() {
+            return;
+        }
+        let Entry::Occupied(entry) = request.entry(COOKIE) else {
+            return;
+        };
+        let (name, lines) = entry.remove_entry_mult();
+        let mut left = Vec::new();
+        let mut is_in_quotes = false;
+        for line in lines {
+            let pairs = line.as_bytes().split(|byte| *byte == b';');
+            let kept: Vec<_> = pairs
+                .filter(|pair| {
+                    let is_odd = pair.iter().filter(|byte| **byte == b'"').count() % 2 == 1;
+                    // What quotes go beyond one pair is not one to all who read it.
+                    let is_plain = !is_in_quotes && !is_odd;
+                    is_in_quotes ^= is_odd;
+                    !(is_plain && self.has(parts(pair).0))
+                })
+                .collect();
+            // Pieces of a field's value make one again.
+            left.extend(HeaderValue::from_bytes(kept.join(&b';').trim_ascii()).ok());
+        }
+        for line in left.into_iter().filter(|line| !line.is_empty()) {
+            request.append(name.clone(), line);
+        }
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        let is = |other: &String| other.as_bytes() == name;
+        let is_begun_by = |beginning: &String| name.starts_with(beginning.as_bytes());
+        let is_named = self.names.iter().any(is) || self.beginnings.iter().any(is_begun_by);
+        is_named && !self.kept.iter().any(is)
+    }
 }
 
 /// A name, and the value if there is one.
@@ -100,7 +168,7 @@ mod tests {
     fn said(lines: &[&'static str]) -> Vec<String> {
         let mut request = HeaderMap::new();
         for line in lines {
-            request.append(COOKIE, http::HeaderValue::from_static(line));
+            request.append(COOKIE, HeaderValue::from_static(line));
         }
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         said_of(&request, "my_plan")
@@ -149,6 +217,55 @@ mod tests {
         assert_eq!(quoted, ["?my_plan=gold", "=free"]);
         // What stands in one line may end in the next one.
         assert_eq!(said(&["x=\"a", "my_plan=gold"]), ["?my_plan=gold"]);
+    }
+
+    fn left(ignored: &[&str], kept: &[&str], lines: &[&'static str]) -> Vec<String> {
+        let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect();
+        let ignored = IgnoredCookies::of(&KeyPolicy {
+            ignored_cookies: texts(ignored),
+            cookies: texts(kept),
+            ..KeyPolicy::default()
+        });
+        let mut request = HeaderMap::new();
+        for line in lines {
+            request.append(COOKIE, HeaderValue::from_static(line));
+        }
+        ignored.remove_from(&mut request);
+        let left = request.get_all(COOKIE).iter();
+        left.map(|line| line.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_ignored_is_taken_out_and_the_rest_stays_as_it_is_written() {
+        let ignored = ["_ga", "_gid", "_ga_*"];
+        for (lines, expected) in [
+            (&["_ga=1"][..], &[][..]),
+            (&["_ga=1; _gid=2; _ga_X1=3"], &[]),
+            (&["_ga=\"1\"", " _gid = 2;"], &[]),
+            (&["_ga"], &[]),
+            (&["_ga=1; id=2"], &["id=2"]),
+            (&["id=2; _ga=1"], &["id=2"]),
+            (&["a=1;  _ga=1;b = 2 ;c"], &["a=1;b = 2 ;c"]),
+            (&["a=1", "_ga=1", "b=2"], &["a=1", "b=2"]),
+            (
+                &["_GA=1; _gax=1; x_ga=1; %5Fga=1"],
+                &["_GA=1; _gax=1; x_ga=1; %5Fga=1"],
+            ),
+            // Somebody may read these as parts of another one.
+            (&["x=\"a; _ga=1; b\"; _ga=2"], &["x=\"a; _ga=1; b\""]),
+            (&["_ga=\"a; id=1; b\""], &["_ga=\"a; id=1; b\""]),
+        ] {
+            assert_eq!(left(&ignored, &[], lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn all_may_be_ignored_but_what_belongs_to_the_key() {
+        let lines = ["a=1; plan=gold; b=2", "c=3;"];
+        assert_eq!(left(&["*"], &["plan"], &lines), ["plan=gold"]);
+        assert_eq!(left(&["*"], &[], &lines), [""; 0]);
+        assert_eq!(left(&["plan"], &["plan"], &["plan=1"]), ["plan=1"]);
+        assert_eq!(left(&[], &[], &["a=1;"]), ["a=1;"]);
     }
 
     #[test]

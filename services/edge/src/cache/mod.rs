@@ -8,11 +8,11 @@
 //! - [`tagging`]: the tags of a response.
 //! - [`stamp`], [`fence`], [`tags`], `walk`, [`recent`], `old_changes`, [`faded`]: which
 //!   invalidation a copy is behind.
-//! - [`key`], `cookies`, [`stored`], [`fields`], [`partial`], [`resource`], [`storage`]: the copies;
+//! - [`key`], [`cookies`], [`stored`], [`fields`], [`partial`], [`resource`], [`storage`]: the copies;
 //!   [`disk`]: those for which memory has no room.
 //! - [`judge`]: whether a copy may be used.
 
-mod cookies;
+pub mod cookies;
 pub mod disk;
 pub mod faded;
 pub mod fence;

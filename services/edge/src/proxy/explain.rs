@@ -103,6 +103,8 @@ impl ProxySite {
             port => port,
         };
         let visit = &Visit { secure, ..*visit };
+        let fields = &mut fields.clone();
+        self.borrow_setup().ignored.remove_from(fields);
         let question = self.question(&Method::GET, fields, port, visit);
         let now = self.shared.now();
         let resource = self.shared.storage.peek(&question.key());

@@ -8,6 +8,7 @@ use tidegate_domain::SiteName;
 use tidegate_domain::site::{CachePolicy, CheckedSite, FencedPolicy, OriginConfig, Upstream};
 
 use super::visit::Ask;
+use crate::cache::cookies::IgnoredCookies;
 use crate::cache::key::ExtraParts;
 use crate::cache::policy::directives::{ResponseDirectives, Scope, Stated, stated};
 use crate::cache::policy::freshness::AssumedTtl;
@@ -24,6 +25,7 @@ pub(super) struct Setup {
     pub(super) defaults: Defaults,
     pub(super) tag_fields: Vec<HeaderName>,
     pub(super) extra: ExtraParts,
+    pub(super) ignored: IgnoredCookies,
     /// What browsers are told about pages and tagged responses.
     pub(super) browser: HeaderValue,
     /// What the site wants, or what there is room for if that is less.
@@ -78,6 +80,7 @@ impl Setup {
                 headers: names(&config.key.headers),
                 cookies: config.key.cookies.clone(),
             },
+            ignored: IgnoredCookies::of(&config.key),
             // What is no field value was refused when the configuration was checked.
             browser: HeaderValue::from_str(&config.browser.cache_control)
                 .unwrap_or(HeaderValue::from_static("no-cache")),

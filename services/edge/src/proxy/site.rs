@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
+use http::header::COOKIE;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use tidegate_domain::site::CheckedSite;
@@ -14,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::answer;
 use super::body::Body;
 use super::changed::Changed;
+use super::decide::wants_upgrade;
 use super::entries::EntrySource;
 use super::failures::Failures;
 use super::flights::Flights;
@@ -310,6 +312,10 @@ impl ProxySite {
         remove_named_by_connection(&mut parts.headers);
         // What a GET brings in a body is no part of what its answer would be stored under.
         let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        if reads && parts.headers.contains_key(COOKIE) && !wants_upgrade(&parts.headers) {
+            let setup = self.borrow_setup();
+            setup.ignored.remove_from(&mut parts.headers);
+        }
         let visit = Visit {
             never_store: visit.never_store || (reads && !body.is_end_stream()),
             ..visit

@@ -6,8 +6,8 @@ use super::config::{FencedMode, SecondTier, SiteConfig};
 use super::host::HostPattern;
 use super::origin::check_origin;
 use super::rules::{
-    check_duration, check_field_name, check_field_value, check_location, check_number,
-    check_path_pattern, check_text, each,
+    check_cookie_pattern, check_duration, check_field_name, check_field_value, check_location,
+    check_number, check_path_pattern, check_text, each,
 };
 use super::upstream::UpstreamUrl;
 use crate::{FieldError, PathAndQuery, TagPattern};
@@ -90,6 +90,9 @@ impl SiteConfig {
         })?;
         each(&key.cookies, "cookies", 0..=16, |name| {
             check_field_name(name)
+        })?;
+        each(&key.ignored_cookies, "ignored_cookies", 0..=64, |name| {
+            check_cookie_pattern(name)
         })?;
         Ok(())
     }
@@ -276,8 +279,12 @@ mod tests {
     #[test]
     fn an_error_names_the_field() {
         type Break = fn(&mut SiteConfig);
-        let broken: [(Break, &str); 14] = [
+        let broken: [(Break, &str); 15] = [
             (|s| s.hosts.clear(), "hosts"),
+            (
+                |s| s.key.ignored_cookies = vec!["*".into(), "_ga_*".into(), "_*a".into()],
+                "key.ignored_cookies[2]",
+            ),
             (|s| s.cache.tag_headers.clear(), "cache.tag_headers"),
             (
                 |s| s.cache.targeted_headers.clear(),

@@ -235,6 +235,9 @@ pub struct KeyPolicy {
     pub headers: Vec<String>,
     /// Cookies that are part of the key.
     pub cookies: Vec<String>,
+    /// Cookies that mean nothing, unless they are part of the key: the origin does not see
+    /// them with GET and HEAD. A `*` at the end stands for any run of characters.
+    pub ignored_cookies: Vec<String>,
 }
 
 /// Which parameters of the query count.

@@ -84,6 +84,19 @@ pub(super) fn check_field_name(name: &str) -> Result<(), FieldError> {
     ))
 }
 
+/// A cookie's name is a token too (RFC 6265, section 4.1.1), and so is a `*` at its end.
+pub(super) fn check_cookie_pattern(pattern: &str) -> Result<(), FieldError> {
+    let beginning = pattern.strip_suffix('*').unwrap_or(pattern);
+    if beginning.contains('*') {
+        return Err(FieldError::new(
+            "",
+            pattern,
+            "the name of a cookie, with no \"*\" or one at its end",
+        ));
+    }
+    check_field_name(pattern)
+}
+
 pub(super) fn check_field_value(
     value: &str,
     bytes: RangeInclusive<usize>,

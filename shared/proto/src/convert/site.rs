@@ -169,6 +169,7 @@ fn key(wire: v1::KeyPolicy) -> Result<KeyPolicy, FieldError> {
         query_sort: wire.query_sort,
         headers: wire.headers,
         cookies: wire.cookies,
+        ignored_cookies: wire.ignored_cookies,
     })
 }
 
@@ -318,6 +319,7 @@ pub fn site_to_wire(config: &SiteConfig) -> v1::SiteConfig {
             query_sort: config.key.query_sort,
             headers: config.key.headers.clone(),
             cookies: config.key.cookies.clone(),
+            ignored_cookies: config.key.ignored_cookies.clone(),
         }),
         cache: Some(v1::CachePolicy {
             default_ttl: Some(duration_to_wire(config.cache.default_ttl)),

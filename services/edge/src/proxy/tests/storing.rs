@@ -206,6 +206,52 @@ async fn the_key_is_what_the_site_says_and_the_origin_sees_no_more_than_it() {
 }
 
 #[tokio::test]
+async fn what_a_request_with_ignored_cookies_alone_brings_is_for_all() {
+    let mut world = World::with(|config| {
+        config.cache.default_ttl = Duration::from_secs(60);
+        config.key.ignored_cookies = vec!["_ga*".into()];
+    })
+    .await;
+    let visitor = [("cookie", "_ga=1; _ga_X=2")];
+    let varies = ("vary", "cookie");
+    let waiting = world.begin(get("/a", &visitor)).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("cookie"), None);
+    asked.answer(200, &[varies], "for all");
+    done(waiting).await;
+    for others in [&[][..], &[("cookie", "_ga=9")]] {
+        assert!(done(world.begin(get("/a", others)).await).await.is_hit());
+    }
+    // Another cookie counts as ever, and reaches the origin alone.
+    let known = get("/a", &[("cookie", "_ga=1; id=7")]);
+    let waiting = world.begin(known).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("cookie"), Some("id=7"));
+    asked.answer(200, &[varies], "his");
+    assert_eq!(done(waiting).await.body(), "his");
+    assert!(world.cached("/a").await.is_hit());
+    let url = PathAndQuery::parse("/a").unwrap();
+    let fields = HeaderMap::from_iter([("cookie".parse().unwrap(), "_ga=5".parse().unwrap())]);
+    let told = world
+        .site
+        .explain(&fields, 0, &visit(&url, world.standing.now()));
+    assert_eq!(told.would, crate::proxy::Would::Hit, "{told:?}");
+    // What is no HTTP any more, and what changes something, passes as it came.
+    let switches = [("connection", "upgrade"), ("upgrade", "chat"), visitor[0]];
+    let waiting = world.begin(get("/b", &switches)).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("cookie"), Some("_ga=1; _ga_X=2"));
+    asked.answer(200, &[], "");
+    done(waiting).await;
+    let posts = request(Method::POST, "/a", &visitor, Body::full("x"));
+    let waiting = world.begin(posts).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("cookie"), Some("_ga=1; _ga_X=2"));
+    asked.answer(200, &[], "");
+    done(waiting).await;
+}
+
+#[tokio::test]
 async fn an_unsafe_request_ends_what_is_stored_under_its_url() {
     let mut world = World::new().await;
     for url in ["/a", "/b", "/c"] {

@@ -46,6 +46,7 @@ fn every_field_survives_the_wire() {
             query_sort: true,
             headers: vec!["x-a".into()],
             cookies: vec!["c".into()],
+            ignored_cookies: vec!["_d*".into()],
         },
         cache: CachePolicy {
             default_ttl: Duration::from_secs(1),
