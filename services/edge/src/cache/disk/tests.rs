@@ -299,8 +299,8 @@ async fn what_an_older_fetch_brings_takes_no_place_of_what_is_on_disk_or_on_its_
     assert!(!put("/a", 7, "a"), "it is in memory");
     // Nothing is in its place any more.
     storage.push_out();
-    storage.remove(&key("/a"));
     world.settled().await;
+    storage.remove(&key("/a"));
     assert!(put("/a", 6, "a"));
 }
 
