@@ -2,7 +2,7 @@
 
 use tidegate_e2e::raw::response;
 
-use super::Abused;
+use super::{Abused, unmarked};
 use crate::support::HOST;
 
 fn said(asked: &tidegate_e2e::raw::Message) -> Vec<u8> {
@@ -15,7 +15,7 @@ fn said(asked: &tidegate_e2e::raw::Message) -> Vec<u8> {
     ];
     let all: Vec<_> = names
         .iter()
-        .map(|name| asked.all(name).join(", "))
+        .map(|name| unmarked(&asked.all(name).join(", ")).to_owned())
         .collect();
     response(&[("via", "1.0 inner")], &all.join("|"))
 }

@@ -13,6 +13,11 @@ use tidegate_e2e::{ControlPlane, Edge, Launch, v1};
 
 use crate::support::{HOST, put_site, short_margin, site_at};
 
+/// A `Via` without the mark of the fetch, which is another for each URL and each edge.
+pub(crate) fn unmarked(via: &str) -> &str {
+    via.split_once(" (").map_or(via, |(way, _)| way)
+}
+
 /// An edge in front of an origin that tells what it was sent, byte by byte.
 pub(crate) struct Abused {
     pub(crate) control: ControlPlane,
