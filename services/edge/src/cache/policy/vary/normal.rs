@@ -51,10 +51,16 @@ fn meaning(name: &HeaderName, lines: &[String]) -> Option<Vec<Weighed>> {
     if !has_order && !is_of(&[ACCEPT_ENCODING, ACCEPT_LANGUAGE]) {
         return None;
     }
-    let elements = lines.iter().flat_map(|line| Elements::of(line));
-    let mut list: Vec<Weighed> = elements
-        .map(|element| Weighed::read(element, *name == ACCEPT))
-        .collect::<Option<_>>()?;
+    let mut list = Vec::new();
+    for line in lines {
+        let mut elements = Elements::of(line);
+        for element in elements.by_ref() {
+            list.push(Weighed::read(element, *name == ACCEPT)?);
+        }
+        if elements.is_unclosed() {
+            return None;
+        }
+    }
     if *name == ACCEPT_ENCODING {
         keep_acceptance(&mut list);
     }
@@ -127,11 +133,13 @@ impl Weighed {
     }
 }
 
+/// As a client could write it: nothing that is compared as it is written looks the same.
 impl fmt::Display for Weighed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.weight {
             WHOLE => f.write_str(&self.range),
-            weight => write!(f, "{};q={weight}", self.range),
+            0 => write!(f, "{};q=0", self.range),
+            weight => write!(f, "{};q=0.{weight:03}", self.range),
         }
     }
 }
@@ -154,6 +162,7 @@ fn weight(part: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn of(name: &HeaderName, lines: &[&str]) -> String {
         let mut map = HeaderMap::new();
@@ -206,11 +215,25 @@ mod tests {
             (&ACCEPT_ENCODING, "gzip;q=0,gzip"),
             (&ACCEPT_LANGUAGE, "EN;q=0.5;q=0.7,de"),
             (&ACCEPT_LANGUAGE, "de;q=.5,EN"),
+            (&ACCEPT_LANGUAGE, "de;q=500,EN"),
+            (&ACCEPT, "B/b;x=\"1,a/a"),
             (&ACCEPT_LANGUAGE, "en;q=0.5,de,en"),
             (&ACCEPT, "text/html;q=0.5;level=1,a/b"),
             (&ACCEPT, "a/b;q=1,text/HTML;q=0.5;q=0.7"),
         ] {
             assert_eq!(of(name, &[value]), value);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_compared_as_it_is_written_is_never_taken_for_what_another_list_means(
+            value in r#"((a|b|\*)(;q=|;q=0\.|;x=| ;)?[01ab5"=]{0,3}[,;"]?){0,4}"#,
+        ) {
+            for name in [&ACCEPT, &ACCEPT_CHARSET, &ACCEPT_ENCODING, &ACCEPT_LANGUAGE] {
+                let normal = of(name, &[&value]);
+                prop_assert_eq!(meaning(name, &[normal]), meaning(name, &[value.clone()]));
+            }
         }
     }
 
@@ -237,7 +260,7 @@ mod tests {
         for same in ["EN,De;q=0.50", " de ; q=0.5 ,  en;q=1"] {
             assert_eq!(normal(same), expected, "{same}");
         }
-        for other in ["en;q=0.5, de", "en", "de;q=.5, en"] {
+        for other in ["en;q=0.5, de", "en", "de;q=.5, en", "en, de;q=500"] {
             assert_ne!(normal(other), expected, "{other}");
         }
         let media = |value| of(&ACCEPT, &[value]);
