@@ -1,6 +1,7 @@
 //! What is uploaded is checked before it counts; what is refused leaves nothing.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -217,4 +218,69 @@ async fn a_manifest_that_breaks_a_rule_is_refused_whole() {
         publish(&rig, good.as_bytes()).await.unwrap().created,
         "and the right one works"
     );
+}
+
+/// What a bomb would be, decoded.
+const BOMB_BYTES: u64 = 512 << 20;
+/// By how much the control plane may grow while it refuses one.
+const MOST_GROWTH_KIB: u64 = 64 << 10;
+
+/// So many zeros, encoded.
+fn zeros(coding: &str, bytes: u64) -> Vec<u8> {
+    let mut zeros = std::io::repeat(0).take(bytes);
+    let mut encoded = Vec::new();
+    match coding {
+        "gzip" => {
+            let level = flate2::Compression::fast();
+            let mut encoder = flate2::write::GzEncoder::new(&mut encoded, level);
+            std::io::copy(&mut zeros, &mut encoder).unwrap();
+            encoder.finish().unwrap();
+        }
+        "br" => {
+            let parameters = brotli::enc::BrotliEncoderParams {
+                quality: 1,
+                ..Default::default()
+            };
+            brotli::BrotliCompress(&mut zeros, &mut encoded, &parameters).unwrap();
+        }
+        "zstd" => zstd::stream::copy_encode(&mut zeros, &mut encoded, 1).unwrap(),
+        other => panic!("no coding is called {other}"),
+    }
+    encoded
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variant_that_would_fill_all_memory_is_refused_before_it_does() {
+    let mut rig = Rig::start().await;
+    // More than each of them is encoded: what is larger than what it stands for is refused
+    // unseen.
+    let plain = vec![0; 4 << 20];
+    let mut parts = vec![start(&digest(&plain), plain.len())];
+    parts.extend(plain.chunks(1 << 20).map(chunk));
+    upload(&rig, parts).await.unwrap();
+    for coding in ["gzip", "br", "zstd"] {
+        let bomb = zeros(coding, BOMB_BYTES);
+        assert!(bomb.len() < plain.len(), "{coding}: {}", bomb.len());
+        let mut parts = vec![start(&digest(&bomb), bomb.len())];
+        parts.extend(bomb.chunks(1 << 20).map(chunk));
+        upload(&rig, parts).await.unwrap();
+        let asset = serde_json::json!({
+            "file": "x.bin",
+            "digest": digest(&plain),
+            "size": plain.len(),
+            "content_type": "application/octet-stream",
+            "encodings": {coding: {"digest": digest(&bomb), "size": bomb.len()}},
+        });
+        let manifest = serde_json::json!({
+            "version": 2, "pages": {}, "assets": {"/x.bin": asset},
+        });
+        let before = rig.control.process().most_resident_kib();
+        let refused = publish(&rig, manifest.to_string().as_bytes()).await;
+        let refused = refused.expect_err(coding);
+        assert_eq!(refused.code(), Code::InvalidArgument, "{coding}: {refused}");
+        let said = refused.message();
+        assert!(said.contains(&plain.len().to_string()), "{coding}: {said}");
+        let growth = rig.control.process().most_resident_kib() - before;
+        assert!(growth < MOST_GROWTH_KIB, "{coding}: {growth} KiB");
+    }
 }

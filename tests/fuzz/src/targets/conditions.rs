@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::header::{
     IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
 };
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use tidegate_edge::cache::policy::date;
 use tidegate_edge::conditional::{
     Precondition, Validators, evaluate, if_range_holds, strongly_equal, weakly_equal,
@@ -49,9 +49,13 @@ pub(super) fn conditions(data: &[u8]) {
         last_modified: date::of_field(&response, &http::header::LAST_MODIFIED),
     };
     let is_strong = etag.is_some_and(|tag| !tag.starts_with("W/"));
-    let if_range = if_range_holds(&request, validators, || false);
-    if request.contains_key(IF_RANGE) && if_range {
-        assert!(is_strong, "ranges of what nothing tells apart: {request:?}");
+    for is_date_strong in [false, true] {
+        let expected = has_parts_of(&request, validators, is_date_strong);
+        let holds = if_range_holds(&request, validators, || is_date_strong);
+        assert_eq!(
+            holds, expected,
+            "{is_date_strong}: {request:?} {response:?}"
+        );
     }
     let got = evaluate(&Method::GET, &request, validators);
     if request.contains_key(IF_NONE_MATCH) {
@@ -73,6 +77,25 @@ pub(super) fn conditions(data: &[u8]) {
     if let Some(tag) = etag {
         assert!(weakly_equal(tag, tag));
         assert_eq!(strongly_equal(tag, tag), is_strong);
+    }
+}
+
+/// Whether ranges may be heeded (RFC 9110, section 13.1.5): no condition is set, or one, which
+/// is the strong entity tag, or the date if that tells versions apart.
+fn has_parts_of(request: &HeaderMap, of: Validators<'_>, is_date_strong: bool) -> bool {
+    let said: Vec<_> = request.get_all(IF_RANGE).iter().collect();
+    let [said] = said[..] else {
+        return said.is_empty();
+    };
+    let Ok(said) = said.to_str().map(str::trim) else {
+        return false;
+    };
+    match said.starts_with('"') {
+        true => of.etag == Some(said),
+        false => {
+            let date = httpdate::parse_http_date(said).ok();
+            is_date_strong && date.is_some() && date == of.last_modified
+        }
     }
 }
 

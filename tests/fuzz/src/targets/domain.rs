@@ -2,11 +2,16 @@
 
 use std::sync::OnceLock;
 
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_domain::site::{CheckedSite, KeyPolicy, QueryMode, SiteConfig};
 use tidegate_domain::{
     Cursor, MAX_TAG_BYTES, MAX_URL_BYTES, PathAndQuery, Tag, TagPattern, glob_intersects,
     glob_matches, host_tag, normalize_host, url_tag,
 };
+use tidegate_edge::cache::key::ExtraParts;
+
+use crate::fields;
 
 /// A normalised URL stays as it is, asks for the same as what it was made of, and has a tag
 /// by which it is found.
@@ -112,8 +117,104 @@ pub(super) fn key(data: &[u8]) {
     let once = site.normalize(&url);
     assert_eq!(site.normalize(&once), once, "{url}");
     assert_eq!(once.path(), url.path());
-    let names = |url: &PathAndQuery| url.query().map_or(0, |query| query.split('&').count());
-    assert!(names(&once) <= names(&url), "{url} became {once}");
+    let policy = &site.config().key;
+    let mut expected = parameters(&url);
+    expected.retain(|parameter| match policy.query_mode {
+        QueryMode::All => true,
+        QueryMode::Allow => policy.query_params.contains(&name(parameter)),
+        QueryMode::Drop => !policy.query_params.contains(&name(parameter)),
+    });
+    let found = parameters(&once);
+    if !policy.query_sort {
+        assert_eq!(found, expected, "{url} became {once}");
+        return;
+    }
+    assert!(found.is_sorted_by_key(|it| name(it)), "{url} became {once}");
+    // The same ones, and those of one name in their order.
+    assert_eq!(found.len(), expected.len(), "{url} became {once}");
+    for parameter in &expected {
+        let of_name = |all: &[String]| -> Vec<String> {
+            let same = all.iter().filter(|it| name(it) == name(parameter));
+            same.cloned().collect()
+        };
+        assert_eq!(of_name(&found), of_name(&expected), "{url} became {once}");
+    }
+}
+
+fn parameters(url: &PathAndQuery) -> Vec<String> {
+    let query = url.query().into_iter();
+    query
+        .flat_map(|query| query.split('&').map(String::from))
+        .collect()
+}
+
+fn name(parameter: &str) -> String {
+    let name = parameter
+        .split_once('=')
+        .map_or(parameter, |(name, _)| name);
+    name.to_owned()
+}
+
+/// What counts of two requests is one text only if they say the same, and nothing else
+/// counts.
+pub(super) fn key_fields(data: &[u8]) {
+    let parts = ExtraParts {
+        headers: KEY_FIELDS.map(HeaderName::from_static).to_vec(),
+        cookies: KEY_COOKIES.map(String::from).to_vec(),
+    };
+    let (one, other) = fields::two(data);
+    let text = parts.of(&one);
+    if said(&one) != said(&other) {
+        assert_ne!(text, parts.of(&other), "{one:?} {other:?}");
+    }
+    let with = |name: HeaderName, value: &'static str| {
+        let mut more = one.clone();
+        more.append(name, HeaderValue::from_static(value));
+        parts.of(&more)
+    };
+    for name in KEY_FIELDS {
+        let name = HeaderName::from_static(name);
+        assert_ne!(with(name.clone(), "x"), text, "{name} {one:?}");
+        assert_ne!(with(name.clone(), ""), text, "{name} {one:?}");
+    }
+    for cookie in ["plan=x", "my_plan=", "plan", "x=\"1\" plan=y"] {
+        assert_ne!(with(COOKIE, cookie), text, "{cookie} {one:?}");
+    }
+    // Of foreign ones nothing is said, wherever they stand.
+    let mut foreign = HeaderMap::new();
+    foreign.append(COOKIE, HeaderValue::from_static("zz=\"plan\"; zy"));
+    foreign.append("x-foreign", HeaderValue::from_static("1"));
+    for (name, value) in &one {
+        let value = match *name == COOKIE {
+            true => HeaderValue::from_bytes(&[value.as_bytes(), b"; zz=plan"].concat()),
+            false => Ok(value.clone()),
+        };
+        foreign.append(name, value.expect("it is one with more behind it"));
+    }
+    assert_eq!(parts.of(&foreign), text, "{one:?}");
+}
+
+const KEY_FIELDS: [&str; 2] = ["x-country", "x-device"];
+const KEY_COOKIES: [&str; 2] = ["plan", "my_plan"];
+
+/// The values of each field of the key and of each of its cookies, as RFC 6265 has them; of
+/// a cookie that is a name alone, none.
+fn said(request: &HeaderMap) -> Vec<Vec<Option<&[u8]>>> {
+    let values = KEY_FIELDS.map(|name| {
+        let values = request.get_all(name).iter();
+        values.map(|value| Some(value.as_bytes())).collect()
+    });
+    let cookies = KEY_COOKIES.map(|name| {
+        let lines = request.get_all(COOKIE).iter();
+        let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        let pairs = pairs.map(|pair| match pair.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&pair[..at], Some(pair[at + 1..].trim_ascii())),
+            None => (pair, None),
+        });
+        let own = pairs.filter(|(found, _)| found.trim_ascii() == name.as_bytes());
+        own.map(|(_, value)| value).collect()
+    });
+    values.into_iter().chain(cookies).collect()
 }
 
 fn sites() -> &'static [CheckedSite] {

@@ -32,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     target("content-range", conditions::content_range),
     target("url", domain::url),
     target("key", domain::key),
+    target("key-fields", domain::key_fields),
     target("host", domain::host),
     target("pattern", domain::pattern),
     target("cursor", domain::cursor),

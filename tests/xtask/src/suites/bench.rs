@@ -14,7 +14,7 @@ pub(super) fn run(checkout: &Checkout, tools: &Tools, report: &mut Report) {
         report.skipped("bench", "tests/bench/run is not there");
         return;
     }
-    let needed = ["etcd", "nginx", "nchan", "varnish", "wrk"];
+    let needed = ["etcd", "h2load", "nginx", "nchan", "varnish", "wrk"];
     if is_skipped("bench", &needed, tools, report) {
         return;
     }
