@@ -231,7 +231,7 @@ fn zeros(coding: &str, bytes: u64) -> Vec<u8> {
     let mut encoded = Vec::new();
     match coding {
         "gzip" => {
-            let level = flate2::Compression::fast();
+            let level = flate2::Compression::default();
             let mut encoder = flate2::write::GzEncoder::new(&mut encoded, level);
             std::io::copy(&mut zeros, &mut encoder).unwrap();
             encoder.finish().unwrap();

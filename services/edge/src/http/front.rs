@@ -292,7 +292,7 @@ impl Front {
         let response = site.proxy.handle(request, visit).await.map(Body::new);
         // A site that has nothing yet may have a release where the client has been.
         match is_behind && response.extensions().get::<NothingHere>().is_some() {
-            true => not_here_yet(),
+            true => said(not_here_yet(), NO_RELEASE),
             false => response,
         }
     }

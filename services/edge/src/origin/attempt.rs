@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
@@ -53,6 +53,7 @@ pub(super) async fn attempt(
     let (turns, fault) = (body.turns(), body.fault());
     let method = letter.method.clone();
     let was_used = connection.was_used();
+    let may_switch = letter.fields.contains_key(UPGRADE);
     let message =
         message(letter, body, &upstream.url, connection.is_http2()).map_err(Failed::Broken)?;
     let answered = tokio::select! {
@@ -64,6 +65,12 @@ pub(super) async fn attempt(
     };
     let mut error = match answered {
         Ok(mut response) => {
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS && !may_switch {
+                return Err(Failed::Broken(OriginError::Broken {
+                    upstream: upstream.url.to_string(),
+                    cause: "it switched to a protocol that was not asked for".into(),
+                }));
+            }
             let next = next_on(&response, &method);
             if response.headers().contains_key(TRANSFER_ENCODING) {
                 if has_content(response.status(), &method) && !is_chunked_alone(response.headers())

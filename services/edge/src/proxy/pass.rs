@@ -99,7 +99,11 @@ impl ProxySite {
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return match upgrade.zip(tunnel) {
-                Some((switch, place)) => join(switch, place, response),
+                Some((switch, place)) => {
+                    let mut joined = join(switch, place, response);
+                    mark(&mut joined, Status::Forwarded(Forwarded::because(why)));
+                    joined
+                }
                 None => self.not_passed(&unasked_upgrade(), why),
             };
         }

@@ -474,4 +474,39 @@ mod tests {
         assert_eq!(admitted.for_one, ["a", "b"]);
         assert!(!admitted.terms.no_cache);
     }
+
+    #[test]
+    fn with_must_understand_a_status_is_stored_only_if_what_it_asks_of_a_cache_is_known() {
+        // RFC 9111, section 5.2.2.3. Known and not here is what is about one request: of 412
+        // and 416 its condition and its range, of 201, 202, 205, 407 and 424 what it did or
+        // has to do. 206 and 304 are stored in other ways.
+        #[rustfmt::skip]
+        let understood = [
+            200, 203, 204,
+            300, 301, 302, 303, 307, 308,
+            400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 411, 413, 414, 415, 417, 421, 422,
+            426, 451,
+            500, 501, 502, 503, 504, 505,
+        ];
+        for status in 200..=599 {
+            let of = |said| examined(status, &[(CACHE_CONTROL, said)], PLAIN).map(|_| ());
+            let expected = match understood.contains(&status) {
+                true => Ok(()),
+                false => Err(Unstorable::Status),
+            };
+            // It takes `no-store` back.
+            for said in [
+                "must-understand, max-age=5",
+                "must-understand, no-store, max-age=5",
+            ] {
+                assert_eq!(of(said), expected, "{status} {said}");
+            }
+            // Without it a status that nobody knows is stored for as long as is said.
+            let stated = match status {
+                206 | 304 | 428 | 429 | 431 | 511 => Err(Unstorable::Status),
+                _ => Ok(()),
+            };
+            assert_eq!(of("max-age=5"), stated, "{status}");
+        }
+    }
 }

@@ -13,7 +13,9 @@ use super::date;
 use crate::conditional::{is_weak, strongly_equal, weakly_equal};
 
 /// How much older than its response a `Last-Modified` has to be to tell two versions
-/// apart (RFC 9110, section 8.8.2.2).
+/// apart. RFC 9110, section 8.8.2.2, has a second do where both come from the same clock,
+/// or so much that clocks that are apart do not matter. Whose clocks they are is not known
+/// here: it is a minute, as the standard had it before (RFC 7232, section 2.2.2).
 const STRONG_AFTER: Duration = Duration::from_secs(60);
 
 /// The conditions under which a copy with this status and these fields is asked about; empty

@@ -6,6 +6,7 @@ mod interim;
 mod lingers;
 mod memory;
 mod slow;
+mod status;
 mod tunnels;
 mod unswitched;
 mod wire;

@@ -17,7 +17,10 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// Serves at most `connections` in front of an origin that switches at `/tunnel`, and hands
 /// out its ends of tunnels.
-fn start(connections: usize, stop: &CancellationToken) -> (Door, mpsc::Receiver<Upgraded>) {
+pub(super) fn start(
+    connections: usize,
+    stop: &CancellationToken,
+) -> (Door, mpsc::Receiver<Upgraded>) {
     start_with(connections, stop, serde_json::json!({}))
 }
 
@@ -70,7 +73,7 @@ fn change(edge: &Edge, site: serde_json::Value, revision: u64) {
     edge.sites.put(&name, config, at(1, revision));
 }
 
-async fn ask(client: &mut DuplexStream, target: &str) {
+pub(super) async fn ask(client: &mut DuplexStream, target: &str) {
     let asks = format!(
         "GET {target} HTTP/1.1\r\nhost: www.example.com\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n"
     );

@@ -62,6 +62,24 @@ async fn what_is_no_head_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_switch_to_a_protocol_that_was_not_asked_for_is_an_error() {
+    // RFC 9110, section 15.2.2: it is about the connection, and nobody's answer.
+    let (address, _) = server(|_, mut stream| async move {
+        head(&mut stream).await;
+        let switched =
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nx";
+        let _ = stream.write_all(switched).await;
+    })
+    .await;
+    let origin = origin(
+        json!({ "upstreams": [{ "url": format!("http://{address}") }] }),
+        Dialer::Tcp,
+    );
+    let error = send(&origin, get()).await.err().unwrap();
+    assert!(error.to_string().contains("not asked for"), "{error}");
+}
+
+#[tokio::test]
 async fn one_that_breaks_after_the_head_breaks_the_body() {
     let (address, _) = server(|_, mut stream| async move {
         head(&mut stream).await;

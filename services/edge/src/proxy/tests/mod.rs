@@ -6,6 +6,7 @@
 mod asked;
 mod bodies;
 mod collapse;
+mod dates;
 mod disk;
 mod entries;
 mod failure;

@@ -128,7 +128,11 @@ impl ScriptedOrigin {
                 let sender = sender.clone();
                 tokio::spawn(async move {
                     let service = service_fn(move |request| hand_over(request, sender.clone()));
-                    let _ = auto::Builder::new(TokioExecutor::new())
+                    let mut server = auto::Builder::new(TokioExecutor::new());
+                    // What it says is what a test has it say.
+                    server.http1().auto_date_header(false);
+                    server.http2().auto_date_header(false);
+                    let _ = server
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
                 });

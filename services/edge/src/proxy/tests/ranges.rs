@@ -82,6 +82,50 @@ async fn conditions_come_before_ranges() {
 }
 
 #[tokio::test]
+async fn a_date_stands_for_a_version_only_if_it_is_old_enough() {
+    // RFC 9110, sections 13.1.5 and 8.8.2.2.
+    const MODIFIED: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
+    const LATER: &str = "Tue, 14 Nov 2023 22:14:20 GMT";
+    const TOO_SOON: &str = "Tue, 14 Nov 2023 22:14:19 GMT";
+    let modified = ("last-modified", MODIFIED);
+    let weak = ("etag", "W/\"v1\"");
+    let fresh = ("cache-control", "max-age=999999999");
+    let other = "Tue, 14 Nov 2023 22:13:19 GMT";
+    let mut world = World::new().await;
+    for (number, (said, condition, status)) in [
+        (&[modified, ("date", LATER)][..], MODIFIED, 206),
+        (&[modified, ("date", TOO_SOON)], MODIFIED, 200),
+        (&[modified, ("date", MODIFIED)], MODIFIED, 200),
+        // Earlier or later, it is another one.
+        (&[modified, ("date", LATER)], other, 200),
+        (&[modified, ("date", LATER)], LATER, 200),
+        (&[modified, ("date", LATER)], "yesterday", 200),
+        (&[("date", LATER)], LATER, 200),
+        (&[("date", LATER)], MODIFIED, 200),
+        // A weak tag tells nothing apart, and takes nothing from the date.
+        (&[modified, ("date", LATER), weak], MODIFIED, 206),
+        (&[modified, ("date", LATER), weak], weak.1, 200),
+        (&[modified, ("date", TOO_SOON), weak], MODIFIED, 200),
+        (&[modified, ("date", TOO_SOON), ETAG], ETAG.1, 206),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let target = format!("/{number}");
+        let fields = [&[fresh], said].concat();
+        world.fetched(get(&target, &[]), &fields, TEXT).await;
+        let asked = [("range", "bytes=0-1"), ("if-range", condition)];
+        let got = hit(&mut world, get(&target, &asked)).await;
+        let body = if status == 206 { "01" } else { TEXT };
+        assert_eq!(
+            (got.status, got.body()),
+            (status, body),
+            "{said:?} {condition}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn several_parts_leave_in_one_message() {
     let mut world = World::new().await;
     let text: &'static str = Box::leak("0123456789".repeat(100).into_boxed_str());

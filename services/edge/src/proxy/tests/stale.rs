@@ -61,6 +61,31 @@ async fn a_stale_copy_stands_in_for_an_origin_that_fails() {
 }
 
 #[tokio::test]
+async fn a_stale_copy_stands_in_for_these_failures_and_for_no_other_answer() {
+    // RFC 5861, section 4.
+    for status in [500, 502, 503, 504] {
+        let got = stale_behind(status).await;
+        assert_eq!((got.status, got.body()), (200, "v1"), "{status}");
+        let said = format!("fwd-status={status}");
+        assert!(got.cache_status().contains(&said), "{got:?}");
+    }
+    for status in [400, 401, 403, 404, 410, 429, 451, 501, 505, 507, 511, 599] {
+        let got = stale_behind(status).await;
+        assert_eq!((got.status, got.body()), (status, "of now"));
+    }
+}
+
+/// What is answered where there is a stale copy and the origin says this.
+async fn stale_behind(status: u16) -> Got {
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &[SIE, ETAG], "v1").await;
+    world.clock.advance(Duration::from_secs(15));
+    let waiting = world.get("/a").await;
+    world.origin.next().await.answer(status, &[], "of now");
+    done(waiting).await
+}
+
+#[tokio::test]
 async fn without_an_answer_a_stale_copy_is_used_unless_it_forbids_that() {
     // RFC 9111, section 4.2.4.
     let mut world = World::new().await;
