@@ -25,6 +25,8 @@ pub enum Lie {
     RequestField(&'static str),
     /// Weak entity tags look strong.
     StrongTags,
+    /// For how long a response may be used stale: it is told twice as long.
+    StaleWindows,
     /// That what it asks about has changed.
     Changes,
     /// Invalidations.
@@ -73,6 +75,11 @@ impl Lie {
                     if n == name {
                         value.clone_into(v);
                     }
+                }
+            }
+            Self::StaleWindows => {
+                for field in ["cache-control", "cdn-cache-control"] {
+                    with_longer_windows(&mut fields, field);
                 }
             }
             Self::UnsafeMethods => fields.remove("cache-group-invalidation"),
@@ -133,6 +140,25 @@ impl Lie {
             Self::UnsafeMethods => 403,
             _ => status,
         }
+    }
+}
+
+/// What extends the use of a response that is stale (RFC 5861) says twice its number.
+fn with_longer_windows(fields: &mut Fields, field: &str) {
+    let all = fields.list(field);
+    let longer: Vec<_> = all
+        .iter()
+        .map(|text| match text.split_once('=') {
+            Some((name @ ("stale-while-revalidate" | "stale-if-error"), seconds)) => {
+                let seconds: u64 = seconds.parse().unwrap_or_default();
+                format!("{name}={}", 2 * seconds)
+            }
+            _ => text.clone(),
+        })
+        .collect();
+    if longer != all {
+        fields.remove(field);
+        fields.add(field, longer.join(", "));
     }
 }
 

@@ -54,7 +54,7 @@ const fn tier(lie: Lie, rules: &'static [&'static str]) -> Sought {
 }
 
 /// One edge that is asked one thing after the other.
-pub const IN_MEMORY: [Sought; 29] = [
+pub const IN_MEMORY: [Sought; 32] = [
     memory(Lie::Directive("must-revalidate"), &["stale"]),
     memory(Lie::Directive("proxy-revalidate"), &["stale"]),
     memory(Lie::Directive("no-cache"), &["no-cache", "fields for one"]),
@@ -73,6 +73,12 @@ pub const IN_MEMORY: [Sought; 29] = [
         Lie::Field("cdn-cache-control"),
         &["stale", "no-store", "no-cache"],
     ),
+    memory(
+        Lie::Field("surrogate-control"),
+        &["stale", "no-store", "no-cache"],
+    ),
+    memory(Lie::Field("cache-groups"), &["invalidated"]),
+    memory(Lie::StaleWindows, &["stale"]),
     memory(
         Lie::Says("content-range", "bytes 0-9/64"),
         &["range", "content"],
