@@ -251,9 +251,9 @@ async fn what_a_release_has_and_has_not_says_so() {
 
 #[tokio::test]
 async fn a_switch_to_another_protocol_says_so() {
-    let (door, _ends) = super::tunnels::start(1, &CancellationToken::new());
+    let (door, _ends) = tunnels::start(1, &CancellationToken::new());
     let mut client = door.connect().await;
-    super::tunnels::ask(&mut client, "/tunnel").await;
+    tunnels::ask(&mut client, "/tunnel").await;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let byte = tokio::time::timeout(Duration::from_secs(20), client.read_u8()).await;

@@ -132,9 +132,7 @@ impl ScriptedOrigin {
                     // What it says is what a test has it say.
                     server.http1().auto_date_header(false);
                     server.http2().auto_date_header(false);
-                    let _ = server
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
