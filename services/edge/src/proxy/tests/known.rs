@@ -1,6 +1,7 @@
 //! Who waits for whom, where the origin knows some of those who ask.
 
 use super::*;
+use crate::proxy::Would;
 
 const AUTHORIZED: (&str, &str) = ("authorization", "Basic x");
 const COOKIE: (&str, &str) = ("cookie", "id=1");
@@ -198,4 +199,30 @@ async fn what_nobody_may_share_is_not_shared_because_somebody_known_asks_for_it(
     for got in two {
         assert_eq!(done(got).await.body(), "x");
     }
+}
+
+#[tokio::test]
+async fn it_is_explained_that_what_was_refused_a_moment_ago_is_not_waited_for() {
+    let mut world = World::new().await;
+    let waiting = world.get("/a").await;
+    world.origin.next().await.answer(403, &[], "no");
+    assert_eq!(done(waiting).await.status, 403);
+    let explained = |world: &World| {
+        let url = PathAndQuery::parse("/a").unwrap();
+        let visit = visit(&url, world.standing.now());
+        let said = world.site.explain(&HeaderMap::new(), 0, &visit);
+        (said.would, said.reason)
+    };
+    let lately = "not stored, and not waited for, because it was refused a moment ago";
+    assert_eq!(explained(&world), (Would::Fetch, lately.to_owned()));
+    // As it is said, so it is done.
+    let waiting = [world.get("/a").await, world.get("/a").await];
+    for _ in 0..2 {
+        world.origin.next().await.answer(403, &[], "no");
+    }
+    for task in waiting {
+        assert_eq!(done(task).await.status, 403);
+    }
+    world.clock.advance(Duration::from_secs(31));
+    assert_eq!(explained(&world), (Would::Fetch, "not stored".to_owned()));
 }
