@@ -88,21 +88,21 @@ impl Faded {
         &self.places[usize::try_from(hash % PLACES as u64).unwrap_or(0)]
     }
 
-    /// Remembers that an unsafe request changed what a tag names, after the fetch with
-    /// this number had begun.
-    pub fn change(&self, site: u64, tag: &Tag, serial: u64) {
-        self.changed_place(site, tag)
+    /// Remembers that an unsafe request for a host changed what a tag names there, after the
+    /// fetch with this number had begun.
+    pub fn change(&self, site: u64, host: &Tag, tag: &Tag, serial: u64) {
+        self.changed_place(site, host, tag)
             .fetch_max(serial, Ordering::AcqRel);
     }
 
     /// Whether one may have changed it after the fetch with this number began.
     #[must_use]
-    pub fn may_have_changed(&self, site: u64, tag: &Tag, serial: u64) -> bool {
-        self.changed_place(site, tag).load(Ordering::Acquire) >= serial
+    pub fn may_have_changed(&self, site: u64, host: &Tag, tag: &Tag, serial: u64) -> bool {
+        self.changed_place(site, host, tag).load(Ordering::Acquire) >= serial
     }
 
-    fn changed_place(&self, site: u64, tag: &Tag) -> &AtomicU64 {
-        let hash = self.hasher.hash_one((site, tag.as_str()));
+    fn changed_place(&self, site: u64, host: &Tag, tag: &Tag) -> &AtomicU64 {
+        let hash = self.hasher.hash_one((site, host, tag));
         &self.changed[usize::try_from(hash % CHANGED as u64).unwrap_or(0)]
     }
 }
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::standing::Era;
     use proptest::prelude::*;
-    use tidegate_domain::{PathAndQuery, Revision, url_tag};
+    use tidegate_domain::{PathAndQuery, Revision, host_tag, url_tag};
 
     fn at(revision: u64) -> Stamp {
         Stamp::of_invalidation(Era(1), Revision(revision))
@@ -161,9 +161,11 @@ mod tests {
     #[test]
     fn changes_through_this_edge_are_told_by_the_number_of_the_fetch() {
         let faded = Faded::default();
-        faded.change(1, &tag("a"), 7);
-        assert!(faded.may_have_changed(1, &tag("a"), 7));
-        assert!(!faded.may_have_changed(1, &tag("a"), 8));
+        let [host, other] = ["a.example", "b.example"].map(host_tag);
+        faded.change(1, &host, &tag("a"), 7);
+        assert!(faded.may_have_changed(1, &host, &tag("a"), 7));
+        assert!(!faded.may_have_changed(1, &host, &tag("a"), 8));
+        assert!(!faded.may_have_changed(1, &other, &tag("a"), 7));
     }
 
     proptest! {

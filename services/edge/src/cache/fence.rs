@@ -6,13 +6,14 @@
 
 use std::borrow::Borrow;
 use std::cmp;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tidegate_clock::BootInstant;
 use tidegate_domain::{Mode, Tag, TagKind};
 
+use super::changed_here::ChangedHere;
 use super::stamp::Stamp;
 
 /// The last invalidations of one tag.
@@ -24,9 +25,10 @@ pub struct TagMark {
     hard: AtomicU64,
     /// When the last soft one was applied, in nanoseconds since boot.
     soft_since: AtomicU64,
-    /// The serial number of the last fetch that had begun when an unsafe request
-    /// through this edge changed the URL (RFC 9111, section 4.4).
-    pub(super) changed_here: AtomicU64,
+    /// What unsafe requests through this edge have changed of it; most often there are none.
+    changed_here: OnceLock<Box<ChangedHere>>,
+    /// Of changes with numbers up to this one it may not know: it was made behind them.
+    unknown_until: u64,
     /// How often the table holds it in its own list of changes.
     pub(super) pins: AtomicUsize,
 }
@@ -51,6 +53,19 @@ impl TagMark {
         }
     }
 
+    /// The same, behind changes that are not remembered by tag any more, up to this number.
+    pub(super) fn made_behind(self, unknown_until: u64) -> Self {
+        Self {
+            unknown_until,
+            ..self
+        }
+    }
+
+    /// Whether it knows of all that has changed since the fetch with this number began.
+    pub(super) fn knows_since(&self, serial: u64) -> bool {
+        serial > self.unknown_until
+    }
+
     /// The tag; `None` is everything on the site.
     pub(super) fn tag(&self) -> Option<&Tag> {
         self.tag.as_ref()
@@ -70,10 +85,14 @@ impl TagMark {
         self.soft.fetch_max(stamp.word(), Ordering::AcqRel) < stamp.word()
     }
 
-    fn touched(&self, filled: Stamp, serial: u64) -> Touched {
-        if self.hard.load(Ordering::Acquire) > filled.word()
-            || self.changed_here.load(Ordering::Acquire) >= serial
-        {
+    /// A request for this host has changed it, when the fetch with this number had begun.
+    pub(super) fn change_here(&self, host: &Tag, serial: u64) {
+        let changed = self.changed_here.get_or_init(Box::default);
+        changed.note(host, serial);
+    }
+
+    fn touched(&self, filled: Stamp) -> Touched {
+        if self.hard.load(Ordering::Acquire) > filled.word() {
             return Touched::Hard;
         }
         let soft = self.soft.load(Ordering::Acquire);
@@ -171,6 +190,11 @@ impl Clone for SoftSince {
     }
 }
 
+/// The tag of the host among those of a response.
+pub(super) fn host_of<'a>(mut tags: impl Iterator<Item = &'a Tag>) -> Option<&'a Tag> {
+    tags.find(|tag| tag.kind() == TagKind::Host)
+}
+
 impl Fence {
     pub(super) fn new(filled: Stamp, serial: u64, marks: Arc<[Arc<TagMark>]>) -> Self {
         Self {
@@ -189,8 +213,13 @@ impl Fence {
         if let Some(since) = soft_since {
             self.soft_since.no_later_than(since);
         }
+        self.in_doubt(is_in_doubt)
+    }
+
+    /// The fence of a copy of which not all that may have hit it is known, if that is so.
+    pub(super) fn in_doubt(self, is_in_doubt: bool) -> Self {
         Self {
-            is_in_doubt,
+            is_in_doubt: self.is_in_doubt || is_in_doubt,
             ..self
         }
     }
@@ -214,7 +243,8 @@ impl Fence {
         }
         let mut worst = Touched::Untouched;
         for mark in &*self.marks {
-            worst = match (worst, mark.touched(self.filled, self.serial)) {
+            worst = match (worst, mark.touched(self.filled)) {
+                _ if self.is_behind_change_of(mark) => return Touched::Hard,
                 (_, Touched::Hard) => return Touched::Hard,
                 (worst, Touched::Untouched) => worst,
                 // Stale since the earlier of two.
@@ -259,8 +289,12 @@ impl Fence {
     /// its fetch began.
     #[must_use]
     pub fn is_changed_here(&self) -> bool {
-        let changed = |mark: &Arc<TagMark>| mark.changed_here.load(Ordering::Acquire);
-        self.marks.iter().any(|mark| changed(mark) >= self.serial)
+        self.marks.iter().any(|mark| self.is_behind_change_of(mark))
+    }
+
+    fn is_behind_change_of(&self, mark: &TagMark) -> bool {
+        let changed = mark.changed_here.get();
+        changed.is_some_and(|changed| changed.is_since(self.serial, || host_of(self.tags())))
     }
 
     /// The tags of the copy, those that every response has first.

@@ -6,12 +6,13 @@
 //!
 //! - [`policy`]: HTTP caching as RFC 9111 has it, a file a topic.
 //! - [`tagging`]: the tags of a response.
-//! - [`stamp`], [`fence`], [`tags`], `walk`, [`recent`], `old_changes`, [`faded`]: which
-//!   invalidation a copy is behind.
+//! - [`stamp`], [`fence`], [`tags`], `walk`, [`recent`], [`changed_here`], `old_changes`, [`faded`]: which
+//!   invalidation, or change by an unsafe request, a copy is behind.
 //! - [`key`], [`cookies`], [`stored`], [`fields`], [`partial`], [`resource`], [`storage`]: the copies;
 //!   [`disk`]: those for which memory has no room.
 //! - [`judge`]: whether a copy may be used.
 
+pub mod changed_here;
 pub mod cookies;
 pub mod disk;
 pub mod faded;

@@ -43,8 +43,9 @@ use parking_lot::Mutex;
 use tidegate_clock::BootInstant;
 use tidegate_domain::{Mode, Tag, TagPattern};
 
+use super::changed_here::Change;
 use super::faded::Faded;
-use super::fence::{ByText, Fence, TagMark, Touched};
+use super::fence::{ByText, Fence, TagMark, Touched, host_of};
 use super::old_changes::OldChanges;
 use super::recent::Recent;
 use super::stamp::Stamp;
@@ -103,11 +104,20 @@ struct Inner {
     /// The tag behind which the next sweep goes on.
     swept: Option<Tag>,
     /// Marks that outlive their copies, see [`TagTable::change_here`].
-    changed_here: VecDeque<(Tag, Arc<TagMark>)>,
-    /// What those were at that do so no longer.
+    changed_here: VecDeque<Pinned>,
+    /// The changes of those that do so no longer.
     old_changes: OldChanges,
     /// Where those are remembered that do so no longer, and the number of the site.
     faded: Option<(Arc<Faded>, u64)>,
+}
+
+/// A mark that is kept for a change, which a fetch under way is to see at its end.
+#[derive(Debug)]
+struct Pinned {
+    mark: Arc<TagMark>,
+    /// The tag of the host that it was changed at.
+    host: Tag,
+    serial: u64,
 }
 
 /// A fetch that has begun and has no tags yet. What is invalidated meanwhile is
@@ -188,7 +198,8 @@ impl TagTable {
     ) -> Option<Fence> {
         inner.recent.reaches_back_to(filled).then(|| {
             let (marks, _) = self.marks(inner, filled, tags, now);
-            Fence::new(filled, serial, marks)
+            let is_in_doubt = inner.may_have_changed_here(&marks, serial);
+            Fence::new(filled, serial, marks).in_doubt(is_in_doubt)
         })
     }
 
@@ -207,10 +218,12 @@ impl TagTable {
         let is_hit_unawares =
             soft_since.is_none() && tags.iter().any(|tag| inner.recent.last(tag).soft > filled);
         let (marks, is_hit) = self.marks(&mut inner, filled, tags, now);
-        let may_have_changed = inner.faded.as_ref().is_none_or(|(faded, site)| {
-            tags.iter()
-                .any(|tag| faded.may_have_changed(*site, tag, serial))
-        });
+        let may_have_changed = match (&inner.faded, host_of(tags.iter())) {
+            (Some((faded, site)), Some(host)) => tags
+                .iter()
+                .any(|tag| faded.may_have_changed(*site, host, tag, serial)),
+            _ => true,
+        };
         // Since when a mark that was not in memory has been hit is not known, and with it for
         // how long a stale response may be used yet.
         let is_in_doubt = is_hit
@@ -337,15 +350,15 @@ impl TagTable {
         }
     }
 
-    /// An unsafe request through this edge changed what these tags name: copies whose
+    /// An unsafe request through this edge changed what tags name at its host: copies whose
     /// fetch has begun by now, up to the number that `last` reads, are of no use any more.
     ///
     /// It is read under the lock, as all numbers are that changes go by: so whichever of
     /// two changes comes second ends no less than the first.
-    pub fn change_here(&self, tags: &[Tag], last: impl FnOnce() -> u64) {
-        if !tags.is_empty() {
+    pub fn change_here(&self, change: Change<'_>, last: impl FnOnce() -> u64) {
+        if !change.tags.is_empty() {
             let mut inner = self.inner.lock();
-            inner.change_here(tags, last());
+            inner.change_here(change, last());
         }
     }
 
@@ -358,7 +371,7 @@ impl TagTable {
     /// `next` gives, which no fetch has.
     pub fn change_here_by(
         &self,
-        changed: &[Tag],
+        change: Change<'_>,
         posted: &OpenFill,
         tags: &[Tag],
         mut next: impl FnMut() -> u64,
@@ -369,7 +382,7 @@ impl TagTable {
         let fence = began
             .and_then(|began| self.fence(&mut inner, began, tags, now))
             .filter(|fence| fence.touched() == Touched::Untouched);
-        inner.change_here(changed, next());
+        inner.change_here(change, next());
         fence.map(|mut fence| {
             fence.serial = next();
             fence
@@ -405,31 +418,53 @@ impl Inner {
         if let Some(ByText(mark)) = self.tags.get(tag.as_str()) {
             return mark.clone();
         }
-        let mark = Arc::new(TagMark::of(tag.clone()));
-        let changed = self.old_changes.last(tag);
-        mark.changed_here.store(changed, Ordering::Release);
+        let mark = TagMark::of(tag.clone()).made_behind(self.old_changes.last_of_all());
+        let mark = Arc::new(mark);
         self.tags.insert(ByText(mark.clone()));
         mark
     }
 
-    fn change_here(&mut self, tags: &[Tag], serial: u64) {
+    /// Whether what has these marks may have been changed since the fetch with this number began
+    /// by what they do not know of.
+    fn may_have_changed_here(&self, marks: &[Arc<TagMark>], serial: u64) -> bool {
+        let Some(host) = host_of(marks.iter().filter_map(|mark| mark.tag())) else {
+            return false;
+        };
+        let mut unknowing = marks.iter().filter(|mark| !mark.knows_since(serial));
+        unknowing.any(|mark| {
+            let last = mark.tag().map(|tag| self.old_changes.last(host, tag));
+            last.is_some_and(|last| last >= serial)
+        })
+    }
+
+    fn change_here(&mut self, Change { host, tags }: Change<'_>, serial: u64) {
         for tag in tags {
             let mark = self.mark(tag);
-            mark.changed_here.fetch_max(serial, Ordering::AcqRel);
+            mark.change_here(host, serial);
             // A fetch that is under way sees the mark at its end only if it still lives.
             mark.pins.fetch_add(1, Ordering::AcqRel);
-            self.changed_here.push_back((tag.clone(), mark));
+            self.changed_here.push_back(Pinned {
+                mark,
+                host: host.clone(),
+                serial,
+            });
             if self.changed_here.len() > MAX_CHANGED_HERE
-                && let Some((tag, oldest)) = self.changed_here.pop_front()
+                && let Some(oldest) = self.changed_here.pop_front()
             {
-                let serial = oldest.changed_here.load(Ordering::Acquire);
-                self.old_changes.remember(&tag, serial);
-                if let Some((faded, site)) = &self.faded {
-                    faded.change(*site, &tag, serial);
-                }
-                oldest.pins.fetch_sub(1, Ordering::AcqRel);
+                self.let_go(&oldest);
             }
         }
+    }
+
+    /// The mark may go with its last copy from now on, and what it tells of this change.
+    fn let_go(&mut self, Pinned { mark, host, serial }: &Pinned) {
+        if let Some(tag) = mark.tag() {
+            self.old_changes.remember(host, tag, *serial);
+            if let Some((faded, site)) = &self.faded {
+                faded.change(*site, host, tag, *serial);
+            }
+        }
+        mark.pins.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// A mark that only the table holds is of no use: a new one is raised by what is

@@ -1,5 +1,5 @@
-//! URLs that an unsafe request through this edge has changed, or of which a HEAD has shown that
-//! they have: what was fetched and shared before that is of no use here (RFC 9111, sections 4.4
+//! URLs of a host that an unsafe request through this edge has changed, or of which a HEAD has
+//! shown that they have: what was fetched and shared before that is of no use here (RFC 9111, sections 4.4
 //! and 4.3.5).
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ pub(super) struct Changed {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// By what a URL is remembered by: where two are the same, both count as changed.
+    /// By what a host and URL are remembered by: where two are the same, both count as changed.
     urls: HashMap<u128, BootInstant>,
     all: Option<BootInstant>,
 }
@@ -36,13 +36,14 @@ impl Changed {
     /// ended by that number, and one that begins later finds the note, whatever it brings.
     pub(super) fn note_before<T>(
         &self,
+        host: &str,
         urls: &[PathAndQuery],
         is_all: bool,
         now: BootInstant,
         then: impl FnOnce() -> T,
     ) -> T {
         for url in urls {
-            self.note(url, now);
+            self.note(host, url, now);
         }
         if is_all {
             self.note_all(now);
@@ -51,8 +52,8 @@ impl Changed {
     }
 
     /// A URL has changed. What is kept of it is dealt with behind this.
-    pub(super) fn note(&self, url: &PathAndQuery, now: BootInstant) {
-        let url = self.fingerprints.of(url);
+    pub(super) fn note(&self, host: &str, url: &PathAndQuery, now: BootInstant) {
+        let url = self.fingerprints.of(&(host, url));
         let mut inner = self.inner.lock();
         if inner.urls.len() >= MAX_URLS && !inner.urls.contains_key(&url) {
             inner.urls.clear();
@@ -69,11 +70,17 @@ impl Changed {
 
     /// Whether a response of this age has been fetched since its URL was changed, for
     /// certain.
-    pub(super) fn allows(&self, url: &PathAndQuery, age: Duration, now: BootInstant) -> bool {
+    pub(super) fn allows(
+        &self,
+        host: &str,
+        url: &PathAndQuery,
+        age: Duration,
+        now: BootInstant,
+    ) -> bool {
         let inner = self.inner.lock();
         let changed = inner
             .urls
-            .get(&self.fingerprints.of(url))
+            .get(&self.fingerprints.of(&(host, url)))
             .copied()
             .max(inner.all);
         changed.is_none_or(|changed| age.saturating_add(MARGIN) < now.saturating_since(changed))
@@ -90,14 +97,17 @@ mod tests {
 
     fn allows(changed: &Changed, path: &str, age: u64, now: u64) -> bool {
         let url = PathAndQuery::parse(path).unwrap();
-        changed.allows(&url, Duration::from_secs(age), at(now))
+        changed.allows("a.example", &url, Duration::from_secs(age), at(now))
     }
 
     #[test]
     fn what_was_fetched_before_a_change_is_not_allowed() {
         let changed = Changed::default();
         assert!(allows(&changed, "/a", 50, 100));
-        changed.note(&PathAndQuery::parse("/a").unwrap(), at(100));
+        let a = PathAndQuery::parse("/a").unwrap();
+        changed.note("b.example", &a, at(100));
+        assert!(allows(&changed, "/a", 50, 100), "of another host");
+        changed.note("a.example", &a, at(100));
         assert!(!allows(&changed, "/a", 0, 100));
         assert!(!allows(&changed, "/a", 50, 150));
         assert!(!allows(&changed, "/a", 20, 150), "within the margin");
@@ -112,7 +122,7 @@ mod tests {
         let a = PathAndQuery::parse("/a").unwrap();
         for (urls, is_all, b_is_allowed) in [(&[a][..], false, true), (&[], true, false)] {
             let changed = Changed::default();
-            let number = changed.note_before(urls, is_all, at(100), || {
+            let number = changed.note_before("a.example", urls, is_all, at(100), || {
                 assert!(!allows(&changed, "/a", 50, 101));
                 assert_eq!(allows(&changed, "/b", 50, 101), b_is_allowed);
                 7
@@ -126,7 +136,7 @@ mod tests {
         let changed = Changed::default();
         for number in 0..=MAX_URLS as u64 {
             let url = PathAndQuery::parse(&format!("/{number}")).unwrap();
-            changed.note(&url, at(100));
+            changed.note("a.example", &url, at(100));
         }
         assert!(!allows(&changed, "/0", 0, 120));
         assert!(!allows(&changed, "/other", 0, 120));

@@ -80,7 +80,8 @@ impl ProxySite {
             ByHead::Confirmed => self.update(setup, news, copy),
             ByHead::Contradicted => {
                 // First: else the same would come back as what edges share.
-                self.changed.note(&news.key.url, self.shared.now());
+                let Key { host, url, .. } = news.key;
+                self.changed.note(host, url, self.shared.now());
                 self.outdate(news.key, copy);
             }
             ByHead::Untold => {}

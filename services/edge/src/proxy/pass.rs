@@ -22,6 +22,7 @@ use super::site::{ProxySite, count};
 use super::status::{Forwarded, Status, Why};
 use super::tunnel::Switch;
 use super::visit::Ask;
+use crate::cache::changed_here::Change;
 use crate::cache::policy::groups::{GroupOwner, TooManyGroups};
 use crate::cache::policy::invalidation::{Target, is_no_error, is_unsafe};
 use crate::cache::stored::CACHE_STATUS;
@@ -213,7 +214,9 @@ impl ProxySite {
     /// So is what is in the cache groups that the response names (RFC 9875, section 3): that
     /// is the origin's word, whatever became of the request.
     ///
-    /// Of this edge alone: who wants others to know invalidates.
+    /// Of this host alone: copies of the other hosts of the site have keys of their own, and
+    /// their origin may be another (section 4.4). Of this edge alone: who wants others to know
+    /// invalidates.
     ///
     /// Returns what keeps the body, if the response is one that is stored.
     fn changed(
@@ -234,6 +237,7 @@ impl ProxySite {
             urls.push(ask.key.url.clone());
             urls.extend(named.iter().map(|url| setup.site.normalize(url)));
         }
+        let host = host_tag(&ask.key.host);
         let mut tags: Vec<_> = urls.iter().map(url_tag).collect();
         let owner = GroupOwner::new(&ask.key.host, ask.key.port, ask.key.secure);
         let groups = owner.invalidated_by(response.headers());
@@ -241,15 +245,19 @@ impl ProxySite {
         match groups {
             Ok(groups) => tags.extend(groups),
             // One of them may be any.
-            Err(TooManyGroups) => tags.push(host_tag(&ask.key.host)),
+            Err(TooManyGroups) => tags.push(host.clone()),
         }
         // What other edges have fetched of it is of no use either.
         let now = self.shared.now();
+        let change = Change {
+            host: &host,
+            tags: &tags,
+        };
         self.changed
-            .note_before(&urls, is_all, now, || match posted {
-                Some(posted) => self.keep_posted(setup, ask, posted, &tags),
+            .note_before(&ask.key.host, &urls, is_all, now, || match posted {
+                Some(posted) => self.keep_posted(setup, ask, posted, change),
                 None => {
-                    self.tags.change_here(&tags, || self.shared.last_serial());
+                    self.tags.change_here(change, || self.shared.last_serial());
                     None
                 }
             })

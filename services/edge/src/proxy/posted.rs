@@ -15,7 +15,6 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
-use tidegate_domain::Tag;
 
 use super::fetch::is_framed;
 use super::head::{self, Parts};
@@ -26,6 +25,7 @@ use super::shared_body::Room;
 use super::site::ProxySite;
 use super::status::Why;
 use super::visit::Ask;
+use crate::cache::changed_here::Change;
 use crate::cache::fence::Touched;
 use crate::cache::judge::Trust;
 use crate::cache::key::Key;
@@ -116,7 +116,7 @@ impl ProxySite {
         setup: &Setup,
         ask: &Ask,
         posted: Posted,
-        changed: &[Tag],
+        change: Change<'_>,
     ) -> Option<Keeping> {
         let Posted {
             fields,
@@ -131,7 +131,7 @@ impl ProxySite {
             status: StatusCode::OK,
             fields,
             tags,
-            fence: self.tags.change_here_by(changed, &open, &all, next, now)?,
+            fence: self.tags.change_here_by(change, &open, &all, next, now)?,
             terms: admitted.terms,
             selection: admitted.vary.select(&ask.fields),
             for_one: admitted.for_one,

@@ -23,6 +23,7 @@ use super::setup::Setup;
 use super::visit::Ask;
 use crate::cache::fence::Touched;
 use crate::cache::judge::{Demand, Trust};
+use crate::cache::key::Key;
 use crate::cache::policy::storable::examine_pushed;
 use crate::cache::stamp::Stamp;
 use crate::cache::stored::{Stored, StoredBody};
@@ -237,7 +238,8 @@ impl Errand {
         entry.age = entry.age.saturating_add(late);
         entry.fresh_for = entry.fresh_for.checked_sub(late)?;
         let now = self.site.shared.now();
-        let is_allowed = self.site.changed.allows(&self.ask.key.url, entry.age, now);
+        let Key { host, url, .. } = &self.ask.key;
+        let is_allowed = self.site.changed.allows(host, url, entry.age, now);
         (is_allowed && !entry.fresh_for.is_zero()).then_some(entry)
     }
 

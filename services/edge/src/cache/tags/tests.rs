@@ -4,9 +4,10 @@ use super::*;
 use crate::cache::fence::Touched;
 use crate::standing::{Era, Lease};
 use futures_util::FutureExt as _;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
-use tidegate_domain::Revision;
+use tidegate_domain::{Revision, host_tag};
 
 fn now() -> BootInstant {
     BootInstant::default()
@@ -18,6 +19,13 @@ fn at(revision: u64) -> Stamp {
 
 fn tag(text: &str) -> Tag {
     Tag::parse(text).unwrap()
+}
+
+static HOST: LazyLock<Tag> = LazyLock::new(|| host_tag("a.example"));
+
+/// Changed by a request for that host.
+fn at_host(tags: &[Tag]) -> Change<'_> {
+    Change { host: &HOST, tags }
 }
 
 fn patterns(texts: &[&str]) -> Vec<TagPattern> {
@@ -94,8 +102,8 @@ fn responses_are_counted_once_for_each_of_their_tags_and_no_longer_than_they_liv
     assert_eq!(responses(3, "a:1"), 2);
     assert_eq!(responses(4, "*"), 2);
     // What keeps a mark alive besides is no response.
-    table.change_here(&[tag("a:1")], || 9);
-    table.change_here(&[tag("a:1")], || 9);
+    table.change_here(at_host(&[tag("a:1")]), || 9);
+    table.change_here(at_host(&[tag("a:1")]), || 9);
     drop(both.clone());
     assert_eq!(responses(5, "a:1"), 2);
     drop(both);
@@ -156,7 +164,7 @@ fn the_last_hit_is_the_one_that_counts_most() {
     assert_eq!(hit(8, Mode::Soft, "a"), (7, Mode::Hard, b));
     assert_eq!(hit(9, Mode::Hard, "*"), (9, Mode::Hard, None));
     assert!(!fence.is_changed_here());
-    table.change_here(&[tag("a")], || 1);
+    table.change_here(at_host(&[tag("a")]), || 1);
     assert!(fence.is_changed_here());
 }
 
@@ -213,9 +221,9 @@ fn what_is_forgotten_makes_a_fetch_unstorable() {
 fn a_change_through_this_edge_hits_fetches_that_had_begun() {
     let table = Arc::new(TagTable::default());
     let stored = table.hold(at(1), 1, &[tag("a")], now()).unwrap();
-    table.change_here(&[tag("a")], || 2);
+    table.change_here(at_host(&[tag("a")]), || 2);
     assert_eq!(stored.touched(), Touched::Hard);
-    table.change_here(&[tag("b")], || 2);
+    table.change_here(at_host(&[tag("b")]), || 2);
     table.sweep(100);
     let under_way = table.hold(at(1), 2, &[tag("b")], now()).unwrap();
     assert_eq!(under_way.touched(), Touched::Hard);
@@ -224,17 +232,52 @@ fn a_change_through_this_edge_hits_fetches_that_had_begun() {
 }
 
 #[test]
+fn a_change_through_this_edge_hits_copies_of_its_host_alone() {
+    let table = Arc::new(TagTable::default());
+    let hold = |host: &Tag| {
+        let tags = [tag("a"), host.clone()];
+        table.hold(at(1), 1, &tags, now()).unwrap()
+    };
+    let (own, other) = (hold(&HOST), hold(&host_tag("b.example")));
+    table.change_here(at_host(&[tag("a")]), || 2);
+    assert_eq!(own.touched(), Touched::Hard);
+    assert!(own.is_changed_here());
+    assert_eq!(other.touched(), Touched::Untouched);
+    assert!(!other.is_changed_here());
+    // Nor those that arrive yet.
+    assert_eq!(hold(&HOST).touched(), Touched::Hard);
+    assert_eq!(hold(&host_tag("b.example")).touched(), Touched::Untouched);
+}
+
+#[test]
 fn a_change_that_is_forgotten_hits_fetches_that_had_begun_still() {
     let table = Arc::new(TagTable::default());
-    table.change_here(&[tag("a")], || 2);
+    table.change_here(at_host(&[tag("a")]), || 2);
     for n in 0..=MAX_CHANGED_HERE {
-        table.change_here(&[tag(&format!("other:{n}"))], || 9);
+        table.change_here(at_host(&[tag(&format!("other:{n}"))]), || 9);
     }
     table.sweep(usize::MAX);
-    let under_way = table.hold(at(1), 2, &[tag("a")], now()).unwrap();
-    assert_eq!(under_way.touched(), Touched::Hard);
-    let later = table.hold(at(1), 10, &[tag("a")], now()).unwrap();
-    assert_eq!(later.touched(), Touched::Untouched);
+    let of = |host: &Tag, serial| {
+        let tags = [host.clone(), tag("a")];
+        table.hold(at(1), serial, &tags, now()).unwrap().touched()
+    };
+    assert_eq!(of(&HOST, 2), Touched::Hard);
+    assert_eq!(of(&HOST, 10), Touched::Untouched);
+    assert_eq!(of(&host_tag("other.example"), 9), Touched::Untouched);
+}
+
+#[test]
+fn changes_of_others_that_are_forgotten_hit_no_copy_that_was_there_before() {
+    let table = Arc::new(TagTable::default());
+    let tags = [HOST.clone(), tag("a")];
+    let hold = || table.hold(at(1), 1, &tags, now()).unwrap();
+    let copy = hold();
+    for n in 0..20 * MAX_CHANGED_HERE {
+        table.change_here(at_host(&[tag(&format!("other:{n}"))]), || 9);
+    }
+    assert_eq!(copy.touched(), Touched::Untouched);
+    // What is made of it neither.
+    assert_eq!(hold().touched(), Touched::Untouched);
 }
 
 #[test]
@@ -252,7 +295,7 @@ fn what_a_change_brings_stands_behind_every_other_change() {
             );
             serials.next().unwrap()
         };
-        table.change_here_by(&a, posted, &a, next, now())
+        table.change_here_by(at_host(&a), posted, &a, next, now())
     };
     let brought = by(&second).unwrap();
     assert_eq!(brought.touched(), Touched::Untouched);
@@ -266,7 +309,7 @@ fn what_a_change_brings_stands_behind_every_other_change() {
         6
     };
     let (third, _) = table.open(|| moment(1), || 6);
-    table.change_here(&a, last);
+    table.change_here(at_host(&a), last);
     assert!(by(&third).is_none());
 }
 
@@ -281,11 +324,13 @@ fn what_a_change_brings_stands_behind_what_was_invalidated_since_it_began() {
         let mut next = || serials.next().unwrap();
         assert!(
             table
-                .change_here_by(&a, &posted, &a, &mut next, now())
+                .change_here_by(at_host(&a), &posted, &a, &mut next, now())
                 .is_none()
         );
         let (posted, _) = table.open(|| moment(2), &mut next);
-        let brought = table.change_here_by(&a, &posted, &a, next, now()).unwrap();
+        let brought = table
+            .change_here_by(at_host(&a), &posted, &a, next, now())
+            .unwrap();
         assert_eq!(brought.touched(), Touched::Untouched);
         apply(&table, at(3), mode, &patterns(&["a"]), now());
         assert_ne!(brought.touched(), Touched::Untouched);
@@ -410,7 +455,7 @@ async fn an_invalidation_of_very_many_tags_lets_requests_have_their_turn() {
 #[test]
 fn what_was_hit_softly_in_its_sleep_is_in_doubt_whoever_holds_the_mark() {
     let table = TagTable::fading_into(&Arc::default(), 1);
-    let tags = [tag("item:1")];
+    let tags = [tag("item:1"), HOST.clone()];
     let soft = patterns(&["item:1"]);
     apply(&table, at(5), Mode::Soft, &soft, now());
     let again = |since| table.hold_again((at(1), 1), since, &tags, now());
@@ -427,7 +472,7 @@ fn what_was_hit_softly_in_its_sleep_is_in_doubt_whoever_holds_the_mark() {
 #[test]
 fn what_is_made_of_a_copy_in_doubt_is_in_doubt_too() {
     let table = TagTable::fading_into(&Arc::default(), 1);
-    let tags = [tag("item:1")];
+    let tags = [tag("item:1"), HOST.clone()];
     let soft = patterns(&["item:1"]);
     apply(&table, at(5), Mode::Soft, &soft, now());
     let in_doubt = table.hold_again((at(1), 1), None, &tags, now());

@@ -5,6 +5,7 @@
 
 mod asked;
 mod bodies;
+mod changed;
 mod collapse;
 mod dates;
 mod disk;
@@ -234,9 +235,13 @@ impl World {
             let url = PathAndQuery::parse(&request.uri().to_string()).unwrap();
             let is_for_one = request.headers().get("x-never-store").is_some();
             let secure = request.headers().get("x-over-tls").is_some();
+            let host = request.headers().get("x-to-host").cloned();
+            let host = host
+                .as_ref()
+                .map_or("www.example.com", |host| host.to_str().unwrap());
             let visit = Visit {
                 url: &url,
-                host: "www.example.com",
+                host,
                 client: std::net::Ipv4Addr::new(192, 0, 2, 1).into(),
                 secure,
                 moment,

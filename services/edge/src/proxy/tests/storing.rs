@@ -252,43 +252,6 @@ async fn what_a_request_with_ignored_cookies_alone_brings_is_for_all() {
 }
 
 #[tokio::test]
-async fn an_unsafe_request_ends_what_is_stored_under_its_url() {
-    let mut world = World::new().await;
-    for url in ["/a", "/b", "/c"] {
-        world.fetched(get(url, &[]), &[FRESH], "v1").await;
-    }
-    let refused = world
-        .begin(request(Method::POST, "/a", &[], Body::full("x")))
-        .await;
-    world.origin.next().await.answer(403, &[], "");
-    done(refused).await;
-    assert!(world.cached("/a").await.is_hit());
-    // A fetch that is under way is of no use either to those who come later.
-    let early = world.get("/d").await;
-    let asked = world.origin.next().await;
-    let posted = world
-        .begin(request(Method::POST, "/d", &[], Body::full("x")))
-        .await;
-    let location = [
-        ("location", "/a"),
-        ("content-location", "https://www.example.com/b"),
-    ];
-    world.origin.next().await.answer(201, &location, "");
-    let got = done(posted).await;
-    assert_eq!(
-        (got.status, got.cache_status()),
-        (201, "tidegate; fwd=method")
-    );
-    asked.answer(200, &[FRESH], "v1");
-    assert_eq!(done(early).await.body(), "v1");
-    for url in ["/a", "/b", "/d"] {
-        let got = world.fetched(get(url, &[]), &[FRESH], "v2").await;
-        assert_eq!(got.body(), "v2", "{url}");
-    }
-    assert_eq!(world.cached("/c").await.body(), "v1");
-}
-
-#[tokio::test]
 async fn a_site_without_an_origin_has_nothing() {
     let mut world = World::with(|config| config.origin = None).await;
     assert_eq!(world.cached("/a").await.status, 404);
