@@ -36,7 +36,8 @@ impl ProxySite {
         copy: &Stored,
     ) -> bool {
         let asked = Asked::of(request);
-        if asked == Asked::default() {
+        // A pushed entry is for all.
+        if !asked.is_known() || !self.has_origin() {
             return false;
         }
         let (status, fields) = (copy.head.status, copy.head.origin_fields());

@@ -248,7 +248,8 @@ impl Errand {
         (head, for_one, content): Begun,
         response: Response<OriginBody>,
     ) -> Arriving {
-        self.site.shared.uncacheable.forget(&self.ask.key);
+        let asked = self.asked();
+        self.site.shared.uncacheable.forget(&self.ask.key, asked);
         let announced = match content {
             Content::Rest { .. } => length(&head.fields.to_map(0)),
             Content::Whole | Content::Part(_) => length(response.headers()),

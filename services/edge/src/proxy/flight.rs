@@ -256,7 +256,7 @@ impl Flight {
             return false;
         }
         if begun.is_after(ask) {
-            return !self.is_for_its_asker_alone(head, ask, now);
+            return !is_for_others_alone(head, ask);
         }
         let must_be_asked_for = head.terms.no_cache || head.terms.freshness.lifetime.is_zero();
         let (left, over) = head.terms.freshness.left_and_over(now);
@@ -266,14 +266,12 @@ impl Flight {
         };
         head.fence.touched() == Touched::Untouched && !must_be_asked_for && is_fresh_enough
     }
+}
 
-    /// Whether its response has to be asked about before each use, by everybody with what he is
-    /// known by himself: that is all on which it may be stored (RFC 9111, section 3.5).
-    pub(super) fn is_for_its_asker_alone(&self, head: &Head, ask: &Ask, now: BootInstant) -> bool {
-        let is_known = self.asked.is_known() || Asked::of(&ask.fields).is_known();
-        let (left, _) = head.terms.freshness.left_and_over(now);
-        is_known && (head.terms.no_cache || left.is_zero())
-    }
+/// Whether a request has to ask for itself: it is known by something, and what others were told
+/// is not for all.
+pub(super) fn is_for_others_alone(head: &Head, ask: &Ask) -> bool {
+    Asked::of(&ask.fields).is_known() && !head.terms.is_for_all()
 }
 
 impl Begun {

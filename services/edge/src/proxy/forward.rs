@@ -11,7 +11,7 @@ use super::body::Body;
 use super::brought::{collapsed, gone, with};
 use super::departure::Own;
 use super::fetch::Share;
-use super::flight::{Flight, FlightKey, LOCK_AGE, Origin, Outcome};
+use super::flight::{Flight, FlightKey, LOCK_AGE, Origin, Outcome, is_for_others_alone};
 use super::flights::Seat;
 use super::lookup::Found;
 use super::not_shared::Outlook;
@@ -266,7 +266,7 @@ impl ProxySite {
         match outcome {
             Outcome::Whole(stored, origin) => {
                 if !self.holds_for(flight, &stored.head, Some(origin), ask, strictly) {
-                    return self.of_others(flight, &stored.head, ask);
+                    return of_others(&stored.head, ask);
                 }
                 if !stored.has_what_is_asked(&ask.method, &ask.fields) {
                     return Round::Alone;
@@ -276,7 +276,7 @@ impl ProxySite {
             }
             Outcome::Streaming(head, body, status) => {
                 if !self.holds_for(flight, &head, None, ask, strictly) {
-                    return self.of_others(flight, &head, ask);
+                    return of_others(&head, ask);
                 }
                 match self.streaming(&head, &body, None, ask, said.of(status)) {
                     Some(response) => {
@@ -298,14 +298,6 @@ impl ProxySite {
             }
             Outcome::Failed(error) => Round::Answered(self.failed(ask, found, said, &error)),
             Outcome::GivenUp => Round::Late,
-        }
-    }
-
-    /// What a response that does not hold for a request means for it.
-    fn of_others(&self, flight: &Flight, head: &Head, ask: &Ask) -> Round {
-        match flight.is_for_its_asker_alone(head, ask, self.shared.now()) {
-            true => Round::Private(flight.asked),
-            false => Round::OfOthers(selection(head, ask)),
         }
     }
 
@@ -405,6 +397,14 @@ impl ProxySite {
             self.start_refresh(&own, key.clone(), copy).ok_or(())
         });
         drop(started);
+    }
+}
+
+/// What a response that does not hold for a request means for it.
+fn of_others(head: &Head, ask: &Ask) -> Round {
+    match is_for_others_alone(head, ask) {
+        true => Round::Alone,
+        false => Round::OfOthers(selection(head, ask)),
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) struct NotShared {
     pub(super) reason: &'static str,
     /// Whether the next requests need to wait for each other.
     pub(super) outlook: Outlook,
+    /// That there was a copy does not speak for the opposite.
+    pub(super) is_despite_copy: bool,
     /// What is out of date by it.
     pub(super) ends: Ends,
     /// It is so by what its asker is known by: who is not known by that may get a response
@@ -49,6 +51,7 @@ impl NotShared {
         Self {
             reason,
             outlook: Outlook::Open,
+            is_despite_copy: false,
             ends: Ends::Nothing,
             by: Asked::default(),
         }
@@ -59,6 +62,7 @@ impl NotShared {
         Self {
             reason,
             outlook: Outlook::Alike,
+            is_despite_copy: false,
             ends: Ends::All,
             by: Asked::default(),
         }
@@ -75,7 +79,7 @@ impl NotShared {
         match self.outlook {
             Outlook::Open => false,
             Outlook::LikelyAlike => !had_copy,
-            Outlook::Alike => ends_copy || !had_copy,
+            Outlook::Alike => ends_copy || !had_copy || self.is_despite_copy,
         }
     }
 
@@ -148,6 +152,8 @@ impl NotShared {
         Self {
             ends,
             by,
+            // A copy is of those who are known by nothing.
+            is_despite_copy: why == Unstorable::Credentials,
             ..Self::lasting(reason)
         }
     }

@@ -78,8 +78,21 @@ impl Uncacheable {
         self.keys.note(key, it);
     }
 
-    /// A response can be shared.
-    pub(super) fn forget(&self, key: &Key) {
-        self.keys.forget(key);
+    /// A response to somebody who is known by this can be shared. It says nothing of those who
+    /// are known by something else.
+    pub(super) fn forget(&self, key: &Key, asked: Asked) {
+        let Some(it) = self.keys.get(key) else {
+            return;
+        };
+        let unless = |is_known: bool, until| match is_known {
+            true => BootInstant::default(),
+            false => until,
+        };
+        let left = Remembered {
+            by_authorization: unless(asked.authorization, it.by_authorization),
+            by_cookie: unless(asked.cookie, it.by_cookie),
+            ..Remembered::default()
+        };
+        self.keys.note(key, left);
     }
 }

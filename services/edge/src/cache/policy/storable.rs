@@ -73,11 +73,6 @@ pub fn examine(
     let stated = stated(response, &defaults.targets);
     let directives = &stated.directives;
     check_status(status, directives)?;
-    let meant_for_all = directives.public || directives.is_for_shared;
-    // RFC 9111, section 3.5.
-    if asked.authorization && !(meant_for_all || directives.must_revalidate) {
-        return Err(Unstorable::Credentials);
-    }
     let (vary, for_one) = check_fields(response, directives)?;
     let vary = vary.of_origin();
     let lifetime = lifetime(status, response, &stated, defaults.ttl, now.wall);
@@ -89,11 +84,21 @@ pub fn examine(
             return Err(Unstorable::Status);
         }
     }
-    // What a cookie brought about is shared only where the origin says so: by for how long it
-    // is fresh, if by nothing else. That it never is says nothing of others.
-    let is_never_fresh = lifetime.duration().is_zero() || directives.no_cache.is_whole();
-    let is_said = !matches!(lifetime, Lifetime::Assumed(_)) && !is_never_fresh;
-    if asked.cookie && !meant_for_all && !is_said {
+    // What somebody's credentials brought about is shared only where the origin says so. That
+    // everybody has to ask for himself is no such word.
+    let meant_for_all = directives.public || directives.is_for_shared;
+    let is_usable = !directives.no_cache.is_whole();
+    let is_ever_fresh = is_usable && !lifetime.duration().is_zero();
+    // RFC 9111, section 3.5.
+    let is_validated = is_ever_fresh && directives.must_revalidate;
+    if asked.authorization && !meant_for_all && !is_validated {
+        return Err(Unstorable::Credentials);
+    }
+    // For how long it may be used without asking, fresh or stale.
+    let is_fresh_by_itself = is_ever_fresh && !matches!(lifetime, Lifetime::Assumed(_));
+    let may_be_used_stale = is_usable && directives.may_be_used_while_refreshing();
+    let for_all = meant_for_all || is_fresh_by_itself || may_be_used_stale;
+    if asked.cookie && !for_all {
         return Err(Unstorable::Credentials);
     }
     let received = Received {
@@ -101,6 +106,7 @@ pub fn examine(
         lifetime,
         initial_age: initial_age(response, delay, now.wall),
         at: now,
+        for_all,
     };
     let terms = terms(directives, received, defaults);
     let usable = !terms.freshness.lifetime.is_zero()
@@ -150,6 +156,8 @@ pub fn examine_pushed(
         lifetime: Lifetime::Stated(age.saturating_add(fresh_for)),
         initial_age: age,
         at: now,
+        // It is nobody's answer.
+        for_all: true,
     };
     Ok(Admitted {
         terms: terms(&directives, received, defaults),
@@ -215,7 +223,7 @@ mod tests {
     use super::*;
     use crate::cache::policy::freshness::AssumedTtl;
     use http::HeaderName;
-    use http::header::{CACHE_CONTROL, VARY};
+    use http::header::{CACHE_CONTROL, EXPIRES, VARY};
     use std::time::SystemTime;
     use tidegate_clock::BootInstant;
 
@@ -298,7 +306,38 @@ mod tests {
                 None,
             ),
             (200, vec![of("s-maxage=5")], AUTHORIZED, None),
-            // That it is never fresh does not say that it is for others.
+            // That it is never fresh does not say that it is for others, that it may be used
+            // stale does.
+            (
+                200,
+                vec![of("max-age=0, must-revalidate"), (ETAG, "\"a\"")],
+                AUTHORIZED,
+                Some(Credentials),
+            ),
+            (
+                200,
+                vec![(EXPIRES, "0"), (ETAG, "\"a\"")],
+                WITH_COOKIE,
+                Some(Credentials),
+            ),
+            (
+                200,
+                vec![of("max-age=0, stale-while-revalidate=5")],
+                WITH_COOKIE,
+                None,
+            ),
+            (
+                200,
+                vec![of("no-cache, stale-while-revalidate=5")],
+                WITH_COOKIE,
+                Some(Credentials),
+            ),
+            (
+                200,
+                vec![of("max-age=0, must-revalidate, stale-while-revalidate=5")],
+                WITH_COOKIE,
+                Some(Credentials),
+            ),
             (
                 200,
                 vec![of("max-age=0"), (ETAG, "\"a\"")],

@@ -42,9 +42,20 @@ pub struct Terms {
     pub stale_if_unreachable: Duration,
     /// A request may ask for it when it is stale (`max-stale`, `stale-if-error`).
     pub stale_on_request: bool,
+    /// What one visitor was told others may be told too: see [`is_for_all`](Self::is_for_all).
+    pub for_all: bool,
 }
 
 impl Terms {
+    /// Whether a response to somebody may be given to others who are known by something to the
+    /// origin. Where each use has to be asked about, each of them asks with what he is known by,
+    /// and may be told something else, unless the origin says that all are told the same.
+    #[must_use]
+    pub fn is_for_all(&self) -> bool {
+        let is_asked_about = self.no_cache || self.freshness.lifetime.is_zero();
+        self.for_all || !is_asked_about
+    }
+
     /// Those of a response that is made of two: it may be used where both may.
     #[must_use]
     pub fn strictest(&self, other: &Self, now: BootInstant) -> Self {
@@ -65,6 +76,7 @@ impl Terms {
             stale_if_error: self.stale_if_error.min(other.stale_if_error),
             stale_if_unreachable: self.stale_if_unreachable.min(other.stale_if_unreachable),
             stale_on_request: self.stale_on_request && other.stale_on_request,
+            for_all: self.for_all && other.for_all,
         }
     }
 }
@@ -76,6 +88,8 @@ pub(super) struct Received {
     pub(super) lifetime: Lifetime,
     pub(super) initial_age: Duration,
     pub(super) at: Now,
+    /// See [`Terms`].
+    pub(super) for_all: bool,
 }
 
 /// RFC 9111, section 4.2.4: `must-revalidate` and `proxy-revalidate` forbid what is
@@ -112,5 +126,6 @@ pub(super) fn terms(
         stale_if_error: extension(directives.stale_if_error, defaults.stale_if_error),
         stale_if_unreachable: extension(None, defaults.stale_if_unreachable),
         stale_on_request: !forbidden && !shared && !no_cache,
+        for_all: received.for_all,
     }
 }

@@ -171,40 +171,6 @@ async fn what_is_stale_at_once_is_given_only_to_who_asked_before_its_fetch_began
 }
 
 #[tokio::test]
-async fn what_must_be_asked_about_each_time_is_given_to_no_other_visitor() {
-    let asks_always = |asked: Asked| {
-        let body = match (asked.field("authorization"), asked.field("cookie")) {
-            (Some("a"), _) | (_, Some("id=a")) => "of a",
-            (Some("b"), _) | (_, Some("id=b")) => "of b",
-            (Some("c"), _) | (_, Some("id=c")) => "of c",
-            other => panic!("{other:?}"),
-        };
-        asked.answer(
-            200,
-            &[("cache-control", "max-age=0, must-revalidate"), ETAG],
-            body,
-        );
-    };
-    for (field, values) in [
-        ("authorization", ["a", "b", "c"]),
-        ("cookie", ["id=a", "id=b", "id=c"]),
-    ] {
-        let mut world = World::new().await;
-        let mut waiting = Vec::new();
-        for value in values {
-            waiting.push(world.begin(get("/a", &[(field, value)])).await);
-        }
-        for _ in values {
-            asks_always(world.origin.next().await);
-        }
-        for (task, body) in waiting.into_iter().zip(["of a", "of b", "of c"]) {
-            assert_eq!(done(task).await.body(), body, "{field}");
-        }
-        assert!(world.origin.is_idle());
-    }
-}
-
-#[tokio::test]
 async fn warming_shares_fetches_and_leaves_what_is_fresh() {
     let mut world = World::new().await;
     let over_tls = [("x-over-tls", "1")];

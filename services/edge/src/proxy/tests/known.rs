@@ -7,6 +7,16 @@ const AUTHORIZED: (&str, &str) = ("authorization", "Basic x");
 const COOKIE: (&str, &str) = ("cookie", "id=1");
 
 impl World {
+    /// Waits until nothing is under way.
+    async fn is_done(&self) {
+        let ending = async {
+            while self.site.stats().in_flight > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        patiently(ending).await;
+    }
+
     async fn begin_all(&self, so_many: usize, fields: &[(&str, &str)]) -> Vec<JoinHandle<Got>> {
         let mut waiting = Vec::new();
         for _ in 0..so_many {
@@ -225,4 +235,145 @@ async fn it_is_explained_that_what_was_refused_a_moment_ago_is_not_waited_for() 
     }
     world.clock.advance(Duration::from_secs(31));
     assert_eq!(explained(&world), (Would::Fetch, "not stored".to_owned()));
+}
+
+const NEVER_FRESH: [(&str, &str); 2] = [("cache-control", "max-age=0, must-revalidate"), ETAG];
+
+#[tokio::test]
+async fn what_everybody_asks_about_for_himself_is_given_to_no_other_visitor() {
+    for (field, values) in [
+        ("authorization", ["a", "b", "c"]),
+        ("cookie", ["id=a", "id=b", "id=c"]),
+    ] {
+        let mut world = World::new().await;
+        let mut waiting = Vec::new();
+        for value in values {
+            waiting.push(world.begin(get("/a", &[(field, value)])).await);
+        }
+        for _ in values {
+            let asked = world.origin.next().await;
+            let body = match asked.field(field) {
+                Some("a" | "id=a") => "of a",
+                Some("b" | "id=b") => "of b",
+                _ => "of c",
+            };
+            asked.answer(200, &NEVER_FRESH, body);
+        }
+        for (task, body) in waiting.into_iter().zip(["of a", "of b", "of c"]) {
+            assert_eq!(done(task).await.body(), body, "{field}");
+        }
+        assert!(world.origin.is_idle());
+    }
+}
+
+#[tokio::test]
+async fn nor_does_a_visitor_get_what_somebody_unknown_was_told_of_it() {
+    for always_asked in ["max-age=0", "no-cache", "max-age=60, no-cache"] {
+        let answer = [("cache-control", always_asked), ETAG];
+        let mut world = World::new().await;
+        let others = world.begin_all(2, &[]).await;
+        let his = world.begin_all(1, &[COOKIE]).await;
+        let for_all = world.origin.next().await;
+        for_all.answer(200, &answer, "for all");
+        for _ in 0..2 {
+            let asked = world.origin.next().await;
+            match asked.field("cookie") {
+                Some(_) => asked.answer(200, &answer, "his"),
+                None => asked.answer(200, &answer, "for all"),
+            }
+        }
+        all_get(his, "his").await;
+        all_get(others, "for all").await;
+        assert!(world.origin.is_idle(), "{always_asked}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_to_be_for_all_is_shared_by_visitors_however_often_it_is_asked_about() {
+    for for_all in [
+        "public, max-age=0",
+        "s-maxage=0",
+        "public, no-cache",
+        "max-age=0, stale-while-revalidate=60",
+    ] {
+        let answer = [("cache-control", for_all), ETAG];
+        for known_by in [COOKIE, AUTHORIZED] {
+            if known_by == AUTHORIZED && for_all.starts_with("max-age") {
+                continue;
+            }
+            let mut world = World::new().await;
+            let first = world.begin_all(1, &[known_by]).await;
+            let others = world.begin_all(20, &[known_by]).await;
+            world.origin.next().await.answer(200, &answer, "first");
+            all_get(first, "first").await;
+            // They came after it had begun.
+            world.origin.next().await.answer(200, &answer, "second");
+            all_get(others, "second").await;
+            let fetches = world.site.stats().fetches;
+            assert_eq!(fetches, 2, "{for_all} to {known_by:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_took_as_long_to_come_as_it_is_fresh_is_shared_by_who_waited_for_it() {
+    let short = [("cache-control", "max-age=1"), ETAG];
+    let mut world = World::new().await;
+    let waiting = world.begin_all(20, &[]).await;
+    let his = world.begin_all(3, &[COOKIE]).await;
+    let asked = world.origin.next().await;
+    world.clock.advance(Duration::from_secs(2));
+    asked.answer(200, &short, "for all");
+    let again = world.origin.next().await;
+    again.answer(200, &short, "for all");
+    all_get(waiting, "for all").await;
+    all_get(his, "for all").await;
+    assert_eq!(world.site.stats().fetches, 2);
+}
+
+#[tokio::test]
+async fn a_visitor_refreshes_what_the_origin_lets_others_use_meanwhile() {
+    let answer = [
+        ("cache-control", "max-age=0, stale-while-revalidate=60"),
+        ETAG,
+    ];
+    let mut world = World::new().await;
+    world.fetched(get("/a", &[]), &answer, "old").await;
+    world.clock.advance(Duration::from_secs(1));
+    all_get(world.begin_all(1, &[COOKIE]).await, "old").await;
+    world.origin.next().await.answer(200, &answer, "new");
+    world.is_done().await;
+    all_get(world.begin_all(1, &[COOKIE]).await, "new").await;
+}
+
+#[tokio::test]
+async fn who_asks_for_himself_alone_about_a_copy_waits_for_nobody_and_needs_no_place() {
+    let mut world = World::with(|config| {
+        config.origin.as_mut().unwrap().max_revalidations = 1;
+    })
+    .await;
+    let first = [FRESH, ETAG];
+    world.fetched(get("/a", &[]), &first, "for all").await;
+    world.clock.advance(Duration::from_secs(601));
+    let his = world.begin_all(3, &[AUTHORIZED]).await;
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), Some("\"v1\""));
+    asked.answer(200, &first, "his");
+    // Both are at the origin at once.
+    let asked = [world.origin.next().await, world.origin.next().await];
+    for asked in asked {
+        asked.answer(200, &first, "his");
+    }
+    all_get(his, "his").await;
+    // By now nobody waits for the answer to another one.
+    let his = world.begin_all(3, &[AUTHORIZED]).await;
+    let asked = [
+        world.origin.next().await,
+        world.origin.next().await,
+        world.origin.next().await,
+    ];
+    for asked in asked {
+        asked.answer(304, &first, "");
+    }
+    all_get(his, "for all").await;
 }

@@ -2,6 +2,7 @@
 
 use super::ranges::{LENGTH, TEXT, hit, range};
 use super::*;
+use crate::cache::policy::storable::Asked as Known;
 
 /// The origin is asked for this range, and answers with it.
 pub(super) async fn part(
@@ -178,7 +179,11 @@ async fn what_says_nothing_that_can_be_stored_passes() {
         asked.answer(status, &fields, "01");
         let got = done(waiting).await;
         assert_eq!((got.status, got.body()), (status, "01"));
-        world.site.shared.uncacheable.forget(&key_of(&world));
+        world
+            .site
+            .shared
+            .uncacheable
+            .forget(&key_of(&world), Known::default());
     }
     assert_eq!(world.site.shared.stats().responses, 0);
     // Several ranges of what is not here are the origin's to answer.

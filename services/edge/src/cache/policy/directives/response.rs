@@ -160,6 +160,14 @@ impl ResponseDirectives {
         names.extend_from_slice(self.no_cache.fields());
         names
     }
+
+    /// Whether the response may be used for a time when it is stale, while it is refreshed
+    /// (RFC 5861, section 3).
+    #[must_use]
+    pub fn may_be_used_while_refreshing(&self) -> bool {
+        let window = self.stale_while_revalidate.unwrap_or_default();
+        !window.is_zero() && !self.must_revalidate && !self.proxy_revalidate
+    }
 }
 
 /// RFC 9111, section 4.2.1: of a time that is stated twice either the first holds or the
