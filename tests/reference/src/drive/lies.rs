@@ -54,20 +54,23 @@ const fn tier(lie: Lie, rules: &'static [&'static str]) -> Sought {
 }
 
 /// One edge that is asked one thing after the other.
-pub const IN_MEMORY: [Sought; 32] = [
+pub const IN_MEMORY: [Sought; 33] = [
     memory(Lie::Directive("must-revalidate"), &["stale"]),
     memory(Lie::Directive("proxy-revalidate"), &["stale"]),
-    memory(Lie::Directive("no-cache"), &["no-cache", "fields for one"]),
+    memory(
+        Lie::Directive("no-cache"),
+        &["no-cache", "fields for one", "cookie"],
+    ),
     memory(Lie::Directive("no-store"), &["no-store"]),
     memory(Lie::Directive("private"), &["private", "fields for one"]),
     memory(Lie::Directive("must-understand"), &["must-understand"]),
-    memory(Lie::Directive("max-age"), &["stale"]),
+    memory(Lie::Directive("max-age"), &["stale", "cookie"]),
     memory(Lie::Directive("s-maxage"), &["stale"]),
     memory(Lie::Field("vary"), &["vary", "fields"]),
     memory(Lie::Field("set-cookie"), &["set-cookie"]),
     memory(Lie::Field("age"), &["age", "stale"]),
     memory(Lie::Field("date"), &["age", "stale"]),
-    memory(Lie::Field("expires"), &["stale"]),
+    memory(Lie::Field("expires"), &["stale", "cookie"]),
     memory(Lie::Field("connection"), &["hop-by-hop"]),
     memory(
         Lie::Field("cdn-cache-control"),
@@ -88,6 +91,7 @@ pub const IN_MEMORY: [Sought; 32] = [
     memory(Lie::RequestDirective("min-fresh"), &["request", "stale"]),
     memory(Lie::RequestDirective("only-if-cached"), &["only-if-cached"]),
     memory(Lie::RequestField("authorization"), &["authorization"]),
+    memory(Lie::RequestField("cookie"), &["cookie"]),
     memory(Lie::RequestField("if-range"), &["range"]),
     memory(Lie::StrongTags, &["range", "content"]),
     memory(Lie::Changes, &["validation", "condition"]),
@@ -114,13 +118,14 @@ pub const ON_DISK: [Sought; 11] = [
 ];
 
 /// What is given to those who come while it is being fetched for another.
-pub const UNDER_WAY: [Sought; 8] = [
+pub const UNDER_WAY: [Sought; 9] = [
     together(Lie::Directive("private"), &["private"]),
     together(Lie::Directive("no-store"), &["no-store"]),
     together(Lie::Directive("no-cache"), &["no-cache"]),
     together(Lie::Field("set-cookie"), &["set-cookie"]),
     together(Lie::Field("vary"), &["vary"]),
     together(Lie::RequestField("authorization"), &["authorization"]),
+    together(Lie::RequestField("cookie"), &["cookie", "own"]),
     together(Lie::Invalidations, &["invalidated"]),
     together(Lie::Resets, &["invalidated"]),
 ];

@@ -33,6 +33,22 @@ pub(super) fn age(response: &Fields, asked_at: u64, came_at: u64, now: u64) -> u
     apparent.max(corrected) + (now - came_at)
 }
 
+/// For how long the response says that it is fresh, in milliseconds.
+pub(super) fn stated_lifetime(fields: &Fields, said: &Said, date: u64) -> Option<u64> {
+    let directives = &said.directives;
+    let stated = directives
+        .seconds("s-maxage")
+        .or_else(|| directives.seconds("max-age"));
+    if let Some(seconds) = stated {
+        return Some(seconds * 1_000);
+    }
+    let has_expires = fields.has("expires") && !said.is_targeted;
+    has_expires.then(|| {
+        let expires = fields.date("expires").unwrap_or(0);
+        expires.saturating_sub(date) * 1_000
+    })
+}
+
 /// The age at which it turns stale, in milliseconds (section 4.2.1). `date` is when the
 /// origin said so last, in seconds.
 pub(super) fn lifetime(
@@ -43,15 +59,8 @@ pub(super) fn lifetime(
     date: u64,
 ) -> u64 {
     let directives = &said.directives;
-    let stated = directives
-        .seconds("s-maxage")
-        .or_else(|| directives.seconds("max-age"));
-    if let Some(seconds) = stated {
-        return seconds * 1_000;
-    }
-    if fields.has("expires") && !said.is_targeted {
-        let expires = fields.date("expires").unwrap_or(0);
-        return expires.saturating_sub(date) * 1_000;
+    if let Some(stated) = stated_lifetime(fields, said, date) {
+        return stated;
     }
     if is_negative(status) && settings.negative_ttl > 0 {
         return settings.negative_ttl;

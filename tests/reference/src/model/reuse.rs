@@ -51,6 +51,7 @@ pub(super) fn check_shared(
     check_request(visit)?;
     check_for_others(visit, sources, version)?;
     let copy = Copy::of(history, settings, visit, sources, version);
+    check_own(visit, &copy.fields)?;
     // What `no-cache` names has been asked for since the visit came.
     check_fields(visit, &copy, &["private"])?;
     Ok(Way::Collapsed)
@@ -205,12 +206,55 @@ fn check_storable(
     if fields.has("set-cookie") && !named.contains(&"set-cookie".to_owned()) {
         return forbidden("set-cookie", "it sets a cookie");
     }
-    // Section 3.5.
-    let may_share = says("public") || says("s-maxage") || says("must-revalidate");
-    if source.exchange.request.has("authorization") && !may_share {
+    // Section 3.5; where everybody has to ask for himself, nothing of one is for another.
+    let request = &source.exchange.request;
+    let may_share =
+        is_for_all(&said) || (says("must-revalidate") && !is_asked_about_each_time(fields, &said));
+    if request.has("authorization") && !may_share {
         return forbidden("authorization", "it answered a request with credentials");
     }
+    if request.has("cookie") && !is_for_all(&said) && !is_usable_unasked(fields, &said) {
+        return forbidden("cookie", "it answered a request with a cookie");
+    }
     Ok(())
+}
+
+/// The origin says that all are told the same.
+fn is_for_all(said: &Said) -> bool {
+    said.directives.has("public") || said.directives.has("s-maxage")
+}
+
+/// It says itself that it may be used for a time without asking, fresh or stale.
+fn is_usable_unasked(fields: &Fields, said: &Said) -> bool {
+    let directives = &said.directives;
+    let says = |name| directives.has(name);
+    let is_forbidden = says("must-revalidate") || says("proxy-revalidate");
+    let window = directives.seconds("stale-while-revalidate").unwrap_or(0);
+    let is_ever_fresh = stated_lifetime(fields, said).is_some_and(|stated| stated > 0);
+    !directives.whole("no-cache") && (is_ever_fresh || (window > 0 && !is_forbidden))
+}
+
+/// It says itself that it may not.
+fn is_asked_about_each_time(fields: &Fields, said: &Said) -> bool {
+    said.directives.whole("no-cache") || stated_lifetime(fields, said) == Some(0)
+}
+
+fn stated_lifetime(fields: &Fields, said: &Said) -> Option<u64> {
+    freshness::stated_lifetime(fields, said, fields.date("date").unwrap_or(0))
+}
+
+/// Who is known by something has to ask for himself what is to be asked about each time,
+/// unless all are told the same.
+fn check_own(visit: &Visit, fields: &Fields) -> Result<(), Violation> {
+    let said = said(fields);
+    let is_known = visit.request.has("cookie") || visit.request.has("authorization");
+    let is_each_ones = is_asked_about_each_time(fields, &said)
+        && !is_usable_unasked(fields, &said)
+        && !is_for_all(&said);
+    match is_known && is_each_ones {
+        true => Err(Violation::new("own", "what another one was told")),
+        false => Ok(()),
+    }
 }
 
 /// Section 4.1: it was selected by the same, or a 304 has confirmed it to one who asked the

@@ -181,7 +181,9 @@ const SENT: [(&str, &str); 16] = [
     ("x-device", "desk"),
     ("x-device", "desk"),
     ("authorization", "Basic eDp5"),
+    ("authorization", "Basic ejp6"),
     ("cookie", "who=me"),
+    ("cookie", "who=you"),
 ];
 
 const RANGES: [&str; 9] = [
