@@ -96,3 +96,40 @@ impl Uncacheable {
         self.keys.note(key, left);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::policy::storable::Unstorable;
+    use http::{HeaderMap, StatusCode};
+    use tidegate_domain::PathAndQuery;
+
+    #[test]
+    fn what_others_may_share_says_nothing_of_who_is_known_by_something_else() {
+        let uncacheable = Uncacheable::default();
+        let key = Key {
+            site: 1,
+            host: "h".into(),
+            port: 0,
+            secure: false,
+            url: PathAndQuery::parse("/a").unwrap(),
+            extra: None,
+        };
+        let nobody = Asked::default();
+        let by_cookie = Asked {
+            cookie: true,
+            ..nobody
+        };
+        let now = BootInstant::default();
+        let is_open = |asked| uncacheable.outlook(&key, asked, now) == Outlook::Open;
+        let (status, why) = (StatusCode::OK, Unstorable::Credentials);
+        let his = NotShared::of(status, &HeaderMap::new(), why, by_cookie);
+        uncacheable.remember(&key, &his, now);
+        uncacheable.remember(&key, &NotShared::lasting("private"), now);
+        assert!(!is_open(nobody));
+        uncacheable.forget(&key, nobody);
+        assert!(is_open(nobody) && !is_open(by_cookie));
+        uncacheable.forget(&key, by_cookie);
+        assert!(is_open(by_cookie));
+    }
+}

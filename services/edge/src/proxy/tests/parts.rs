@@ -2,7 +2,7 @@
 
 use super::ranges::{LENGTH, TEXT, hit, range};
 use super::*;
-use crate::cache::policy::storable::Asked as Known;
+use crate::cache::policy::asked::Asked as Known;
 
 /// The origin is asked for this range, and answers with it.
 pub(super) async fn part(
