@@ -165,7 +165,7 @@ const ASKED: [&str; 11] = [
     "no-cache, stale-if-error=30",
 ];
 
-const SENT: [(&str, &str); 16] = [
+const SENT: [(&str, &str); 18] = [
     ("accept-encoding", "gzip"),
     ("accept-encoding", "*"),
     ("accept-encoding", "gzip;q=0"),
