@@ -115,10 +115,10 @@ impl TrustedProxies {
         }
         let hops = self.hops(fields);
         let mut chain = vec![peer];
-        // Whom it asks for it may not say, and still how it was asked.
-        let mut secure = hops.last().is_some_and(|hop| hop.secure);
+        let mut secure = false;
         for hop in hops.into_iter().rev().take(MAX_HOPS) {
-            // The one before was trusted, so it is believed whom it names.
+            // The one before was trusted, so it is believed how it was asked, even if it does
+            // not say by whom.
             secure = hop.secure;
             let Some(address) = hop.address else { break };
             chain.push(address);
@@ -145,8 +145,10 @@ impl TrustedProxies {
     /// What was said, the first hop first.
     fn hops(&self, fields: &HeaderMap) -> Vec<Hop> {
         match self.field {
+            // RFC 9110, section 5.6.1.2: what is empty is no element.
             ProxyField::Forwarded => joined(fields, &FORWARDED)
                 .split(',')
+                .filter(|element| !element.trim().is_empty())
                 .map(Hop::of_forwarded)
                 .collect(),
             ProxyField::XForwarded => {
@@ -340,6 +342,11 @@ mod tests {
                 false,
             ),
             ("for=_hidden;proto=https", "10.0.0.1", true),
+            (
+                "for=192.0.2.1;proto=https, , for=10.0.0.3;proto=https,",
+                "192.0.2.1",
+                true,
+            ),
             (
                 "for=_hidden;proto=https, for=10.0.0.3;proto=http",
                 "10.0.0.3",

@@ -152,14 +152,11 @@ impl Errand {
         }
         let entry = answer.entry?;
         let late = shared.now().saturating_since(asked);
-        let came = match entry.is_shared {
-            true => Came::Shared,
-            false => Came::Pushed,
+        let (came, entry) = match entry.is_shared {
+            true => (Came::Shared, self.fresh_share(entry, late)?),
+            false => (Came::Pushed, entry),
         };
-        let stored = match entry.is_shared {
-            true => self.untouched(self.fresh_share(entry, late)?, open)?,
-            false => self.untouched(entry, open)?,
-        };
+        let stored = self.untouched(entry, open)?;
         TierCounts::count(&tier.counts.found);
         Some((stored, came))
     }
