@@ -263,7 +263,13 @@ fn a_change_that_is_forgotten_hits_fetches_that_had_begun_still() {
     };
     assert_eq!(of(&HOST, 2), Touched::Hard);
     assert_eq!(of(&HOST, 10), Touched::Untouched);
-    assert_eq!(of(&host_tag("other.example"), 9), Touched::Untouched);
+    // Which are the same by their hash is chosen at random: of several hosts one is not.
+    let hosts = (0..4).map(|n| host_tag(&format!("{n}.example")));
+    assert!(
+        hosts
+            .map(|host| of(&host, 2))
+            .any(|it| it == Touched::Untouched)
+    );
 }
 
 #[test]
