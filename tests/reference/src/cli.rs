@@ -8,7 +8,7 @@ use clap::Parser;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use crate::drive::{Driver, Sought};
+use crate::drive::{Broken, Driver, Sought};
 use crate::model::Place;
 use crate::scenario::{Focus, Scenario, scenarios};
 use crate::tally::Tally;
@@ -74,7 +74,7 @@ pub fn try_seed(driver: &Driver, seed: u64, cases: u64) -> Result<Tally, String>
             .map_err(|e| e.to_string())?;
         match driver.run(&tree.current()) {
             Ok(of_scenario) => tally.add(&of_scenario),
-            Err(_) => return Err(shrunk(driver, &mut runner, tree)),
+            Err(broken) => return Err(shrunk(driver, &mut runner, tree, &broken)),
         }
     }
     Ok(tally)
@@ -131,6 +131,7 @@ fn shrunk(
     driver: &Driver,
     runner: &mut TestRunner,
     tree: impl proptest::strategy::ValueTree<Value = Scenario>,
+    broken: &Broken,
 ) -> String {
     let run = |scenario: Scenario| {
         driver.run(&scenario).map(|_| ()).map_err(|broken| {
@@ -139,7 +140,11 @@ fn shrunk(
     };
     match runner.run_one(tree, run) {
         Err(TestError::Fail(_, scenario)) => describe(driver, &scenario),
-        other => format!("it did not fail again: {other:?}"),
+        // It takes an order in which things happened at once.
+        _ => format!(
+            "it did not fail again: {}\n{}",
+            broken.story, broken.violation
+        ),
     }
 }
 

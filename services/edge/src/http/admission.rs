@@ -60,12 +60,12 @@ pub(crate) fn admit(request: &mut Request) -> Result<(), Malformed> {
     if fields.contains_key(EXPECT) {
         check_expectation(request)?;
     }
-    if request.version() == Version::HTTP_2 {
-        join_cookies(request.headers_mut());
-        // In the older version nobody gets here with more.
-        if request.headers().len() > MAX_FIELDS {
-            return Err(TOO_MANY);
-        }
+    // Also what the older version forbids clients to split: origins differ in how they read it,
+    // and what is stored is what they say to one line (RFC 6265, section 5.4).
+    join_cookies(request.headers_mut());
+    // Over the older version nobody gets here with more.
+    if request.headers().len() > MAX_FIELDS {
+        return Err(TOO_MANY);
     }
     Ok(())
 }
@@ -120,14 +120,16 @@ fn check_expectation(request: &mut Request) -> Result<(), Malformed> {
 
 /// HTTP/2 may cut the field in pieces (RFC 9113, section 8.2.3).
 fn join_cookies(fields: &mut HeaderMap) {
+    if fields.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
     let pieces: Vec<&[u8]> = fields
         .get_all(COOKIE)
         .iter()
         .map(HeaderValue::as_bytes)
         .collect();
-    if pieces.len() > 1
-        && let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..]))
-    {
+    // Pieces of values make one again.
+    if let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..])) {
         fields.insert(COOKIE, whole);
     }
 }
@@ -240,9 +242,11 @@ mod tests {
     #[test]
     fn cookies_in_pieces_are_one_field() {
         let pieces = [("host", "a"), ("cookie", "a=1"), ("cookie", "b=2")];
-        let mut request = request(TWO, "/", &pieces);
-        assert_eq!(admit(&mut request), Ok(()));
-        let all: Vec<_> = request.headers().get_all(COOKIE).iter().collect();
-        assert_eq!(all, ["a=1; b=2"]);
+        for version in [Version::HTTP_10, Version::HTTP_11, TWO] {
+            let mut request = request(version, "/", &pieces);
+            assert_eq!(admit(&mut request), Ok(()));
+            let all: Vec<_> = request.headers().get_all(COOKIE).iter().collect();
+            assert_eq!(all, ["a=1; b=2"], "{version:?}");
+        }
     }
 }

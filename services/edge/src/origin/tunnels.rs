@@ -63,7 +63,8 @@ impl Tunnels {
     ) -> Result<TunnelPlace, OriginError> {
         let client = owned(client);
         let mut open = self.0.lock();
-        if open.count >= max && !open.make_way(client, max) {
+        // Above the bound, which was lowered, nobody's place is another one's.
+        if open.count > max || (open.count == max && !open.make_way(client, max)) {
             return Err(OriginError::TunnelsFull);
         }
         open.count += 1;
@@ -97,9 +98,6 @@ impl Tunnels {
 impl Open {
     /// Ends a tunnel, if somebody has to give way to this client. Whether there was one.
     fn make_way(&mut self, client: IpAddr, max: usize) -> bool {
-        if max == 0 {
-            return false;
-        }
         let held = self.of_clients.get(&client).map_or(0, BTreeMap::len);
         let least = (max / SHARE + 1).max(held + 2);
         let most = self.of_clients.iter().max_by_key(|(_, own)| own.len());
@@ -212,11 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn a_site_that_allows_none_any_more_takes_none_from_anybody() {
+    fn a_site_that_allows_fewer_takes_none_from_anybody() {
         let tunnels = Arc::<Tunnels>::default();
         let before = take(&tunnels, "10.0.0.1", 4, 4);
-        assert!(tunnels.place(address("10.0.0.2"), 0, HOUR).is_err());
-        assert_eq!(ended(&before), [0usize; 0]);
+        for fewer in [0, 2] {
+            assert!(tunnels.place(address("10.0.0.2"), fewer, HOUR).is_err());
+            assert_eq!(ended(&before), [0usize; 0]);
+        }
         tunnels.end_all();
         assert_eq!(ended(&before), [0, 1, 2, 3]);
         drop(before);

@@ -77,11 +77,11 @@ impl ProxySite {
     ) -> Response<Body> {
         // Whatever was to be stored is gone.
         said.is_stored = false;
-        if let Some(copy) = found.without_answer(error) {
-            return self.despite_error(copy, ask, said);
-        }
         if let OriginError::Failing(status) = error {
             said = said.of(*status);
+        }
+        if let Some(copy) = found.without_answer(error) {
+            return self.despite_error(copy, ask, said);
         }
         said.detail = Some(error.reason());
         answer::failed(error, Status::Forwarded(said))

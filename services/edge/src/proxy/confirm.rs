@@ -46,6 +46,14 @@ impl ProxySite {
         examined == Err(Unstorable::Credentials)
     }
 
+    /// Whether a request like this one asks the origin about a copy for itself alone: nobody else
+    /// may have the answer, or not without asking for it himself.
+    pub(super) fn is_asked_about_alone(&self, request: &HeaderMap, copy: &Stored) -> bool {
+        let is_known = Asked::of(request).is_known() && self.has_origin();
+        let is_own = || self.is_for_asker_alone(&self.borrow_setup(), request, copy);
+        is_known && (!copy.head.terms.is_for_all() || is_own())
+    }
+
     /// The conditions under which the origin is asked about a copy for a request like this
     /// one; none if only a whole response will do.
     pub(super) fn conditions(

@@ -102,16 +102,14 @@ impl ProxySite {
 }
 
 impl Departure {
-    /// What it needs a place for; `None` if it needs none, because it asks no origin, or because
-    /// what it brings is not stored in the copy's place: it is a plain miss, or for its asker
-    /// alone.
+    /// What it needs a place for; `None` if it needs none, because it asks no origin, is a plain
+    /// miss, or is for its asker alone.
     fn claim(&self) -> Option<Claim> {
         let setup = self.site.borrow_setup();
         let origin = setup.site.config().origin.as_ref()?;
         let copy = self.copy.as_ref()?;
-        let fields = &self.ask.fields;
-        let is_stored = !self.site.is_for_asker_alone(&setup, fields, copy);
-        is_stored.then(|| Claim {
+        let is_alone = self.site.is_asked_about_alone(&self.ask.fields, copy);
+        (!is_alone).then(|| Claim {
             site: self.site.number,
             places: usize::try_from(origin.max_revalidations).unwrap_or(usize::MAX),
         })

@@ -248,8 +248,7 @@ impl Errand {
         (head, for_one, content): Begun,
         response: Response<OriginBody>,
     ) -> Arriving {
-        let asked = self.asked();
-        self.site.shared.uncacheable.forget(&self.ask.key, asked);
+        self.site.shared.uncacheable.forget(&self.ask.key);
         let announced = match content {
             Content::Rest { .. } => length(&head.fields.to_map(0)),
             Content::Whole | Content::Part(_) => length(response.headers()),
@@ -289,7 +288,10 @@ impl Errand {
     ) -> Result<(Head, HeaderMap), NotShared> {
         let status = response.status();
         if is_failure(status) && self.may_use_copy_instead() {
-            return Err(NotShared::passing("error"));
+            return Err(NotShared {
+                by: self.asked(),
+                ..NotShared::passing("error")
+            });
         }
         if length(response.headers()).is_some_and(|len| len > self.setup.max_object_bytes) {
             self.site.shared.storage.refuse();

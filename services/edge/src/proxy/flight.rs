@@ -256,7 +256,7 @@ impl Flight {
             return false;
         }
         if begun.is_after(ask) {
-            return !is_for_others_alone(head, ask);
+            return true;
         }
         let must_be_asked_for = head.terms.no_cache || head.terms.freshness.lifetime.is_zero();
         let (left, over) = head.terms.freshness.left_and_over(now);
@@ -266,12 +266,14 @@ impl Flight {
         };
         head.fence.touched() == Touched::Untouched && !must_be_asked_for && is_fresh_enough
     }
-}
 
-/// Whether a request has to ask for itself: it is known by something, and what others were told
-/// is not for all.
-pub(super) fn is_for_others_alone(head: &Head, ask: &Ask) -> bool {
-    Asked::of(&ask.fields).is_known() && !head.terms.is_for_all()
+    /// Whether its response, which came so, has to be asked for by everybody himself who is known
+    /// by something: this request is, or the one that began this.
+    pub(super) fn is_each_ones_own(&self, head: &Head, origin: Option<Origin>, ask: &Ask) -> bool {
+        let is_known = self.asked.is_known() || Asked::of(&ask.fields).is_known();
+        // A pushed entry is nobody's answer.
+        is_known && origin != Some(Origin::Pushed) && !head.terms.is_for_all()
+    }
 }
 
 impl Begun {

@@ -11,7 +11,7 @@ use super::body::Body;
 use super::brought::{collapsed, gone, with};
 use super::departure::Own;
 use super::fetch::Share;
-use super::flight::{Flight, FlightKey, LOCK_AGE, Origin, Outcome, is_for_others_alone};
+use super::flight::{Flight, FlightKey, LOCK_AGE, Origin, Outcome};
 use super::flights::Seat;
 use super::lookup::Found;
 use super::not_shared::Outlook;
@@ -48,7 +48,9 @@ impl ProxySite {
         let outlook = self.shared.outlook(&ask.key, asked);
         // A HEAD looks for an entry alone: what comes of it is of no use to a GET. Where
         // there is a copy to ask about, it takes part like a GET.
-        let mut may_share = outlook == Outlook::Open && (!is_head || found.copy.is_some());
+        let is_his = |copy: &Arc<Stored>| self.is_asked_about_alone(&ask.fields, copy);
+        let is_alone = outlook != Outlook::Open || found.copy.as_ref().is_some_and(is_his);
+        let mut may_share = !is_alone && (!is_head || found.copy.is_some());
         // What is passed on as it came is not stored: only where that is sure to be for one.
         let is_own = outlook == Outlook::Alike && !is_head && self.has_origin();
         if is_own && (ask.fields.contains_key(RANGE) || is_conditional(&ask.fields)) {
@@ -245,7 +247,9 @@ impl ProxySite {
             Some(Origin::Shared) => ask.needs_own_time() || ask.directives.min_fresh.is_some(),
             Some(Origin::Validated) | None => false,
         };
-        !wants_other && flight.holds_for(head, ask, strictly, self.shared.now())
+        !wants_other
+            && !flight.is_each_ones_own(head, origin, ask)
+            && flight.holds_for(head, ask, strictly, self.shared.now())
     }
 
     async fn wait_for_other(&self, ask: &Ask, found: &Found, flight: &Flight) -> Round {
@@ -266,7 +270,7 @@ impl ProxySite {
         match outcome {
             Outcome::Whole(stored, origin) => {
                 if !self.holds_for(flight, &stored.head, Some(origin), ask, strictly) {
-                    return of_others(&stored.head, ask);
+                    return of_others(flight, &stored.head, Some(origin), ask);
                 }
                 if !stored.has_what_is_asked(&ask.method, &ask.fields) {
                     return Round::Alone;
@@ -276,7 +280,7 @@ impl ProxySite {
             }
             Outcome::Streaming(head, body, status) => {
                 if !self.holds_for(flight, &head, None, ask, strictly) {
-                    return of_others(&head, ask);
+                    return of_others(flight, &head, None, ask);
                 }
                 match self.streaming(&head, &body, None, ask, said.of(status)) {
                     Some(response) => {
@@ -289,7 +293,7 @@ impl ProxySite {
             }
             Outcome::Private { status, by } => match found.despite(status) {
                 Some(copy) => Round::Answered(self.despite_error(copy, ask, said.of(status))),
-                None if status.is_server_error() => Round::Failing(status),
+                None if status.is_server_error() => Round::Failing(status, by),
                 None => Round::Private(by),
             },
             Outcome::NoEntry => Round::Nothing,
@@ -401,9 +405,9 @@ impl ProxySite {
 }
 
 /// What a response that does not hold for a request means for it.
-fn of_others(head: &Head, ask: &Ask) -> Round {
-    match is_for_others_alone(head, ask) {
-        true => Round::Alone,
+fn of_others(flight: &Flight, head: &Head, origin: Option<Origin>, ask: &Ask) -> Round {
+    match flight.is_each_ones_own(head, origin, ask) {
+        true => Round::Private(flight.asked),
         false => Round::OfOthers(selection(head, ask)),
     }
 }

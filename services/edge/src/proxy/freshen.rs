@@ -112,8 +112,12 @@ impl ProxySite {
             Ok(admitted) => admitted,
             // Of the credentials of one request the copy has none.
             Err(Unstorable::Credentials) => return Ok(None),
-            // Nor of the cookie that one visitor gets.
-            Err(Unstorable::SetCookie) if asked.is_known() => return Ok(None),
+            // Nor of what one visitor is told as his own.
+            Err(Unstorable::SetCookie | Unstorable::Private | Unstorable::NoStore)
+                if asked.is_known() =>
+            {
+                return Ok(None);
+            }
             Err(_) => return Err(NotStorable),
         };
         if admitted.vary != *copy.head.selection.names() {

@@ -44,6 +44,10 @@ impl<T: Copy> Lately<T> {
     pub(super) fn get(&self, key: &Key) -> Option<T> {
         self.known.get(&self.fingerprints.of(key))
     }
+
+    pub(super) fn forget(&self, key: &Key) {
+        self.known.remove(&self.fingerprints.of(key));
+    }
 }
 
 #[cfg(test)]
@@ -64,13 +68,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learned_last_of_a_key_counts_for_that_key() {
+    fn what_was_learned_of_a_key_counts_for_that_key_until_it_is_forgotten() {
         let lately = Lately::of_most(16);
         let (a, b) = (key("/a"), key("/b"));
         lately.note(&a, 7);
         assert_eq!([lately.get(&a), lately.get(&b)], [Some(7), None]);
         lately.note(&a, 8);
         assert_eq!(lately.get(&a), Some(8));
+        lately.forget(&a);
+        assert_eq!(lately.get(&a), None);
     }
 
     #[test]

@@ -80,6 +80,9 @@ impl Found {
 
     /// The copy, if it may be used where there is no answer.
     pub(super) fn without_answer(&self, error: &OriginError) -> Option<&Arc<Stored>> {
+        if let OriginError::Failing(status) = error {
+            return self.despite(*status);
+        }
         let may = match self.fallback() {
             Fallback::None => false,
             Fallback::IfUnreachable => error.is_unreachable(),

@@ -36,8 +36,6 @@ pub(super) struct NotShared {
     pub(super) reason: &'static str,
     /// Whether the next requests need to wait for each other.
     pub(super) outlook: Outlook,
-    /// That there was a copy does not speak for the opposite.
-    pub(super) is_despite_copy: bool,
     /// What is out of date by it.
     pub(super) ends: Ends,
     /// It is so by what its asker is known by: who is not known by that may get a response
@@ -51,7 +49,6 @@ impl NotShared {
         Self {
             reason,
             outlook: Outlook::Open,
-            is_despite_copy: false,
             ends: Ends::Nothing,
             by: Asked::default(),
         }
@@ -62,7 +59,6 @@ impl NotShared {
         Self {
             reason,
             outlook: Outlook::Alike,
-            is_despite_copy: false,
             ends: Ends::All,
             by: Asked::default(),
         }
@@ -79,7 +75,7 @@ impl NotShared {
         match self.outlook {
             Outlook::Open => false,
             Outlook::LikelyAlike => !had_copy,
-            Outlook::Alike => ends_copy || !had_copy || self.is_despite_copy,
+            Outlook::Alike => ends_copy || !had_copy,
         }
     }
 
@@ -101,7 +97,10 @@ impl NotShared {
         asked: Asked,
     ) -> Self {
         if status.is_server_error() {
-            return Self::passing("error");
+            return Self {
+                by: asked,
+                ..Self::passing("error")
+            };
         }
         if is_about_the_request(status) {
             return Self {
@@ -140,7 +139,11 @@ impl NotShared {
                 cookie: false,
                 ..asked
             },
-            Unstorable::Credentials | Unstorable::SetCookie | Unstorable::Status => asked,
+            Unstorable::Credentials
+            | Unstorable::SetCookie
+            | Unstorable::Status
+            | Unstorable::Private
+            | Unstorable::NoStore => asked,
             _ if is_about_asker => asked,
             _ => Asked::default(),
         };
@@ -152,8 +155,6 @@ impl NotShared {
         Self {
             ends,
             by,
-            // A copy is of those who are known by nothing.
-            is_despite_copy: why == Unstorable::Credentials,
             ..Self::lasting(reason)
         }
     }

@@ -23,8 +23,9 @@ pub(super) enum Round {
     OfOthers(Selection),
     /// It takes long, or was given up. Once in a while another one begins, for all who wait.
     Late,
-    /// The origin answered with an error of its own, which is for nobody else.
-    Failing(StatusCode),
+    /// The origin answered with an error of its own, which is for nobody else, to one who is known
+    /// by this.
+    Failing(StatusCode, Asked),
     /// Its connection broke before there was a response: that may be because of what the
     /// one who began it has sent.
     Broken(Arc<OriginError>),
@@ -101,8 +102,13 @@ impl Rounds {
                     false => Next::Alone,
                 }
             }
+            // That he is known by something may be why. Who is not known by that hears more.
+            Round::Failing(_, by) if by.is_known() && !by.overlaps(self.asked) => {
+                self.avoided = self.avoided.union(by);
+                Next::Again
+            }
             // Alone, each of those who wait would ask an origin that fails, all at once.
-            Round::Failing(status) => match self.may_take_another() {
+            Round::Failing(status, _) => match self.may_take_another() {
                 true => Next::Again,
                 false => Next::Fail(Arc::new(OriginError::Failing(status))),
             },

@@ -78,58 +78,8 @@ impl Uncacheable {
         self.keys.note(key, it);
     }
 
-    /// A response to somebody who is known by this can be shared. It says nothing of those who
-    /// are known by something else.
-    pub(super) fn forget(&self, key: &Key, asked: Asked) {
-        let Some(it) = self.keys.get(key) else {
-            return;
-        };
-        let unless = |is_known: bool, until| match is_known {
-            true => BootInstant::default(),
-            false => until,
-        };
-        let left = Remembered {
-            by_authorization: unless(asked.authorization, it.by_authorization),
-            by_cookie: unless(asked.cookie, it.by_cookie),
-            ..Remembered::default()
-        };
-        self.keys.note(key, left);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::policy::storable::Unstorable;
-    use http::{HeaderMap, StatusCode};
-    use tidegate_domain::PathAndQuery;
-
-    #[test]
-    fn what_others_may_share_says_nothing_of_who_is_known_by_something_else() {
-        let uncacheable = Uncacheable::default();
-        let key = Key {
-            site: 1,
-            host: "h".into(),
-            port: 0,
-            secure: false,
-            url: PathAndQuery::parse("/a").unwrap(),
-            extra: None,
-        };
-        let nobody = Asked::default();
-        let by_cookie = Asked {
-            cookie: true,
-            ..nobody
-        };
-        let now = BootInstant::default();
-        let is_open = |asked| uncacheable.outlook(&key, asked, now) == Outlook::Open;
-        let (status, why) = (StatusCode::OK, Unstorable::Credentials);
-        let his = NotShared::of(status, &HeaderMap::new(), why, by_cookie);
-        uncacheable.remember(&key, &his, now);
-        uncacheable.remember(&key, &NotShared::lasting("private"), now);
-        assert!(!is_open(nobody));
-        uncacheable.forget(&key, nobody);
-        assert!(is_open(nobody) && !is_open(by_cookie));
-        uncacheable.forget(&key, by_cookie);
-        assert!(is_open(by_cookie));
+    /// A response can be shared.
+    pub(super) fn forget(&self, key: &Key) {
+        self.keys.forget(key);
     }
 }

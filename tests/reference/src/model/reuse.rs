@@ -51,7 +51,7 @@ pub(super) fn check_shared(
     check_request(visit)?;
     check_for_others(visit, sources, version)?;
     let copy = Copy::of(history, settings, visit, sources, version);
-    check_own(visit, &copy.fields)?;
+    check_own(visit, &copy, settings)?;
     // What `no-cache` names has been asked for since the visit came.
     check_fields(visit, &copy, &["private"])?;
     Ok(Way::Collapsed)
@@ -244,13 +244,13 @@ fn stated_lifetime(fields: &Fields, said: &Said) -> Option<u64> {
 }
 
 /// Who is known by something has to ask for himself what is to be asked about each time,
-/// unless all are told the same.
-fn check_own(visit: &Visit, fields: &Fields) -> Result<(), Violation> {
-    let said = said(fields);
+/// whatever else the origin says, unless it may be used stale for a while.
+fn check_own(visit: &Visit, copy: &Copy<'_>, settings: &Settings) -> Result<(), Violation> {
     let is_known = visit.request.has("cookie") || visit.request.has("authorization");
-    let is_each_ones = is_asked_about_each_time(fields, &said)
-        && !is_usable_unasked(fields, &said)
-        && !is_for_all(&said);
+    let of_site = settings.stale_while_revalidate;
+    let is_usable_stale =
+        copy.window("stale-while-revalidate", of_site) > 0 && !copy.directives().whole("no-cache");
+    let is_each_ones = is_asked_about_each_time(&copy.fields, &copy.said) && !is_usable_stale;
     match is_known && is_each_ones {
         true => Err(Violation::new("own", "what another one was told")),
         false => Ok(()),

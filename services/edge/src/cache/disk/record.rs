@@ -168,12 +168,7 @@ fn put_head(to: &mut Vec<u8>, stored: &Stored) {
     });
     to.put_u32_le(stored.uses.count());
     let terms = &head.terms;
-    for flag in [
-        terms.no_cache,
-        terms.immutable,
-        terms.stale_on_request,
-        terms.for_all,
-    ] {
+    for flag in [terms.no_cache, terms.immutable, terms.stale_on_request] {
         to.put_u8(u8::from(flag));
     }
     for duration in [
@@ -211,8 +206,8 @@ fn take_head(from: &mut Bytes) -> Option<Asleep> {
         nanos => Some(BootInstant::from_boot(Duration::from_nanos(nanos))),
     };
     let uses = from.try_get_u32_le().ok()?;
-    let (no_cache, immutable) = (take_flag(from)?, take_flag(from)?);
-    let (stale_on_request, for_all) = (take_flag(from)?, take_flag(from)?);
+    let (no_cache, immutable, stale_on_request) =
+        (take_flag(from)?, take_flag(from)?, take_flag(from)?);
     let terms = Terms {
         freshness: Freshness {
             received: BootInstant::from_boot(take_duration(from)?),
@@ -225,7 +220,6 @@ fn take_head(from: &mut Bytes) -> Option<Asleep> {
         stale_if_error: take_duration(from)?,
         stale_if_unreachable: take_duration(from)?,
         stale_on_request,
-        for_all,
     };
     let mut selection = Vec::new();
     for _ in 0..from.try_get_u32_le().ok()? {

@@ -88,7 +88,6 @@ impl World {
                     stale_if_error: seconds(3),
                     stale_if_unreachable: seconds(4),
                     stale_on_request: true,
-                    for_all: true,
                 },
             },
             body: StoredBody::copy_of(std::iter::once(body), body.len()),

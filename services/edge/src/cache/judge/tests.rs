@@ -54,7 +54,6 @@ fn case() -> Case {
             stale_if_error: seconds(20),
             stale_if_unreachable: Duration::ZERO,
             stale_on_request: true,
-            for_all: true,
         },
         request: RequestDirectives::default(),
         moment: Moment {

@@ -73,9 +73,20 @@ pub fn examine(
     let stated = stated(response, &defaults.targets);
     let directives = &stated.directives;
     check_status(status, directives)?;
+    let lifetime = lifetime(status, response, &stated, defaults.ttl, now.wall);
+    // What somebody's credentials brought about is shared only where the origin says so. That
+    // everybody has to ask for himself is no such word.
+    let meant_for_all = directives.public || directives.is_for_shared;
+    let is_usable = !directives.no_cache.is_whole();
+    let is_ever_fresh = is_usable && !lifetime.duration().is_zero();
+    // RFC 9111, section 3.5. Before what else speaks against storing: that may be so for this
+    // visitor alone.
+    let is_validated = is_ever_fresh && directives.must_revalidate;
+    if asked.authorization && !meant_for_all && !is_validated {
+        return Err(Unstorable::Credentials);
+    }
     let (vary, for_one) = check_fields(response, directives)?;
     let vary = vary.of_origin();
-    let lifetime = lifetime(status, response, &stated, defaults.ttl, now.wall);
     if let Lifetime::Assumed(assumed) = lifetime {
         let may_assume = is_heuristically_cacheable(status)
             || directives.public
@@ -84,21 +95,10 @@ pub fn examine(
             return Err(Unstorable::Status);
         }
     }
-    // What somebody's credentials brought about is shared only where the origin says so. That
-    // everybody has to ask for himself is no such word.
-    let meant_for_all = directives.public || directives.is_for_shared;
-    let is_usable = !directives.no_cache.is_whole();
-    let is_ever_fresh = is_usable && !lifetime.duration().is_zero();
-    // RFC 9111, section 3.5.
-    let is_validated = is_ever_fresh && directives.must_revalidate;
-    if asked.authorization && !meant_for_all && !is_validated {
-        return Err(Unstorable::Credentials);
-    }
     // For how long it may be used without asking, fresh or stale.
     let is_fresh_by_itself = is_ever_fresh && !matches!(lifetime, Lifetime::Assumed(_));
     let may_be_used_stale = is_usable && directives.may_be_used_while_refreshing();
-    let for_all = meant_for_all || is_fresh_by_itself || may_be_used_stale;
-    if asked.cookie && !for_all {
+    if asked.cookie && !(meant_for_all || is_fresh_by_itself || may_be_used_stale) {
         return Err(Unstorable::Credentials);
     }
     let received = Received {
@@ -106,7 +106,6 @@ pub fn examine(
         lifetime,
         initial_age: initial_age(response, delay, now.wall),
         at: now,
-        for_all,
     };
     let terms = terms(directives, received, defaults);
     let usable = !terms.freshness.lifetime.is_zero()
@@ -156,8 +155,6 @@ pub fn examine_pushed(
         lifetime: Lifetime::Stated(age.saturating_add(fresh_for)),
         initial_age: age,
         at: now,
-        // It is nobody's answer.
-        for_all: true,
     };
     Ok(Admitted {
         terms: terms(&directives, received, defaults),

@@ -42,18 +42,16 @@ pub struct Terms {
     pub stale_if_unreachable: Duration,
     /// A request may ask for it when it is stale (`max-stale`, `stale-if-error`).
     pub stale_on_request: bool,
-    /// What one visitor was told others may be told too: see [`is_for_all`](Self::is_for_all).
-    pub for_all: bool,
 }
 
 impl Terms {
-    /// Whether a response to somebody may be given to others who are known by something to the
-    /// origin. Where each use has to be asked about, each of them asks with what he is known by,
-    /// and may be told something else, unless the origin says that all are told the same.
+    /// Whether a response may be used for anybody without asking, for some time at least. Where
+    /// each use has to be asked about, each visitor asks with what he is known by, and may be told
+    /// something else.
     #[must_use]
     pub fn is_for_all(&self) -> bool {
-        let is_asked_about = self.no_cache || self.freshness.lifetime.is_zero();
-        self.for_all || !is_asked_about
+        let is_ever_fresh = !self.freshness.lifetime.is_zero();
+        !self.no_cache && (is_ever_fresh || !self.stale_while_revalidate.is_zero())
     }
 
     /// Those of a response that is made of two: it may be used where both may.
@@ -76,7 +74,6 @@ impl Terms {
             stale_if_error: self.stale_if_error.min(other.stale_if_error),
             stale_if_unreachable: self.stale_if_unreachable.min(other.stale_if_unreachable),
             stale_on_request: self.stale_on_request && other.stale_on_request,
-            for_all: self.for_all && other.for_all,
         }
     }
 }
@@ -88,8 +85,6 @@ pub(super) struct Received {
     pub(super) lifetime: Lifetime,
     pub(super) initial_age: Duration,
     pub(super) at: Now,
-    /// See [`Terms`].
-    pub(super) for_all: bool,
 }
 
 /// RFC 9111, section 4.2.4: `must-revalidate` and `proxy-revalidate` forbid what is
@@ -126,6 +121,5 @@ pub(super) fn terms(
         stale_if_error: extension(directives.stale_if_error, defaults.stale_if_error),
         stale_if_unreachable: extension(None, defaults.stale_if_unreachable),
         stale_on_request: !forbidden && !shared && !no_cache,
-        for_all: received.for_all,
     }
 }

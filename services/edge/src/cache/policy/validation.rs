@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::content::stays_with_the_body;
 use super::date;
-use crate::conditional::{is_weak, strongly_equal, weakly_equal};
+use crate::conditional::{is_weak, strongly_equal, valid_date, weakly_equal};
 
 /// How much older than its response a `Last-Modified` has to be to tell two versions
 /// apart. RFC 9110, section 8.8.2.2, has a second do where both come from the same clock,
@@ -56,8 +56,8 @@ pub fn is_strong_date(modified: Option<SystemTime>, date: Option<SystemTime>) ->
 }
 
 fn has_strong_date(copy: &HeaderMap) -> bool {
-    let date = |name| date::of_field(copy, name);
-    is_strong_date(date(&LAST_MODIFIED), date(&DATE))
+    let modified = text(copy, &LAST_MODIFIED).and_then(valid_date);
+    is_strong_date(modified, date::of_field(copy, &DATE))
 }
 
 /// Whether a 304 speaks of the copy that was asked about (RFC 9111, section 4.3.4): it
@@ -186,7 +186,13 @@ mod tests {
         let weak = [modified.clone(), soon.clone()];
         assert_eq!(asked(&weak, false), [IF_MODIFIED_SINCE]);
         assert!(asked(&weak, true).is_empty());
-        assert_eq!(asked(&[modified.clone(), later], true), [IF_MODIFIED_SINCE]);
+        assert_eq!(
+            asked(&[modified.clone(), later.clone()], true),
+            [IF_MODIFIED_SINCE]
+        );
+        // It was no Wednesday.
+        let unclear = (LAST_MODIFIED, "Wed, 14 Nov 2023 22:13:20 GMT");
+        assert!(asked(&[unclear, later], true).is_empty());
         let both = [etag, modified, soon];
         assert_eq!(asked(&both, false).len(), 2);
         assert_eq!(asked(&both, true), [IF_NONE_MATCH]);

@@ -43,7 +43,6 @@ fn stored(
                 stale_if_error: Duration::ZERO,
                 stale_if_unreachable: Duration::ZERO,
                 stale_on_request: false,
-                for_all: true,
             },
         },
         body: StoredBody::One(Bytes::from(vec![0; len])),

@@ -6,6 +6,8 @@
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, Method};
 
+use crate::cache::policy::invalidation::is_unsafe;
+
 /// All that begins so is said anew or not at all: some say `X-Forward-` and mean the same.
 const PREFIX: &str = "x-forward";
 
@@ -91,7 +93,7 @@ pub(super) fn goes_no_further(name: &HeaderName, method: &Method) -> bool {
 }
 
 fn is_unkeyed(name: &str, method: &Method) -> bool {
-    is_of_proxies(name) || (method.is_safe() && OF_METHODS.contains(&name))
+    is_of_proxies(name) || (!is_unsafe(method) && OF_METHODS.contains(&name))
 }
 
 /// Whether only a proxy may say it.
@@ -155,5 +157,8 @@ mod tests {
         assert!(left(&Method::HEAD, &names).is_empty());
         assert!(left(&Method::OPTIONS, &names).is_empty());
         assert_eq!(left(&Method::POST, &names).len(), 2);
+        // What is safe ends nothing that is stored.
+        let search = Method::from_bytes(b"SEARCH").unwrap();
+        assert!(left(&search, &names).is_empty());
     }
 }

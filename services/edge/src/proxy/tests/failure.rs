@@ -105,6 +105,8 @@ async fn what_one_visitor_is_told_ends_no_copy_of_others() {
             vec![("location", "/"), ("cache-control", "private"), cookie],
         ),
         (200, vec![("cache-control", "private, max-age=600"), cookie]),
+        (200, vec![("cache-control", "private, max-age=600")]),
+        (200, vec![("cache-control", "private, no-store")]),
         (403, vec![]),
     ] {
         for known_by in his {
@@ -115,6 +117,12 @@ async fn what_one_visitor_is_told_ends_no_copy_of_others() {
             world.origin.next().await.answer(status, &said, "his");
             assert_eq!(done(forced).await.body(), "his");
             assert_eq!(world.cached("/a").await.body(), "kept", "{status} {said:?}");
+
+            let head = request(Method::HEAD, "/a", &reload, Body::empty());
+            let head = world.begin(head).await;
+            world.origin.next().await.answer(status, &said, "");
+            assert_eq!(done(head).await.status, status);
+            assert_eq!(world.cached("/a").await.body(), "kept", "HEAD {said:?}");
 
             world.clock.advance(Duration::from_secs(601));
             let late = world.begin(get("/a", &[known_by])).await;

@@ -267,51 +267,69 @@ async fn what_everybody_asks_about_for_himself_is_given_to_no_other_visitor() {
 }
 
 #[tokio::test]
-async fn nor_does_a_visitor_get_what_somebody_unknown_was_told_of_it() {
-    for always_asked in ["max-age=0", "no-cache", "max-age=60, no-cache"] {
+async fn what_is_asked_about_each_time_everybody_who_is_known_hears_for_himself() {
+    for always_asked in [
+        "max-age=0",
+        "max-age=60, no-cache",
+        "public, max-age=0, must-revalidate",
+        "public, no-cache",
+        "s-maxage=0",
+    ] {
         let answer = [("cache-control", always_asked), ETAG];
-        let mut world = World::new().await;
-        let others = world.begin_all(2, &[]).await;
-        let his = world.begin_all(1, &[COOKIE]).await;
-        let for_all = world.origin.next().await;
-        for_all.answer(200, &answer, "for all");
-        for _ in 0..2 {
+        for first in [&[][..], &[COOKIE], &[AUTHORIZED]] {
+            let mut world = World::new().await;
+            let first = world.begin_all(1, first).await;
+            let waiting = [
+                world.begin_all(3, &[]).await,
+                world.begin_all(3, &[COOKIE]).await,
+                world.begin_all(3, &[AUTHORIZED]).await,
+            ];
+            let told = |asked: &Asked| match (asked.field("cookie"), asked.field("authorization")) {
+                (Some(_), _) => "by his cookie",
+                (_, Some(_)) => "as authorized",
+                _ => "for all",
+            };
             let asked = world.origin.next().await;
-            match asked.field("cookie") {
-                Some(_) => asked.answer(200, &answer, "his"),
-                None => asked.answer(200, &answer, "for all"),
+            let body = told(&asked);
+            asked.answer(200, &answer, body);
+            all_get(first, body).await;
+            let waiting = waiting.into_iter();
+            let waiting = waiting.zip(["for all", "by his cookie", "as authorized"]);
+            for (task, body) in
+                waiting.flat_map(|(some, body)| some.into_iter().map(move |it| (it, body)))
+            {
+                let mut task = task;
+                let got = loop {
+                    tokio::select! {
+                        got = &mut task => break got.unwrap(),
+                        asked = world.origin.next() => {
+                            let body = told(&asked);
+                            asked.answer(200, &answer, body);
+                        }
+                    }
+                };
+                assert_eq!(got.body(), body, "{always_asked}");
             }
         }
-        all_get(his, "his").await;
-        all_get(others, "for all").await;
-        assert!(world.origin.is_idle(), "{always_asked}");
     }
 }
 
 #[tokio::test]
-async fn what_is_said_to_be_for_all_is_shared_by_visitors_however_often_it_is_asked_about() {
-    for for_all in [
-        "public, max-age=0",
-        "s-maxage=0",
-        "public, no-cache",
+async fn what_may_be_used_while_it_is_refreshed_is_shared_by_visitors_too() {
+    for said in [
         "max-age=0, stale-while-revalidate=60",
+        "public, max-age=0, stale-while-revalidate=60",
     ] {
-        let answer = [("cache-control", for_all), ETAG];
-        for known_by in [COOKIE, AUTHORIZED] {
-            if known_by == AUTHORIZED && for_all.starts_with("max-age") {
-                continue;
-            }
-            let mut world = World::new().await;
-            let first = world.begin_all(1, &[known_by]).await;
-            let others = world.begin_all(20, &[known_by]).await;
-            world.origin.next().await.answer(200, &answer, "first");
-            all_get(first, "first").await;
-            // They came after it had begun.
-            world.origin.next().await.answer(200, &answer, "second");
-            all_get(others, "second").await;
-            let fetches = world.site.stats().fetches;
-            assert_eq!(fetches, 2, "{for_all} to {known_by:?}");
-        }
+        let answer = [("cache-control", said), ETAG];
+        let mut world = World::new().await;
+        let first = world.begin_all(1, &[COOKIE]).await;
+        let others = world.begin_all(20, &[COOKIE]).await;
+        world.origin.next().await.answer(200, &answer, "first");
+        all_get(first, "first").await;
+        // They came after it had begun.
+        world.origin.next().await.answer(200, &answer, "second");
+        all_get(others, "second").await;
+        assert_eq!(world.site.stats().fetches, 2, "{said}");
     }
 }
 
@@ -348,32 +366,47 @@ async fn a_visitor_refreshes_what_the_origin_lets_others_use_meanwhile() {
 
 #[tokio::test]
 async fn who_asks_for_himself_alone_about_a_copy_waits_for_nobody_and_needs_no_place() {
-    let mut world = World::with(|config| {
-        config.origin.as_mut().unwrap().max_revalidations = 1;
-    })
-    .await;
-    let first = [FRESH, ETAG];
-    world.fetched(get("/a", &[]), &first, "for all").await;
-    world.clock.advance(Duration::from_secs(601));
-    let his = world.begin_all(3, &[AUTHORIZED]).await;
-    let asked = world.origin.next().await;
-    assert_eq!(asked.field("if-none-match"), Some("\"v1\""));
-    asked.answer(200, &first, "his");
-    // Both are at the origin at once.
-    let asked = [world.origin.next().await, world.origin.next().await];
-    for asked in asked {
-        asked.answer(200, &first, "his");
+    for (said, after) in [("max-age=600", 601), ("public, max-age=0", 0)] {
+        let answer = [("cache-control", said), ETAG];
+        let mut world = World::with(|config| {
+            config.origin.as_mut().unwrap().max_revalidations = 1;
+        })
+        .await;
+        world.fetched(get("/a", &[]), &answer, "for all").await;
+        world.clock.advance(Duration::from_secs(after));
+        let his = world.begin_all(3, &[AUTHORIZED]).await;
+        // They are at the origin at once.
+        let asked = [
+            world.origin.next().await,
+            world.origin.next().await,
+            world.origin.next().await,
+        ];
+        for asked in asked {
+            assert_eq!(asked.field("if-none-match"), Some("\"v1\""));
+            asked.answer(304, &answer, "");
+        }
+        all_get(his, "for all").await;
     }
-    all_get(his, "his").await;
-    // By now nobody waits for the answer to another one.
-    let his = world.begin_all(3, &[AUTHORIZED]).await;
-    let asked = [
-        world.origin.next().await,
-        world.origin.next().await,
-        world.origin.next().await,
-    ];
-    for asked in asked {
-        asked.answer(304, &first, "");
+}
+
+#[tokio::test]
+async fn however_many_known_ones_meet_an_error_who_is_known_by_nothing_does_not() {
+    let mut world = World::new().await;
+    let bad = world.begin_all(8, &[COOKIE]).await;
+    let others = world.begin_all(1, &[]).await;
+    let fine = world.begin_all(8, &[]).await;
+    let bad = bad.into_iter().map(|task| (task, true));
+    let others = others.into_iter().chain(fine).map(|task| (task, false));
+    for (mut task, is_bad) in bad.chain(others) {
+        let got = loop {
+            tokio::select! {
+                got = &mut task => break got.unwrap(),
+                asked = world.origin.next() => match asked.field("cookie") {
+                    Some(_) => asked.answer(500, &[], "bad"),
+                    None => asked.answer(200, &[FRESH], "for all"),
+                }
+            }
+        };
+        assert!(is_bad || got.body() == "for all", "{got:?}");
     }
-    all_get(his, "for all").await;
 }

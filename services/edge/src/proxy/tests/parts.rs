@@ -2,7 +2,6 @@
 
 use super::ranges::{LENGTH, TEXT, hit, range};
 use super::*;
-use crate::cache::policy::asked::Asked as Known;
 
 /// The origin is asked for this range, and answers with it.
 pub(super) async fn part(
@@ -179,11 +178,7 @@ async fn what_says_nothing_that_can_be_stored_passes() {
         asked.answer(status, &fields, "01");
         let got = done(waiting).await;
         assert_eq!((got.status, got.body()), (status, "01"));
-        world
-            .site
-            .shared
-            .uncacheable
-            .forget(&key_of(&world), Known::default());
+        world.site.shared.uncacheable.forget(&key_of(&world));
     }
     assert_eq!(world.site.shared.stats().responses, 0);
     // Several ranges of what is not here are the origin's to answer.

@@ -75,6 +75,34 @@ async fn a_stale_copy_stands_in_for_these_failures_and_for_no_other_answer() {
     }
 }
 
+#[tokio::test]
+async fn nor_does_it_for_who_waits_while_others_get_such_an_answer() {
+    for (status, stands_in) in [(507, false), (503, true)] {
+        let mut world = World::new().await;
+        world.fetched(get("/a", &[]), &[SIE, ETAG], "v1").await;
+        world.clock.advance(Duration::from_secs(15));
+        let mut waiting = Vec::new();
+        for _ in 0..6 {
+            waiting.push(world.get("/a").await);
+        }
+        for mut task in waiting {
+            let got = loop {
+                tokio::select! {
+                    got = &mut task => break got.unwrap(),
+                    asked = world.origin.next() => asked.answer(status, &[], "of now"),
+                }
+            };
+            assert_eq!(got.body() == "v1", stands_in, "{got:?}");
+            let said = format!("fwd-status={status}");
+            assert_eq!(
+                got.cache_status().contains(&said),
+                got.body() != "of now",
+                "{got:?}"
+            );
+        }
+    }
+}
+
 /// What is answered where there is a stale copy and the origin says this.
 async fn stale_behind(status: u16) -> Got {
     let mut world = World::new().await;
