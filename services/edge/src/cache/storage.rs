@@ -178,8 +178,9 @@ impl Storage {
         let there = old.as_deref().and_then(|resource| resource.select(request));
         let joined = there.and_then(join).filter(|joined| fits(joined));
         let serial = new.head.fence.serial;
-        // What has left memory meanwhile is on disk or on its way there. While memory has
-        // something under the key, that is newer than whatever is on disk of it.
+        // What has left memory meanwhile is on disk or on its way there. While memory has another
+        // variant, what is there of this one is not looked for: it is at worst replaced by an
+        // older response, which its own fence holds to what has been invalidated since.
         let is_overtaken = match (&old, there) {
             (_, Some(there)) => joined.is_none() && there.head.fence.serial > serial,
             (Some(_), None) => false,

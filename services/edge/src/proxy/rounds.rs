@@ -133,3 +133,32 @@ impl Rounds {
 fn too_late() -> OriginError {
     OriginError::FirstByteTimeout("the origin".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn an_error_counts_for_who_is_known_by_the_same_alone() {
+        let nobody = Asked::default();
+        let by_cookie = Asked {
+            cookie: true,
+            ..nobody
+        };
+        let went = |asked, by| {
+            let ends = Instant::now() + Duration::from_secs(60);
+            let mut rounds = Rounds::new(asked, Selection::default(), ends);
+            let error = || Round::Failing(StatusCode::INTERNAL_SERVER_ERROR, by);
+            let is_again = |next| matches!(next, Next::Again);
+            let again = (0..9)
+                .take_while(|_| is_again(rounds.after(error())))
+                .count();
+            (again, rounds.avoided())
+        };
+        assert_eq!(went(nobody, nobody), (2, nobody));
+        assert_eq!(went(by_cookie, by_cookie), (2, nobody));
+        assert_eq!(went(by_cookie, nobody), (2, nobody));
+        assert_eq!(went(nobody, by_cookie), (9, by_cookie));
+    }
+}
