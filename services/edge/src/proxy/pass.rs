@@ -98,15 +98,13 @@ impl ProxySite {
         if let Some(copy) = found.despite(status) {
             return self.despite_error(copy, &ask, Forwarded::because(why).of(status));
         }
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return match upgrade.zip(tunnel) {
-                Some((switch, place)) => {
-                    let mut joined = join(switch, place, response);
-                    mark(&mut joined, Status::Forwarded(Forwarded::because(why)));
-                    joined
-                }
-                None => self.not_passed(&unasked_upgrade(), why),
-            };
+        // Nothing switches that was not asked to: see `Origin::send`.
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS
+            && let Some((switch, place)) = upgrade.zip(tunnel)
+        {
+            let mut joined = join(switch, place, response);
+            mark(&mut joined, Status::Forwarded(Forwarded::because(why)));
+            return joined;
         }
         fields::remove_hop_by_hop(response.headers_mut());
         head::date(response.headers_mut(), self.shared.standing.clock().wall());
@@ -274,13 +272,6 @@ fn unanswered(error: &JoinError) -> OriginError {
     OriginError::Broken {
         upstream: "the origin".into(),
         cause: error.to_string(),
-    }
-}
-
-fn unasked_upgrade() -> OriginError {
-    OriginError::Broken {
-        upstream: "the origin".into(),
-        cause: "it switched to a protocol that was not asked for".into(),
     }
 }
 
